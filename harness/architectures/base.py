@@ -1,0 +1,153 @@
+"""The contract of an architecture: how a pretrained checkpoint becomes a predictor for any task."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from harness.settings import Model
+from harness.errors import HarnessError
+from harness.features import Features
+from harness.task import Example, Task
+
+
+@dataclass
+class Batch:
+    """What one forward pass reads.
+
+    ``inputs`` are the model's keyword arguments; ``labels`` what the loss compares with (None when predicting);
+    ``sizes`` ``(groups,)`` the instances of each group; ``weight`` the number of terms in the loss, by which the sum
+    is divided once the whole update is known.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor | None
+    sizes: list[int]
+    weight: float
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        return Batch(inputs, labels, self.sizes, self.weight)
+
+
+class Architecture(ABC):
+    """One (model, task) pair.
+
+    Args:
+        model: the entry of benchmarks.yaml, with its options.
+        folder: the checkpoint's files, or None to start from random weights.
+        tokenizer: the tokenizer that belongs to it.
+        task: what is predicted.
+        max_length: the longest input in tokens.
+        label_smoothing: as in `torch.nn.functional.cross_entropy`.
+    """
+
+    generates: ClassVar[bool] = False
+    half_precision: ClassVar[bool] = True
+    """Whether ``precision: auto`` may choose fp16 where there is no bf16."""
+
+    def __init__(
+        self,
+        model: Model,
+        folder: Path | None,
+        tokenizer: PreTrainedTokenizerBase,
+        task: Task,
+        max_length: int,
+        label_smoothing: float = 0.0,
+    ):
+        self.model, self.folder, self.tokenizer, self.task = model, folder, tokenizer, task
+        self.max_length, self.label_smoothing = max_length, label_smoothing
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The model with its weights in float32: the checkpoint's, and new ones from torch's current random state."""
+
+    @abstractmethod
+    def features(self, examples: Sequence[Example], training: bool) -> Features:
+        """Tokenised instances, one group per example (training may drop examples or split them)."""
+
+    @abstractmethod
+    def collate(self, features: Features, groups: Sequence[int]) -> Batch:
+        """Whole groups, padded to the longest of them."""
+
+    @abstractmethod
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """The sum of the loss over the batch (a scalar, ``batch.weight`` terms)."""
+
+    @abstractmethod
+    def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
+        """Per group: scores ``(instances, outputs)`` as float32 arrays, or the text that was generated."""
+
+    def for_task(self, task: Task) -> Architecture:
+        """The same model for a diagnostic of its task."""
+        twin = copy.copy(self)
+        twin.task = task
+        return twin
+
+    def text_options(self) -> dict[str, Any]:
+        """What `features` depends on besides task, data, tokenizer and ``max_length``."""
+        return {"class": type(self).__name__}
+
+
+def pad(rows: Sequence[np.ndarray], value: int, multiple: int = 1) -> Tensor:
+    """Integer rows as one right-padded tensor ``(rows, longest)``, the width rounded up to a ``multiple``."""
+    width = -(-max(len(row) for row in rows) // multiple) * multiple
+    padded = np.full((len(rows), width), value, dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+def split_groups(rows: np.ndarray, sizes: Sequence[int]) -> Iterator[np.ndarray]:
+    """Cut ``(instances, ...)`` back into the groups they belong to."""
+    return iter(np.split(rows, np.cumsum(sizes)[:-1]))
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, give_way: Sequence[str | None]
+) -> list[list[int]]:
+    """Token ids of texts with their special tokens, at most ``max_length`` each.
+
+    ``give_way[i]`` is the part of ``texts[i]`` that loses its end when the text is too long; None, or a part that
+    is too short to make room, cuts the end of the text.
+    """
+    encoded = tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+    for i, ids in enumerate(encoded):
+        if len(ids) > max_length:
+            encoded[i] = _shortened(tokenizer, texts[i], len(ids) - max_length, give_way[i], max_length)
+    return encoded
+
+
+def _shortened(
+    tokenizer: PreTrainedTokenizerBase, text: str, excess: int, part: str | None, max_length: int
+) -> list[int]:
+    start = text.rfind(part) if part else -1
+    if start >= 0:
+        assert part is not None
+        encoding = tokenizer(text, return_offsets_mapping=True)
+        inside = [i for i, (a, b) in enumerate(encoding["offset_mapping"]) if a >= start and start < b <= start + len(part)]
+        if len(inside) >= excess:
+            drop = set(inside[-excess:])
+            return [token for i, token in enumerate(encoding["input_ids"]) if i not in drop]
+    return tokenizer(text, truncation=True, max_length=max_length)["input_ids"]
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, module: nn.Module, model: Model) -> None:
+    """Refuse a tokenizer whose ids the model's embedding does not hold."""
+    rows = module.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    if len(tokenizer) > rows and max(tokenizer.get_vocab().values()) >= rows:
+        raise HarnessError(
+            f"model '{model.name}': its tokenizer has ids up to {max(tokenizer.get_vocab().values())}, but its word "
+            f"embedding has {rows} rows: tokenizer and checkpoint do not belong together"
+        )

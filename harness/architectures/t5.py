@@ -1,0 +1,131 @@
+"""T5 text-to-text: reads an example as text and writes the answer as text (arXiv 1910.10683)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+from harness.architectures.base import Architecture, Batch, check_tokenizer, pad, tokenize
+from harness.architectures.scoring import CHUNK
+from harness.errors import HarnessError
+from harness.features import Features, pack
+from harness.task import Example
+
+OPEN_ANSWER_TOKENS = 64
+"""The longest open answer that is generated; T5 used 62 for SuperGLUE (facts of the published mixtures)."""
+
+
+class T5(Architecture):
+    """Trains on the answer's tokens; answers by greedy decoding, or by ranking the task's answers (``decoding: rank``)."""
+
+    generates = True
+    half_precision = False  # T5's activations overflow fp16
+
+    def build(self) -> nn.Module:
+        """`AutoModelForSeq2SeqLM`."""
+        if self.model.decoding == "rank" and self.task.answers is None:
+            raise HarnessError(f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
+                               f"'{self.task.name}' does not have: use decoding: generate")
+        dropout = {} if self.model.dropout is None else {"dropout_rate": self.model.dropout}
+        if self.folder is None:
+            settings = dict(self.model.config or {})
+            kind = settings.pop("model_type", "t5")
+            tokens = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
+            tokens |= {"decoder_start_token_id": self.tokenizer.pad_token_id, "vocab_size": len(self.tokenizer)}
+            module = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(kind, **{**tokens, **settings, **dropout}))
+        else:
+            config = AutoConfig.from_pretrained(self.folder, **dropout)
+            module = AutoModelForSeq2SeqLM.from_pretrained(
+                self.folder, config=config, dtype=torch.float32, use_safetensors=True
+            )
+        check_tokenizer(self.tokenizer, module, self.model)
+        return module
+
+    def features(self, examples: Sequence[Example], training: bool) -> Features:
+        """Training: a group per (input, target) pair. Otherwise a group per example, without targets."""
+        groups: list[list[dict[str, Sequence[float]]]] = []
+        for start in range(0, len(examples), CHUNK):
+            chunk = examples[start : start + CHUNK]
+            if training:
+                texts = [(pair, example) for example in chunk for pair in self.task.training_texts(example)]
+            else:
+                texts = [(self.task.text_to_text(example), example) for example in chunk]
+            inputs = [self._input(source) for (source, _), _ in texts]
+            give_way = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
+            sources = tokenize(self.tokenizer, inputs, self.max_length, give_way)
+            if training:
+                targets = self.tokenizer([target for (_, target), _ in texts], return_attention_mask=False)["input_ids"]
+                groups += [[{"input_ids": ids, "labels": target}] for ids, target in zip(sources, targets, strict=True)]
+            else:
+                groups += [[{"input_ids": ids}] for ids in sources]
+        return pack(groups)
+
+    def _input(self, text: str) -> str:
+        return text if self.model.prefix else text.removeprefix(f"{self.task.t5_prefix} ").removeprefix(
+            f"{self.task.t5_prefix}: "
+        )
+
+    def collate(self, features: Features, groups: Sequence[int]) -> Batch:
+        """Padded ``input_ids`` and ``attention_mask`` ``(texts, longest)``; with targets also ``decoder_input_ids``."""
+        rows = features.instances(groups)
+        ids = [features.columns["input_ids"][row] for row in rows]
+        padding = int(self.tokenizer.pad_token_id or 0)
+        mask = (torch.arange(max(map(len, ids))) < torch.tensor([len(row) for row in ids])[:, None]).long()
+        inputs = {"input_ids": pad(ids, padding), "attention_mask": mask}
+        sizes = [1] * len(rows)
+        if "labels" not in features.columns:
+            return Batch(inputs, None, sizes, len(rows))
+        targets = [features.columns["labels"][row].astype("int64") for row in rows]
+        labels = pad(targets, -100)
+        inputs["decoder_input_ids"] = _shift_right(labels, padding)
+        return Batch(inputs, labels, sizes, sum(map(len, targets)))
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Cross entropy summed over the tokens of the answers, end of sequence included."""
+        assert batch.labels is not None
+        logits = module(**batch.inputs, use_cache=False).logits.float()
+        return F.cross_entropy(
+            logits.flatten(0, 1), batch.labels.flatten(), reduction="sum", label_smoothing=self.label_smoothing
+        )
+
+    def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
+        """The text that the model writes for each example."""
+        if self.model.decoding == "rank":
+            return self._rank(module, batch)
+        tokens = module.generate(  # type: ignore[operator]
+            **batch.inputs, max_new_tokens=self._longest_answer(), do_sample=False, num_beams=1
+        )
+        return self.tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def _longest_answer(self) -> int:
+        if self.task.answers is None:
+            return OPEN_ANSWER_TOKENS
+        return max(len(ids) for ids in self.tokenizer(list(self.task.answers))["input_ids"])
+
+    def _rank(self, module: nn.Module, batch: Batch) -> list[str]:
+        """The answer of highest probability: one encoder pass, one decoder pass over all answers."""
+        answers = list(self.task.answers or ())
+        device = batch.inputs["input_ids"].device
+        labels = pad([torch.tensor(ids).numpy() for ids in self.tokenizer(answers)["input_ids"]], -100).to(device)
+        rows = batch.inputs["input_ids"].shape[0]
+        encoded = module.get_encoder()(**batch.inputs).last_hidden_state  # type: ignore[operator]
+        start = _shift_right(labels, int(self.tokenizer.pad_token_id or 0))
+        logits = module(
+            encoder_outputs=(encoded.repeat_interleave(len(answers), 0),),
+            attention_mask=batch.inputs["attention_mask"].repeat_interleave(len(answers), 0),
+            decoder_input_ids=start.repeat(rows, 1),
+            use_cache=False,
+        ).logits.float()
+        losses = F.cross_entropy(logits.transpose(1, 2), labels.repeat(rows, 1), reduction="none").sum(-1)
+        return [answers[best] for best in losses.view(rows, len(answers)).argmin(-1).tolist()]
+
+
+def _shift_right(labels: Tensor, start: int) -> Tensor:
+    """Decoder inputs of teacher forcing: the labels one step later, after the start token (T5: the pad token)."""
+    shifted = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == -100, start)

@@ -1,0 +1,196 @@
+"""The commands. No logic: each calls what a Python program would call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.report import Leaderboard
+
+EXAMPLES = """examples:
+  python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
+  python -m harness run benchmarks.yaml glue --data PATH   the real thing, from official files
+  python -m harness run benchmarks.yaml glue --tasks rte,mrpc --models bert-base --seeds 1,2
+  python -m harness run benchmarks.yaml glue --set recipe.learning_rate=3e-5 --dry-run
+  python -m harness report results                         make the tables again, from the records"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on with the runs that are not done", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="python -m harness",
+        description="Fine-tune and compare EncT5, T5 and BERT on GLUE, SuperGLUE and your own tasks.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="train and evaluate what is not done yet, and make the leaderboards")
+    run.add_argument("file", type=Path, help="benchmarks.yaml")
+    run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
+    run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
+    run.add_argument("--models", type=names, help="only these models")
+    run.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
+    run.add_argument("--data", help="hub, sample, or a folder of official files")
+    run.add_argument("--results", type=Path, default=Path("results"), help="where results go (default: results)")
+    run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
+    run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
+    run.set_defaults(command=command_run)
+
+    report = commands.add_parser("report", help="make the leaderboards again from the records")
+    report.add_argument("results", nargs="*", type=Path, default=[Path("results")], help="results folders")
+    report.add_argument("--benchmark", help="only this benchmark")
+    report.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
+    report.add_argument("--references", action="store_true", help="add published reference rows")
+    report.set_defaults(command=command_report)
+
+    show = commands.add_parser("show", help="everything about one run")
+    show.add_argument("run", type=Path, help="the folder of a run, under results/<benchmark>/runs/")
+    show.set_defaults(command=command_show)
+
+    tasks = commands.add_parser("tasks", help="list the tasks")
+    tasks.add_argument("file", nargs="?", type=Path, help="a benchmarks.yaml, for its own tasks and plugins")
+    tasks.set_defaults(command=command_tasks)
+
+    models = commands.add_parser("models", help="list the models of a file")
+    models.add_argument("file", nargs="?", type=Path, default=Path("benchmarks.yaml"))
+    models.set_defaults(command=command_models)
+
+    validate = commands.add_parser("validate", help="check a file: all mistakes at once, with their lines")
+    validate.add_argument("file", type=Path)
+    validate.set_defaults(command=command_validate)
+    return top
+
+
+def names(text: str) -> list[str]:
+    """``a,b`` as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def seeds(text: str) -> list[int]:
+    """``1,2,3`` as a list of numbers."""
+    try:
+        return [int(seed) for seed in names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, such as 1,2,3") from None
+
+
+def settings(pairs: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` arguments as a mapping."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise HarnessError(f"--set {pair}: write recipe.KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def command_run(options: argparse.Namespace) -> int:
+    from harness.benchmark import narrow, read_benchmarks
+
+    file = read_benchmarks(options.file, overrides=settings(options.set))
+    chosen = options.benchmark or [file.default]
+    specs = [
+        narrow(file.benchmark(name), options.tasks, options.models, options.seeds, options.data) for name in chosen
+    ]
+    from harness.runner import dry_run, run_benchmark
+
+    if options.dry_run:
+        for spec in specs:
+            print(dry_run(file, spec, options.results))
+        return 0
+    failed = 0
+    for spec in specs:
+        board, failures = run_benchmark(file, spec, options.results, progress=True)
+        print_board(board)
+        failed += failures
+    if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
+        print(f"\nThe real thing: python -m harness run {options.file} glue")
+    return 1 if failed else 0
+
+
+def command_report(options: argparse.Namespace) -> int:
+    from harness.api import report
+
+    boards = report(
+        options.results, options.benchmark, plugins=options.plugins, references=options.references
+    )
+    for board in boards.values():
+        print_board(board)
+    return 0
+
+
+def print_board(board: Leaderboard) -> None:
+    """The tables on the terminal; of several processes, the first prints them."""
+    if os.environ.get("RANK", "0") == "0":
+        print(board.text)
+
+
+def command_show(options: argparse.Namespace) -> int:
+    from harness.report import show_run
+    from harness.store import read_record
+
+    print(show_run(read_record(options.run)))
+    return 0
+
+
+def command_tasks(options: argparse.Namespace) -> int:
+    from harness.task import load_tasks
+
+    if options.file is None:
+        tasks = load_tasks()
+    else:
+        from harness.benchmark import read_benchmarks
+
+        tasks = read_benchmarks(options.file).tasks
+    width = max(len(name) for name in tasks)
+    for task in tasks.values():
+        labels = ", ".join(task.labels[:6]) + (", ..." if len(task.labels) > 6 else "")
+        by = f"  (answered by the {task.evaluated_by} model)" if task.evaluated_by else ""
+        print(f"{task.name:{width}}  {task.suite:10} {task.problem_type:28} {', '.join(task.metrics):24} {labels}{by}")
+    return 0
+
+
+def command_models(options: argparse.Namespace) -> int:
+    from harness.benchmark import read_benchmarks
+
+    models = read_benchmarks(options.file).models
+    width = max((len(name) for name in models), default=0)
+    for model in models.values():
+        source = model.checkpoint or "random weights"
+        at = f" @ {model.revision}" if model.revision else ""
+        print(f"{model.name:{width}}  {model.architecture:6} {source}{at}")
+    return 0
+
+
+def command_validate(options: argparse.Namespace) -> int:
+    from harness.benchmark import read_benchmarks
+
+    file = read_benchmarks(options.file)
+    for spec in file.benchmarks.values():
+        runs = len(spec.tasks) * len(spec.models) * len(spec.seeds)
+        print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds, at most {runs} runs")
+    print(f"{options.file} is valid")
+    return 0

@@ -1,0 +1,248 @@
+"""Examples of a task from any source: the Hub, the built-in sample data, official files, a user's own files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, did_you_mean
+from harness.files import file_hash, read_examples
+from harness.task import Example, SplitFile, Task, load_tasks
+
+HUB, SAMPLE = "hub", "sample"
+CUT_SHARE, CUT_MOST = 0.1, 1000
+
+
+def load_examples(
+    task: Task | str, source: str | Path, split: str, *, allow_partial: bool = False, limit: int | None = None
+) -> list[Example]:
+    """The official examples of a split, in order, with the official field names.
+
+    Class labels are indices, matched by name; ``idx`` is the official one, or else the row's number from 0.
+    Unlabelled examples have ``task.unlabelled`` as label.
+
+    Args:
+        task: a `Task`, or the name of a built-in one.
+        source: "hub"; "sample" (built-in generated data); or the folder of the official files: the one that holds
+            ``CoLA/`` and so on, or one above it that holds ``GLUE/``. A task made from a user's own data files
+            reads those, whatever the source.
+        split: one of the task's splits.
+        allow_partial: take files with other than the official number of rows. When no validation file is there,
+            a tenth of the training examples (at most 1000) is kept out of "train" to be the validation split.
+        limit: only so many examples: of the training split a fixed random sample, of others the first ones.
+
+    Raises:
+        HarnessError: an unknown task or split, files that are missing or wrong, a Hub that does not answer.
+    """
+    task = _task(task)
+    _check_split(task, split)
+    if _is(source, SAMPLE, task):
+        from harness.sample import sample_examples
+
+        examples = sample_examples(task, split)
+    elif _is(source, HUB, task):
+        from harness.hub import hub_examples
+
+        examples = hub_examples(task, split)
+    else:
+        examples = _from_files(task, _folder(task, source), split, allow_partial)
+    return _limited(examples, limit, sample=split == task.train_split)
+
+
+def splits_in(task: Task | str, source: str | Path, *, allow_partial: bool = False) -> set[str]:
+    """The splits that a source holds, by looking for their files only (the Hub and the sample data: all).
+
+    A folder without any of the task's files gives the empty set; no folder at all is a `HarnessError`. With
+    ``allow_partial``, a validation split that `load_examples` would cut from train counts.
+    """
+    task = _task(task)
+    if _is(source, SAMPLE, task) or _is(source, HUB, task):
+        return set(_splits(task))
+    folder = _folder(task, source)
+    cut = _cut_split(task, folder, allow_partial)
+    return _present(task, folder) | ({cut} if cut else set())
+
+
+def data_fingerprint(
+    task: Task | str,
+    source: str | Path,
+    splits: Iterable[str],
+    *,
+    allow_partial: bool = False,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """What the splits' data is, as plain JSON data that changes when and only when the content changes.
+
+    Files: a hash per split of the bytes and of how they are read, never of the path. Hub: the data set's commit.
+    Sample data: a hash of the examples.
+    """
+    task = _task(task)
+    for split in (splits := list(splits)):
+        _check_split(task, split)
+    limited = {} if limit is None else {"limit": limit}
+    if _is(source, SAMPLE, task):
+        from harness.sample import sample_examples
+
+        content = {split: _digest(sample_examples(task, split)) for split in splits}
+        return {"source": SAMPLE, "content": content, **limited}
+    if _is(source, HUB, task):
+        from harness.hub import hub_revision
+
+        revision, _ = hub_revision(task)
+        assert task.hub is not None
+        return {"source": HUB, "id": task.hub.id, "config": task.hub.config, "revision": revision, **limited}
+    folder = _folder(task, source)
+    return {"source": "files", "content": _file_content(task, folder, splits, allow_partial), **limited}
+
+
+def _task(task: Task | str) -> Task:
+    if isinstance(task, Task):
+        return task
+    known = load_tasks()
+    if task not in known:
+        raise HarnessError(f"there is no task '{task}'.{did_you_mean(task, known)} Tasks: {', '.join(known)}")
+    return known[task]
+
+
+def _splits(task: Task) -> list[str]:
+    named = [task.train_split, *task.validation_splits, *task.test_splits, *task.files]
+    return list(dict.fromkeys(split for split in named if split is not None))
+
+
+def _check_split(task: Task, split: str) -> None:
+    known = _splits(task)
+    if split not in known:
+        hint = did_you_mean(split, known)
+        raise HarnessError(f"task '{task.name}' has no split '{split}'.{hint} Its splits: {', '.join(known)}")
+
+
+def _is(source: str | Path, kind: str, task: Task) -> bool:
+    return source == kind and not has_own_files(task)
+
+
+def has_own_files(task: Task) -> bool:
+    """Whether the task was made from a user's own data files, so that no source has to be named for it."""
+    return any(Path(file.path).is_absolute() for file in task.files.values())
+
+
+def _limited(examples: list[Example], limit: int | None, sample: bool) -> list[Example]:
+    if limit is None or limit >= len(examples):
+        return examples
+    if limit < 1:
+        raise HarnessError(f"limit must be at least 1, found {limit}")
+    return [examples[i] for i in sorted(_permutation(len(examples))[:limit])] if sample else examples[:limit]
+
+
+def _permutation(count: int) -> list[int]:
+    import numpy as np
+
+    return list(np.random.default_rng(0).permutation(count).tolist())
+
+
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+def _from_files(task: Task, folder: Path, split: str, allow_partial: bool) -> list[Example]:
+    cut = _cut_split(task, folder, allow_partial)
+    if cut is None or split not in (cut, task.train_split):
+        return _read(task, folder, split, allow_partial)
+    assert task.train_split is not None
+    examples = _read(task, folder, task.train_split, allow_partial)
+    if len(examples) < 2:
+        path = _find(folder, task.files[task.train_split])
+        raise HarnessError(f"{path}: one example is too little to cut a validation split from it")
+    kept = len(examples) - min(CUT_MOST, max(1, int(len(examples) * CUT_SHARE)))
+    order = _permutation(len(examples))
+    return [examples[i] for i in sorted(order[kept:] if split == cut else order[:kept])]
+
+
+def _read(task: Task, folder: Path, split: str, allow_partial: bool) -> list[Example]:
+    found = _find(folder, task.files[split]) if split in task.files else None
+    if found is None:
+        raise _missing(task, folder, split)
+    spec, path = found
+    return read_examples(task, spec, path, () if allow_partial else spec.rows)
+
+
+def _cut_split(task: Task, folder: Path, allow_partial: bool) -> str | None:
+    """The validation split that has to be cut from train: where none has a file, and none is expected to have one."""
+    present = _present(task, folder)
+    if task.train_split not in present or not task.validation_splits or present & set(task.validation_splits):
+        return None
+    expected = any(split in task.files for split in task.validation_splits)
+    return task.validation_splits[0] if allow_partial or not expected else None
+
+
+def _present(task: Task, folder: Path) -> set[str]:
+    return {split for split, spec in task.files.items() if _find(folder, spec)}
+
+
+def _find(folder: Path, spec: SplitFile) -> tuple[SplitFile, Path] | None:
+    """The first of a split's files that is there: an alternative, or the file itself."""
+    for candidate in (*spec.alternatives, spec):
+        path = folder / candidate.path
+        if path.exists():
+            return candidate, path
+    return None
+
+
+def _folder(task: Task, source: str | Path) -> Path:
+    """The folder that the task's file paths start from: the source, or the suite's folder in it."""
+    source = Path(source).expanduser()
+    if has_own_files(task):
+        return source
+    if not source.is_dir():
+        what = "is a file: name the folder it lies in" if source.is_file() else "there is no such folder"
+        raise HarnessError(f"{source}: {what} (the data of task '{task.name}')")
+    try:
+        inner = sorted(path for path in source.iterdir() if path.name.lower() == task.suite.lower() and path.is_dir())
+    except OSError as error:
+        raise HarnessError(f"{source}: cannot be read: {error.strerror}") from error
+    return next((folder for folder in (source, *inner) if _present(task, folder)), source)
+
+
+def _missing(task: Task, folder: Path, split: str) -> HarnessError:
+    if not task.files:
+        return HarnessError(f"task '{task.name}' has no official files: use another source than {folder}")
+    present = _present(task, folder)
+    if not present:
+        expected = ", ".join(spec.path for spec in task.files.values())
+        return HarnessError(
+            f"{folder}: no data of task '{task.name}' is there: expected {expected}, in this folder or in a folder "
+            f"'{task.suite}' in it"
+        )
+    path = folder / task.files[split].path if split in task.files else folder
+    there = ", ".join(task.files[name].path for name in task.files if name in present)
+    cut = split in task.validation_splits and not present & set(task.validation_splits)
+    hint = "; with `allow_partial: true` the validation split is cut from train" if cut else ""
+    return HarnessError(f"{path}: missing (the {split} split of task '{task.name}'). There: {there}{hint}")
+
+
+def _file_content(task: Task, folder: Path, splits: Sequence[str], allow_partial: bool) -> dict[str, str]:
+    cut = _cut_split(task, folder, allow_partial)
+    content = {}
+    for split in splits:
+        shared = cut is not None and split in (cut, task.train_split)
+        name = str(task.train_split) if shared else split
+        found = _find(folder, task.files[name]) if name in task.files else None
+        if found is None:
+            raise _missing(task, folder, split)
+        content[split] = _content(*found)
+        if shared:
+            content[split] = _digest([content[split], "cut" if split == cut else "rest"])
+    return content
+
+
+def _content(spec: SplitFile, path: Path) -> str:
+    reading = {
+        key: value for key, value in asdict(spec).items() if key not in ("path", "rows", "expand", "alternatives")
+    }
+    return _digest([file_hash(path), path.suffix, reading])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,410 @@
+"""EncT5: T5's encoder, a few of its decoder layers, learned prompts as the decoder's input, and a head.
+
+Liu et al. 2021, "EncT5: A Framework for Fine-tuning T5 as Non-autoregressive Models",
+https://arxiv.org/abs/2110.08426. Names and checkpoint layout are those of hackyon/EncT5.
+"""
+
+import copy
+import json
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig
+from transformers.modeling_outputs import Seq2SeqModelOutput, SequenceClassifierOutput
+from transformers.models.t5.modeling_t5 import T5PreTrainedModel, T5Stack
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, can_return_tuple
+from transformers.utils.hub import cached_file
+
+from .configuration_enct5 import EncT5Config
+
+_PROMPTS = "decoder.embed_tokens.weight"
+# In a T5 checkpoint all three are the one word embedding, and a file need not hold each of them.
+_T5_WORD_EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# Early T5 checkpoints hold this bias, which no version of T5 has used.
+_T5_LEFTOVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+
+class EncT5ClassificationHead(nn.Module):
+    """Linear layer on the state of the one prompt, for single-label classification and regression."""
+
+    def __init__(self, config: EncT5Config, num_labels: int):
+        super().__init__()
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = nn.Linear(config.d_model, num_labels)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits `(batch, num_labels)` from prompt states `(batch, 1, d_model)`."""
+        return self.out_proj(self.dropout(hidden_states[:, 0]))
+
+
+class EncT5MultiLabelClassificationHead(nn.Module):
+    """An independent binary classifier per label, each on the state of the label's own prompt."""
+
+    def __init__(self, config: EncT5Config, num_labels: int):
+        super().__init__()
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.weights = nn.Parameter(torch.empty(num_labels, config.d_model))
+        self.biases = nn.Parameter(torch.empty(num_labels))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits `(batch, num_labels)` from prompt states `(batch, num_labels, d_model)`."""
+        return (self.dropout(hidden_states) * self.weights).sum(dim=-1) + self.biases
+
+
+class EncT5PreTrainedModel(T5PreTrainedModel):
+    """What all EncT5 models share: initialisation, loading, and making one from a T5 checkpoint."""
+
+    config: EncT5Config
+    _input_embed_layer = "shared"
+    # Prompts see one another through a dense 4-D mask, which flex attention does not take.
+    _supports_flex_attn = False
+    # Aliases of the word embedding that the original keeps in memory, and some tools save.
+    _keys_to_ignore_on_load_unexpected = [r"encoder\.embed_tokens\.weight$"]  # noqa: RUF012
+
+    @property
+    def _enct5(self) -> "EncT5Model":
+        return cast("EncT5Model", self.base_model)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # The stacks initialise their own layers, so that these belong to a head. The layer, not the head around it:
+        # transformers takes a module without parameters of its own for initialised, in models it does not ship.
+        if isinstance(module, nn.Linear | EncT5MultiLabelClassificationHead):
+            _init_head(module, self.config)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in `PreTrainedModel`; takes checkpoints of the original implementation too."""
+        aliases = {r"^decoder_embeddings\.weight$": f"{cls.base_model_prefix}.{_PROMPTS}"}
+        kwargs["key_mapping"] = {**aliases, **(kwargs.get("key_mapping") or {})}
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        # Otherwise save_pretrained writes the prompts back under the alias that they were read from.
+        model._weight_conversions = None
+        # Loading makes new parameters, all of them trainable.
+        model._enct5.fix_prompt_position_bias()
+        return loaded
+
+    @classmethod
+    def from_pretrained_t5(
+        cls, checkpoint: str | PathLike[str], revision: str | None = None, **config_overrides: Any
+    ) -> Self:
+        """Make a model that is ready for fine-tuning from a T5 or mT5 checkpoint.
+
+        Args:
+            checkpoint: Hub id, or a folder with `config.json` and safetensors.
+            revision: Branch, tag or commit of a Hub checkpoint.
+            config_overrides: Fields of `EncT5Config`, e.g. `problem_type`, `num_labels` or `id2label` and
+                `label2id`, `num_decoder_layers` (1 if left out). The number of prompts follows from the task.
+
+        Returns:
+            The model in float32 and in evaluation mode, as after `from_pretrained`; prompts and head are random.
+
+        Raises:
+            ValueError: The checkpoint or an override does not make an EncT5.
+            OSError: The checkpoint cannot be found, or has no safetensors.
+        """
+        t5_config = AutoConfig.from_pretrained(checkpoint, revision=revision)
+        config = EncT5Config.from_t5(t5_config, **config_overrides)
+        # On the meta device nothing is initialised only to be overwritten.
+        with torch.device("meta"):
+            model = cls(config)
+        model.to_empty(device="cpu")
+        model.load_weights_from_pretrained_t5(checkpoint, revision=revision)
+        model.prepare_for_fine_tuning()
+        return model.eval()
+
+    @torch.no_grad()
+    def load_weights_from_pretrained_t5(self, model_path: str | PathLike[str], revision: str | None = None) -> None:
+        """Copy the encoder and the decoder layers that are kept from a T5 or mT5 checkpoint.
+
+        Only these tensors are read, one at a time. Prompts and head stay as they are.
+
+        Args:
+            model_path: Hub id, or a folder with safetensors (one file, or shards with their index).
+            revision: Branch, tag or commit of a Hub checkpoint.
+
+        Raises:
+            ValueError: Tensors are missing, have other shapes or do not belong to this configuration.
+            OSError: The checkpoint cannot be found, or has no safetensors.
+        """
+        core = self._enct5
+        targets = {name: tensor for name, tensor in core.named_parameters() if name != _PROMPTS}
+        missing = set(targets)
+        for file in _safetensors_files(model_path, revision, targets):
+            with safe_open(file, framework="pt") as tensors:
+                names = list(tensors.keys())
+            for name in names:
+                target = _t5_target(name)
+                if target in missing:
+                    _copy_tensor(file, name, targets[target])
+                    missing.discard(target)
+                elif target not in targets and core.has_layer_of(target) and target != _T5_LEFTOVER:
+                    raise ValueError(f"{file}: {name} has no place in this model. {_WRONG_CHECKPOINT}")
+        if missing:
+            some = ", ".join(sorted(missing)[:3])
+            raise ValueError(f"{model_path} lacks {len(missing)} tensor(s), e.g. {some}. {_WRONG_CHECKPOINT}")
+        core.fix_prompt_position_bias()
+
+    def prepare_for_fine_tuning(self) -> None:
+        """Draw new random prompts (and a new head, where there is one), to be trained on a task."""
+        nn.init.normal_(self._enct5.decoder.embed_tokens.weight, std=self.config.initializer_factor)
+
+
+class EncT5Model(EncT5PreTrainedModel):
+    """The encoder, the decoder layers that are kept, and the prompts (`decoder.embed_tokens`), without a head.
+
+    Built from two `T5Stack`s, not from a `T5Model`: that ties the decoder's embedding to the word embedding.
+    The one word embedding is `shared`; no parameter has a second name.
+    """
+
+    def __init__(self, config: EncT5Config):
+        super().__init__(config)
+        config.check_prompts()
+        self.encoder = T5Stack(_stack_config(config, is_decoder=False))
+        self.shared = self.encoder.embed_tokens
+        self.encoder.set_input_embeddings(None)
+        self.decoder = T5Stack(
+            _stack_config(
+                config,
+                is_decoder=True,
+                num_layers=config.num_decoder_layers,
+                vocab_size=config.decoder_vocab_size,
+            )
+        )
+        self.post_init()
+        self.fix_prompt_position_bias()
+
+    def fix_prompt_position_bias(self) -> None:
+        """With `prompt_position_bias=False`: zero and freeze the decoder's relative position bias, and skip it."""
+        if not self.config.prompt_position_bias:
+            block: Any = self.decoder.block[0]
+            attention = block.layer[0].SelfAttention
+            attention.has_relative_attention_bias = False
+            attention.relative_attention_bias.weight.requires_grad_(False).zero_()
+
+    def has_layer_of(self, name: str) -> bool:
+        """Whether a tensor's name, as T5 names it, belongs to a layer that this model has."""
+        layer = re.match(r"(encoder|decoder)\.block\.(\d+)\.", name)
+        return layer is not None and int(layer[2]) < len(getattr(self, layer[1]).block)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> Seq2SeqModelOutput:
+        """Encode the text and decode all prompts at once.
+
+        Args:
+            input_ids: Token ids `(batch, length)`, padded on either side.
+            attention_mask: `(batch, length)`, 0 where there is padding. Left out, it is derived from `input_ids`
+                and `pad_token_id`.
+            inputs_embeds: Word embeddings `(batch, length, d_model)` instead of `input_ids`; without a mask, no
+                position counts as padding.
+            output_attentions: Also return all attention weights (needs `attn_implementation="eager"`).
+            output_hidden_states: Also return the states of all layers.
+
+        Returns:
+            `last_hidden_state`: the prompts' states `(batch, decoder_vocab_size, d_model)`, and
+            `encoder_last_hidden_state`: the text's states `(batch, length, d_model)`.
+        """
+        inputs_embeds, attention_mask = self._embed(input_ids, attention_mask, inputs_embeds)
+        extras = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        extras = {name: value for name, value in extras.items() if value is not None}
+        encoded = self.encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, return_dict=True, **extras)
+        prompts = self._prompts(len(inputs_embeds), inputs_embeds.device)
+        decoded = self.decoder(
+            inputs_embeds=prompts,
+            attention_mask=_prompt_mask(prompts),
+            encoder_hidden_states=encoded.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            use_cache=False,
+            return_dict=True,
+            **extras,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=decoded.last_hidden_state,
+            decoder_hidden_states=decoded.hidden_states,
+            decoder_attentions=decoded.attentions,
+            cross_attentions=decoded.cross_attentions,
+            encoder_last_hidden_state=encoded.last_hidden_state,
+            encoder_hidden_states=encoded.hidden_states,
+            encoder_attentions=encoded.attentions,
+        )
+
+    def _embed(
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Word embeddings `(batch, length, d_model)` and the mask of a text given in either form."""
+        if input_ids is not None and inputs_embeds is None:
+            if attention_mask is None and self.config.pad_token_id is not None:
+                attention_mask = input_ids.ne(self.config.pad_token_id)
+            return self.shared(input_ids), attention_mask
+        if inputs_embeds is not None and input_ids is None:
+            return inputs_embeds, attention_mask
+        raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+
+    def _prompts(self, batch: int, device: torch.device) -> torch.Tensor:
+        """The prompts' embeddings for a batch, `(batch, decoder_vocab_size, d_model)`."""
+        ids = torch.arange(self.decoder.embed_tokens.num_embeddings, device=device)
+        return self.decoder.embed_tokens(ids).expand(batch, -1, -1)
+
+
+class EncT5ForSequenceClassification(EncT5PreTrainedModel):
+    """EncT5 with a head for single-label or multi-label classification or regression."""
+
+    def __init__(self, config: EncT5Config):
+        super().__init__(config)
+        self.num_labels = cast(int, config.num_labels)
+        self.problem_type = config.problem_type or (
+            "regression" if self.num_labels == 1 else "single_label_classification"
+        )
+        self.transformer = EncT5Model(config)
+        self.classification_head: EncT5ClassificationHead | EncT5MultiLabelClassificationHead
+        if self.problem_type == "multi_label_classification":
+            self.classification_head = EncT5MultiLabelClassificationHead(config, self.num_labels)
+        else:
+            self.classification_head = EncT5ClassificationHead(config, self.num_labels)
+        self.post_init()
+
+    def prepare_for_fine_tuning(self) -> None:
+        """Draw new random prompts and a new random head, to be trained on a task."""
+        super().prepare_for_fine_tuning()
+        _init_head(self.classification_head, self.config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> SequenceClassifierOutput:
+        """Score texts.
+
+        Args:
+            input_ids: As in `EncT5Model`, and so are `attention_mask` and `inputs_embeds`.
+            labels: Class indices `(batch,)` for single-label classification; 0/1 of any number type
+                `(batch, num_labels)` for multi-label; values `(batch,)` or `(batch, num_labels)` for regression.
+            output_attentions: Also return the encoder's attention weights (needs eager attention).
+            output_hidden_states: Also return the states of all encoder layers.
+
+        Returns:
+            `logits` `(batch, num_labels)`, for regression the values themselves; with labels also `loss`, the mean
+            cross-entropy, binary cross-entropy or squared error in float32.
+
+        Raises:
+            ValueError: Labels whose type or shape does not fit the task.
+        """
+        outputs = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.classification_head(outputs.last_hidden_state)
+        return SequenceClassifierOutput(
+            loss=None if labels is None else _loss(self.problem_type, logits, labels),
+            logits=logits,
+            hidden_states=outputs.encoder_hidden_states,
+            attentions=outputs.encoder_attentions,
+        )
+
+
+def _init_head(head: nn.Module, config: EncT5Config) -> None:
+    for parameter in head.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=config.initializer_factor * config.d_model**-0.5)
+        else:
+            nn.init.zeros_(parameter)
+
+
+def _loss(problem_type: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean loss of logits `(batch, num_labels)`, in float32 also under autocast."""
+    logits, labels = logits.float(), labels.to(logits.device)
+    if problem_type == "single_label_classification":
+        if labels.is_floating_point():
+            raise ValueError(
+                "Labels of single-label classification are class indices, and these are floating-point numbers. "
+                "Set problem_type to 'multi_label_classification' or 'regression' before making the model."
+            )
+        return F.cross_entropy(logits, labels.reshape(-1).long())
+    if labels.numel() != logits.numel() or len(labels) != len(logits):
+        raise ValueError(f"Labels have shape {tuple(labels.shape)}, and {problem_type} needs {tuple(logits.shape)}.")
+    labels = labels.reshape(logits.shape).to(logits.dtype)
+    if problem_type == "regression":
+        return F.mse_loss(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def _stack_config(config: EncT5Config, **changes: Any) -> EncT5Config:
+    stack_config = copy.deepcopy(config)
+    stack_config.use_cache = False
+    for name, value in changes.items():
+        setattr(stack_config, name, value)
+    return stack_config
+
+
+def _prompt_mask(prompts: torch.Tensor) -> torch.Tensor | None:
+    """Additive mask with which all prompts see one another; one prompt needs none."""
+    length = prompts.shape[1]
+    # T5Stack leaves a 4-D mask as it is, and makes a mask of fewer dimensions causal.
+    return prompts.new_zeros(1, 1, length, length) if length > 1 else None
+
+
+_WRONG_CHECKPOINT = (
+    "EncT5 takes the weights of a T5 or mT5 (encoder and decoder) with the same layer sizes, feed-forward type and at "
+    "least as many layers; EncT5Config.from_dict(t5_config.to_dict()) copies its settings."
+)
+
+
+def _t5_target(name: str) -> str:
+    """Name inside EncT5Model of a T5 checkpoint's tensor."""
+    name = name.removeprefix("transformer.")
+    return "shared.weight" if name in _T5_WORD_EMBEDDINGS else name
+
+
+def _copy_tensor(file: str, name: str, parameter: nn.Parameter) -> None:
+    # Opened anew each time, so that the pages of tensors already copied do not stay in memory.
+    with safe_open(file, framework="pt") as tensors:
+        shape = tuple(tensors.get_slice(name).get_shape())
+        if shape != tuple(parameter.shape):
+            raise ValueError(
+                f"{file}: {name} has shape {shape}, and this model needs {tuple(parameter.shape)}. {_WRONG_CHECKPOINT}"
+            )
+        parameter.copy_(tensors.get_tensor(name))
+
+
+def _safetensors_files(checkpoint: str | PathLike[str], revision: str | None, targets: dict[str, Any]) -> list[str]:
+    """Paths of a checkpoint's safetensors files that hold tensors of `targets`; downloads no others."""
+
+    def find(filename: str) -> str | None:
+        return cached_file(checkpoint, filename, revision=revision, _raise_exceptions_for_missing_entries=False)
+
+    if (single := find(SAFE_WEIGHTS_NAME)) is not None:
+        return [single]
+    if (index := find(SAFE_WEIGHTS_INDEX_NAME)) is None:
+        raise OSError(
+            f"{checkpoint} has no {SAFE_WEIGHTS_NAME} or {SAFE_WEIGHTS_INDEX_NAME}. Pickled weights (.bin) are not "
+            "read; convert them once: transformers.AutoModelForSeq2SeqLM.from_pretrained"
+            f"({str(checkpoint)!r}).save_pretrained('FOLDER'), and give FOLDER instead."
+        )
+    weight_map = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+    shards = sorted({shard for name, shard in weight_map.items() if _t5_target(name) in targets})
+    if odd := [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]:
+        raise ValueError(f"{index} names a file outside the checkpoint, or of another type: {odd[0]}")
+    return [str(cached_file(checkpoint, shard, revision=revision)) for shard in shards]

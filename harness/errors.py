@@ -1,0 +1,17 @@
+"""The one exception a user is meant to read."""
+
+
+class HarnessError(Exception):
+    """A mistake or a missing thing that the user can put right.
+
+    The message says what is wrong, where (``file:line`` when there is one) and what to do about it. The command line
+    prints it without a traceback and ends with exit code 2.
+    """
+
+
+def did_you_mean(name: str, known: object) -> str:
+    """`` Did you mean 'x'?`` for the closest of the ``known`` names, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)  # type: ignore[attr-defined]
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,74 @@
+"""From a trained model to predictions and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from harness.architectures import Architecture
+from harness.batching import deal, evaluation_batches
+from harness.features import Features
+from harness.metrics import compute_metrics
+from harness.task import Example, Task, is_unlabelled
+from harness.training import Training
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model answered on one split: per example a prediction and what it came from (scores or a text)."""
+
+    predictions: list[Any]
+    outputs: list[Any]
+    unparsable: int
+    scores: dict[str, float]
+    """Metric name to fraction; empty for an unlabelled split."""
+
+
+def evaluate(training: Training, task: Task, examples: Sequence[Example], features: Features) -> Evaluation:
+    """Predict every example once, over all processes, and score the predictions."""
+    outputs = model_outputs(training, training.architecture, features, training.accelerator)
+    decide = task.parse if training.architecture.generates else task.decide
+    predictions = [decide(output, example) for output, example in zip(outputs, examples, strict=True)]
+    unparsable = sum(prediction is None for prediction in predictions)
+    predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
+    return Evaluation(predictions, outputs, unparsable, score(task, examples, predictions))
+
+
+def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:
+    """The task's metrics; nothing when the examples are unlabelled."""
+    if any(is_unlabelled(task, example) for example in examples):
+        return {}
+    pairs = [task.metric_inputs(p, example) for p, example in zip(predictions, examples, strict=True)]
+    return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
+
+
+@torch.inference_mode()
+def model_outputs(
+    training: Training, architecture: Architecture, features: Features, accelerator: Accelerator
+) -> list[Any]:
+    """The architecture's output for each group, in order.
+
+    Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
+    """
+    module = accelerator.unwrap_model(training.module).eval()
+    batches = evaluation_batches(features.lengths, features.sizes)
+    mine: list[tuple[int, Any]] = []
+    for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
+        batch = architecture.collate(features, groups.tolist()).to(accelerator.device)
+        with training.autocast():
+            mine += zip(groups.tolist(), architecture.predict(module, batch), strict=True)
+    answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)
+    return [answers[group] for group in range(len(features))]
+
+
+def plain(output: Any) -> dict[str, Any]:
+    """An output as JSON: ``{"text": ...}`` or ``{"scores": [[...], ...]}`` to 7 significant digits."""
+    if isinstance(output, str):
+        return {"text": output}
+    return {"scores": [[float(f"{value:.7g}") for value in row] for row in np.asarray(output).tolist()]}

@@ -1,0 +1,305 @@
+"""Records in, leaderboard out: columns from tasks, values over seeds, averages, costs, and the reason of every gap."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from harness.metrics import score_key
+from harness.report.leaderboard import Cell, Column, Cost, Leaderboard, Row, Section, Value
+from harness.report.references import REFERENCES, Reference
+from harness.report.signature import signature
+from harness.store import Entry, Record, fingerprint
+from harness.task import Suite, Task
+
+MARKS = {
+    "sample data": "sample data: shows the machinery; compare with nothing published",
+    "limited data": "limited data: trained or evaluated on a part of the examples",
+    "partial data allowed": "partial data allowed: a split may come from an incomplete copy of the data set",
+}
+"""Marks that a footnote says in more words."""
+
+
+def leaderboard(
+    entries: Iterable[Entry] | Mapping[str, Iterable[Entry]],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    benchmark: str = "",
+    asked: Iterable[str] = (),
+    references: Sequence[Reference] | bool = (),
+    warnings: Iterable[str] = (),
+) -> Leaderboard:
+    """The leaderboard of a benchmark's records.
+
+    Args:
+        entries: ``Store.current()``; or several by the name of their folder, each with rows of its own.
+        tasks: tasks by name, in the order of columns. A task that records have and this lacks is shown all the same.
+        suites: suites by name, in the order of tables.
+        benchmark: its name.
+        asked: tasks that get a column although no run of theirs is in ``entries``.
+        references: published rows to show below; True: all that are known. Never beside sample data.
+        warnings: what reading the records had to say.
+    """
+    folders = {name: list(found) for name, found in entries.items()} if isinstance(entries, Mapping) else None
+    folders = folders or {"": list(entries)}
+    runs: dict[tuple[str, str], dict[str, dict[int, Record | None]]] = {}
+    for folder, found in folders.items():
+        for task, model, seed, record in found:
+            label = folder if len(folders) > 1 else ""
+            runs.setdefault((label, model), {}).setdefault(task, {})[seed] = record
+    columns = _columns(runs.values(), tasks, set(asked))
+    sections = _sections(columns, suites)
+    rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
+    common = _common([row.marks for row in rows if row.cost and row.cost.runs])
+    rows = [_without_marks(row, common) for row in rows]
+    published = REFERENCES if references is True else references or ()
+    return Leaderboard(
+        benchmark=benchmark,
+        sections=tuple(sections),
+        rows=tuple(rows),
+        references=() if "sample data" in common else tuple(_published(published, columns, sections)),
+        marks=common,
+        sources=_sources(runs.values()),
+        warnings=tuple(warnings),
+    )
+
+
+# Columns ---------------------------------------------------------------------------------------------------------
+
+RunsOfTask = Mapping[str, Mapping[int, Record | None]]
+"""Records of one row by task and seed."""
+
+
+def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[str]) -> list[Column]:
+    trained = {task for of_task in rows for task in of_task}
+    columns = [
+        Column(task.name, task.title, task.suite, _parts(task), task.evaluated_by or task.name)
+        for task in tasks.values()
+        if task.name in trained | asked or task.evaluated_by in trained
+    ]
+    columns.sort(key=lambda column: column.diagnostic)
+    return columns + [_unknown_column(name, rows) for name in sorted(trained - set(tasks))]
+
+
+def _parts(task: Task) -> tuple[tuple[str, str], ...]:
+    return tuple((split, score_key(metric)) for split in task.validation_splits for metric in task.metrics)
+
+
+def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
+    """A task without its plugin: its columns are what the records have."""
+    records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
+    parts = {
+        (split, metric): None
+        for record in records
+        for split, scores in record.scores.get(name, {}).items()
+        for metric in scores
+    }
+    return Column(name, name, "", tuple(sorted(parts)) or (("validation", "score"),), name)
+
+
+def _sections(columns: Sequence[Column], suites: Mapping[str, Suite]) -> list[Section]:
+    there = {column.task: column for column in columns}
+    names = [name for name in suites if any(c.suite == name for c in columns)]
+    names += sorted({c.suite for c in columns} - set(suites))
+    sections = []
+    for name in names:
+        averages = suites[name].averages if name in suites else {}
+        whole = {title: tuple(parts) for title, parts in averages.items() if set(parts) <= set(there)}
+        lacking = {t: tuple(n for n in parts if n not in there) for t, parts in averages.items() if t not in whole}
+        title = suites[name].title if name in suites else name or "Other tasks"
+        sections.append(Section(name, title, tuple(c for c in columns if c.suite == name), whole, lacking))
+    return sections
+
+
+# Rows ------------------------------------------------------------------------------------------------------------
+
+
+def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], sections: Sequence[Section]) -> Row:
+    finished = [record for of_seed in runs.values() for record in of_seed.values() if record and record.finished]
+    marks = _common([record.marks for record in finished])
+    cells = {column.task: _cell(column, runs.get(column.answered_by, {}), marks) for column in columns}
+    averages = {title: (tasks, _average(cells, tasks)) for s in sections for title, tasks in s.averages.items()}
+    data = {column.task: _data_key(column, runs.get(column.answered_by, {})) for column in columns}
+    return Row(
+        model=model,
+        folder=folder,
+        architecture=next((r.architecture for of_seed in runs.values() for r in of_seed.values() if r), ""),
+        seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
+        cells=cells,
+        averages={title: cell for title, (_, cell) in averages.items()},
+        marks=marks,
+        notes=tuple(MARKS.get(mark, mark) for mark in marks),
+        cost=_cost(finished),
+        signature=signature(model, finished),
+        data={**data, **{title: "|".join(data[task] for task in tasks) for title, (tasks, _) in averages.items()}},
+    )
+
+
+def _cell(column: Column, of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> Cell:
+    found = {part: _value(column.task, part, of_seed) for part in column.parts}
+    parts = tuple(found.values())
+    complete = [seed for seed in of_seed if all(value and seed in value.seeds for value in parts)]
+    score = Value({seed: _mean([v.seeds[seed] for v in parts if v]) for seed in complete}) if complete else None
+    return Cell(
+        planned=tuple(of_seed),
+        parts=parts,
+        score=score,
+        failed=any(record is not None and not record.finished for record in of_seed.values()),
+        notes=(*_reasons(column, of_seed), *_undefined(parts), *_own_marks(of_seed, row_marks)),
+    )
+
+
+def _value(task: str, part: tuple[str, str], of_seed: Mapping[int, Record | None]) -> Value | None:
+    split, metric = part
+    seeds = {}
+    for seed, record in of_seed.items():
+        score = record.scores.get(task, {}).get(split, {}).get(metric) if record and record.finished else None
+        if score is not None:
+            seeds[seed] = float(score)
+    return Value(seeds) if seeds else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(0.0 if math.isnan(value) else value for value in values)
+
+
+def _reasons(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]:
+    """Why numbers are missing; a reason that does not hold for all seeds names its seeds."""
+    if not of_seed:
+        if column.diagnostic:
+            return [f"{column.title} is answered by the {column.answered_by} model, which is not in this benchmark"]
+        return ["no record yet"]
+    seeds: dict[str, list[int]] = {}
+    for seed, record in of_seed.items():
+        for reason in _reasons_of(column, record):
+            seeds.setdefault(reason, []).append(seed)
+    return [
+        reason if len(which) == len(of_seed) else f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))}: {reason}"
+        for reason, which in seeds.items()
+    ]
+
+
+def _reasons_of(column: Column, record: Record | None) -> list[str]:
+    if record is None:
+        return ["no record yet"]
+    if not record.finished:
+        return [f"failed: {' '.join((record.error or 'for an unknown reason').split())}"]
+    scores, missing = record.scores.get(column.task, {}), record.missing.get(column.task, {})
+    lacking = dict.fromkeys(split for split, metric in column.parts if metric not in scores.get(split, {}))
+    several = len({split for split, _ in column.parts}) > 1
+    reasons = {split: missing.get(split, "the record has no score for it") for split in lacking}
+    return [f"{split}: {reason}" if several else reason for split, reason in reasons.items()]
+
+
+def _undefined(parts: Iterable[Value | None]) -> list[str]:
+    undefined = [value for value in parts if value and value.undefined]
+    if not undefined:
+        return []
+    if all(len(value.undefined) == value.n for value in undefined):
+        return ["nan: undefined, because all predictions are the same; counts 0 in an average"]
+    seeds = sorted({seed for value in undefined for seed in value.undefined})
+    return [f"undefined with seed {', '.join(map(str, seeds))}, where it counts 0"]
+
+
+def _own_marks(of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> list[str]:
+    marks = dict.fromkeys(mark for record in of_seed.values() if record and record.finished for mark in record.marks)
+    return [MARKS.get(mark, mark) for mark in marks if mark not in row_marks]
+
+
+def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
+    """The mean over tasks for each seed that has them all; no number where none has."""
+    scores = [cells[task].score for task in tasks]
+    planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
+    complete = [seed for seed in planned if all(score and seed in score.seeds for score in scores)]
+    value = Value({seed: _mean([s.seeds[seed] for s in scores if s]) for seed in complete}) if complete else None
+    undefined = any(part and set(part.undefined) & set(complete) for task in tasks for part in cells[task].parts)
+    notes = ("an undefined correlation in it counts 0",) if undefined else ()
+    return Cell(planned=planned, parts=(value,), score=value, notes=notes)
+
+
+def _cost(records: Sequence[Record]) -> Cost:
+    def values(key: str) -> list[float]:
+        found = (record.efficiency.get(key) for record in records)
+        return [float(value) for value in found if isinstance(value, int | float)]
+
+    def mean(key: str) -> float | None:
+        return statistics.fmean(values(key)) if values(key) else None
+
+    shares: dict[str, list[float]] = {}
+    for record in records:
+        for task, of_split in record.unparsable.items():
+            shares.setdefault(task, []).extend(of_split.values())
+    seconds = values("train_seconds")
+    return Cost(
+        runs=len(records),
+        trained=max(
+            (record.parameters["trained"] for record in records if "trained" in record.parameters), default=None
+        ),
+        total=max((record.parameters["total"] for record in records if "total" in record.parameters), default=None),
+        train_seconds_mean=mean("train_seconds"),
+        train_seconds_total=sum(seconds) if seconds else None,
+        train_rate=mean("train_examples_per_second"),
+        inference_rate=mean("inference_examples_per_second"),
+        unparsable={task: statistics.fmean(found) for task, found in shares.items() if found} or None,
+    )
+
+
+def _data_key(column: Column, of_seed: Mapping[int, Record | None]) -> str:
+    """Equal for cells that were trained, chosen and measured on the same data."""
+    keys = {
+        fingerprint(
+            {
+                "data": [record.settings.get("data", {}).get(name) for name in (column.answered_by, column.task)],
+                **{key: record.settings.get(key) for key in ("limit", "selection", "allow_partial")},
+            }
+        )
+        for record in of_seed.values()
+        if record and record.finished
+    }
+    return " ".join(sorted(keys))
+
+
+def _common(marks: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The marks that all have, in their order."""
+    if not marks:
+        return ()
+    return tuple(mark for mark in dict.fromkeys(marks[0]) if all(mark in others for others in marks))
+
+
+def _without_marks(row: Row, common: Sequence[str]) -> Row:
+    marks = tuple(mark for mark in row.marks if mark not in common)
+    return replace(row, marks=marks, notes=tuple(MARKS.get(mark, mark) for mark in marks))
+
+
+def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:
+    """Where the data came from: hub, files, sample."""
+    records = [r for of_task in rows for of_seed in of_task.values() for r in of_seed.values() if r]
+    data: list[Any] = [part for record in records for part in record.settings.get("data", {}).values()]
+    return tuple(sorted({str(part["source"]) for part in data if isinstance(part, dict) and "source" in part}))
+
+
+# Published rows --------------------------------------------------------------------------------------------------
+
+
+def _published(
+    references: Iterable[Reference], columns: Sequence[Column], sections: Sequence[Section]
+) -> Iterable[Row]:
+    for reference in references:
+        cells = {column.task: _published_cell(column, reference) for column in columns}
+        if any(cell.done for cell in cells.values()):
+            averages = {t: _average(cells, tasks) for s in sections for t, tasks in s.averages.items()}
+            notes = tuple(filter(None, [f"published: {reference.source}", reference.note]))
+            yield Row(reference.model, cells, averages, notes, source=reference.source)
+
+
+def _published_cell(column: Column, reference: Reference) -> Cell:
+    scores = reference.scores.get(column.task, {})
+    found = [scores.get(split, {}).get(metric) for split, metric in column.parts]
+    parts = tuple(None if score is None else Value({0: score / 100}) for score in found)
+    score = Value({0: _mean([value.seeds[0] for value in parts if value])}) if all(parts) else None
+    note = reference.notes.get(column.task)
+    return Cell((0,), parts, score, notes=(note,) if note and any(parts) else ())

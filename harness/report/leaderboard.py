@@ -1,0 +1,182 @@
+"""A leaderboard as data: rows of models, columns of tasks, values over seeds, averages, costs and footnotes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number for each seed (fractions; NaN where undefined)."""
+
+    seeds: Mapping[int, float]
+
+    @property
+    def n(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def undefined(self) -> tuple[int, ...]:
+        """The seeds whose value is NaN."""
+        return tuple(seed for seed, value in self.seeds.items() if math.isnan(value))
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds, where NaN counts 0; NaN where every value is."""
+        return math.nan if len(self.undefined) == self.n else statistics.fmean(self._counted)
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation (n - 1); None with one seed or no defined value."""
+        return None if self.n < 2 or math.isnan(self.mean) else statistics.stdev(self._counted)
+
+    @property
+    def _counted(self) -> list[float]:
+        return [0.0 if math.isnan(value) else value for value in self.seeds.values()]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one row has of one task or average.
+
+    Args:
+        planned: the seeds that were asked for.
+        parts: a value for each part of the column; None where there is none.
+        score: the mean of the parts (NaN counts 0), over the seeds that have them all.
+        failed: whether a run behind it failed.
+        notes: footnotes.
+    """
+
+    planned: tuple[int, ...]
+    parts: tuple[Value | None, ...]
+    score: Value | None
+    failed: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """How many seeds have a number."""
+        return max((value.n for value in self.parts if value), default=0)
+
+    @property
+    def undefined(self) -> bool:
+        """Whether every number that there is is NaN."""
+        return all(value is None or math.isnan(value.mean) for value in self.parts)
+
+    @property
+    def status(self) -> str:
+        """``done``, ``partial``, ``failed`` or ``missing``."""
+        if self.done:
+            complete = self.score is not None and self.score.n == len(self.planned)
+            return "done" if complete else "partial"
+        return "failed" if self.failed else "missing"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A task as tables show it: ``parts`` are its (split, metric) scores, ``answered_by`` the task that is trained."""
+
+    task: str
+    title: str
+    suite: str
+    parts: tuple[tuple[str, str], ...]
+    answered_by: str
+
+    @property
+    def diagnostic(self) -> bool:
+        return self.answered_by != self.task
+
+
+@dataclass(frozen=True)
+class Section:
+    """The columns of one suite. ``lacking`` says which tasks an average would need beside these columns."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    averages: Mapping[str, tuple[str, ...]]
+    lacking: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the finished runs of a row took. ``unparsable`` is the share by task; None where nothing is generated."""
+
+    runs: int
+    trained: int | None
+    total: int | None
+    train_seconds_mean: float | None
+    train_seconds_total: float | None
+    train_rate: float | None
+    inference_rate: float | None
+    unparsable: Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model; or, with a ``source``, published numbers."""
+
+    model: str
+    cells: Mapping[str, Cell]
+    averages: Mapping[str, Cell]
+    notes: tuple[str, ...] = ()
+    folder: str = ""
+    architecture: str = ""
+    seeds: tuple[int, ...] = ()
+    marks: tuple[str, ...] = ()
+    cost: Cost | None = None
+    signature: str = ""
+    source: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} ({self.folder})" if self.folder else self.model
+
+    def cell(self, key: str) -> Cell:
+        """The cell of a task name or of an average's title."""
+        return self.cells[key] if key in self.cells else self.averages[key]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All that the tables of a benchmark show. ``marks`` hold for every number in it."""
+
+    benchmark: str
+    sections: tuple[Section, ...]
+    rows: tuple[Row, ...]
+    references: tuple[Row, ...] = ()
+    marks: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def markdown(self) -> str:
+        """The content of leaderboard.md."""
+        from harness.report.tables import markdown
+
+        return markdown(self)
+
+    @cached_property
+    def text(self) -> str:
+        """Plain tables for a terminal, at most 120 characters wide."""
+        from harness.report.terminal import terminal_table
+
+        return terminal_table(self)
+
+    def best(self, key: str) -> set[int]:
+        """The rows that are best in a task or average, as the table's rounding shows it.
+
+        Empty where nothing can be called best: fewer than two rows have a number, one of them lacks seeds, or they
+        differ in their marks or in the data behind the column.
+        """
+        cells = {i: row.cell(key) for i, row in enumerate(self.rows) if row.cell(key).done}
+        kinds = {(self.rows[i].marks, self.rows[i].data.get(key)) for i in cells}
+        if len(cells) < 2 or len(kinds) > 1 or any(cell.status != "done" for cell in cells.values()):
+            return set()
+        scores = {i: round(100 * c.score.mean, 1) for i, c in cells.items() if c.score and not c.undefined}
+        return {i for i, score in scores.items() if score == max(scores.values())}

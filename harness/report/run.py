@@ -1,0 +1,114 @@
+"""Everything about one run, as text to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.report.tables import count, duration, percent, rate
+from harness.store import Record
+
+LAST_EVALUATIONS = 12
+
+
+def show_run(record: Record) -> str:
+    """All that a record says: scores, settings, costs, provenance, the learning curve, and why a failed run failed."""
+    title = f"{record.task} · {record.model} · seed {record.seed}: {record.status}"
+    blocks = [[title, "=" * len(title), *_where(record)]]
+    error = record.data.get("error") or {}
+    if error:
+        blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(error.get("traceback")))])
+    blocks += [
+        _block("Scores x 100", _scores(record)),
+        _block("Missing", _flat(record.missing)),
+        _block("Marks", ((mark, "") for mark in record.marks)),
+        _block("Training", _training(record)),
+        _block("Time", _time(record.efficiency)),
+        _block("Examples", _flat(record.counts)),
+        *(_block(name.capitalize(), _flat(value)) for name, value in _settings(record)),
+        _block("Made with", _flat(record.provenance)),
+        _curve(record),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _where(record: Record) -> list[str]:
+    place = [("fingerprint", record.fingerprint), ("benchmark", record.data.get("benchmark"))]
+    return _table([*place, ("folder", record.folder)] if record.folder else place)
+
+
+def _scores(record: Record) -> Iterable[tuple[str, str]]:
+    for task, splits in record.scores.items():
+        for split, scores in splits.items():
+            for metric, value in scores.items():
+                yield f"{task} {split} {metric}", percent(value, 2)
+    for task, shares in record.unparsable.items():
+        for split, share in shares.items():
+            yield f"{task} {split} unparsable answers", f"{percent(share, 2)} %"
+
+
+def _training(record: Record) -> Iterable[tuple[str, Any]]:
+    data = record.data
+    yield "steps", data.get("steps")
+    yield "best step", data.get("best_step")
+    yield "score that chose it", None if record.primary is None else percent(record.primary, 2)
+    for name, number in record.parameters.items():
+        yield f"{name} parameters", f"{number:,} ({count(number)})"
+
+
+def _time(efficiency: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in efficiency.items():
+        words = name.replace("_", " ")
+        if isinstance(value, int | float) and name.endswith("_seconds"):
+            yield words.removesuffix(" seconds"), duration(value)
+        elif isinstance(value, int | float) and name.endswith("_per_second"):
+            yield words, rate(value)
+        else:
+            yield words, value
+
+
+def _settings(record: Record) -> Iterable[tuple[str, Any]]:
+    """The settings in blocks: recipe, model, data, and what else there is."""
+    settings = dict(record.settings)
+    for name in ("recipe", "model", "data"):
+        if name in settings:
+            yield name, settings.pop(name)
+    yield "other settings", settings
+
+
+def _curve(record: Record) -> list[str]:
+    evaluations = [row for row in record.curve() if row.get("scores")]
+    if not evaluations:
+        return []
+    last = evaluations[-LAST_EVALUATIONS:]
+    title = "Evaluations" if len(last) == len(evaluations) else f"Evaluations (the last {len(last)})"
+    rows = []
+    for row in last:
+        scores = [f"{name} {percent(value, 2)}" for scores in row["scores"].values() for name, value in scores.items()]
+        best = "  <- best" if row.get("step") == record.data.get("best_step") else ""
+        rows.append((f"step {row.get('step')}", f"{', '.join(scores)}{best}"))
+    return _block(title, rows)
+
+
+def _block(title: str, rows: Iterable[tuple[str, Any]]) -> list[str]:
+    lines = _table(rows)
+    return [title, *lines] if lines else []
+
+
+def _table(rows: Iterable[tuple[str, Any]]) -> list[str]:
+    shown = [(name, value) for name, value in rows if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    return [f"  {name:{width}}  {value}".rstrip() for name, value in shown]
+
+
+def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested data as (dotted name, value) rows."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}" if name else str(key))
+    elif value not in (None, [], {}):
+        yield name, ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _lines(text: str | None) -> list[str]:
+    return (text or "").rstrip().splitlines()

@@ -1,0 +1,170 @@
+"""What the runs of one command share: data, tokenizers, checkpoints and features, each read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from harness.architectures import ARCHITECTURES, Architecture
+from harness.data import data_fingerprint, load_examples, splits_in
+from harness.errors import HarnessError
+from harness.features import FEATURES_VERSION, Features, cached
+from harness.settings import BenchmarkSpec, Model, Recipe
+from harness.task import Example, Task
+from harness.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
+
+HOLDOUT = "holdout"
+"""The name of the part of the training data that chooses the checkpoint with ``selection: holdout``."""
+HOLDOUT_SHARE, HOLDOUT_MOST = 0.1, 2000
+
+
+@dataclass
+class Session:
+    """Everything that is read from outside, kept for the time of one command.
+
+    Args:
+        spec: the benchmark (data sources, limits, selection).
+        cache: folder for tokenised features and sample tokenizers.
+    """
+
+    spec: BenchmarkSpec
+    cache: Path
+    _examples: dict[tuple[str, str], list[Example]] = field(default_factory=dict)
+    _tokenizers: dict[str, PreTrainedTokenizerBase] = field(default_factory=dict)
+    _tokenizer_hashes: dict[str, str] = field(default_factory=dict)
+    _checkpoints: dict[str, Checkpoint | None] = field(default_factory=dict)
+    _fingerprints: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
+
+    # Data
+
+    def source(self, task: Task) -> str | Path:
+        """Where the task's data comes from, by the benchmark's ``data:``."""
+        return self.spec.source(task)
+
+    def splits(self, task: Task) -> set[str]:
+        """The splits that are there; with ``allow_partial`` a validation split can be cut from train."""
+        found = splits_in(task, self.source(task))
+        if self.spec.allow_partial and "train" in found:
+            found = found | {split for split in task.validation_splits if split == "validation"}
+        return found
+
+    def examples(self, task: Task, split: str) -> list[Example]:
+        """A split's examples (``holdout`` and, when there is one, a train split without it)."""
+        if split == HOLDOUT or (split == task.train_split and self.spec.selection == HOLDOUT):
+            return self._held_out(task, split)
+        return self._read(task, split)
+
+    def _read(self, task: Task, split: str) -> list[Example]:
+        key = (task.name, split)
+        if key not in self._examples:
+            self._examples[key] = load_examples(
+                task, self.source(task), split, allow_partial=self.spec.allow_partial, limit=self.limit(task, split)
+            )
+        return self._examples[key]
+
+    def _held_out(self, task: Task, split: str) -> list[Example]:
+        assert task.train_split is not None
+        examples = self._read(task, task.train_split)
+        held = min(HOLDOUT_MOST, max(1, int(len(examples) * HOLDOUT_SHARE)))
+        chosen = set(np.random.default_rng(0).permutation(len(examples))[:held].tolist())
+        return [example for i, example in enumerate(examples) if (i in chosen) == (split == HOLDOUT)]
+
+    def forget(self, task: Task) -> None:
+        """Drop the task's training examples: its features stay on disk."""
+        self._examples.pop((task.name, str(task.train_split)), None)
+
+    def limit(self, task: Task, split: str) -> int | None:
+        """The benchmark's ``limit`` for a split, if any."""
+        if self.spec.limit is None:
+            return None
+        return self.spec.limit.train if split == task.train_split else self.spec.limit.validation
+
+    def data(self, task: Task, splits: Sequence[str]) -> dict[str, Any]:
+        """The content fingerprint of the task's data."""
+        key = (task.name, tuple(splits))
+        if key not in self._fingerprints:
+            found = data_fingerprint(task, self.source(task), splits, allow_partial=self.spec.allow_partial)
+            limits = {split: self.limit(task, split) for split in splits}
+            self._fingerprints[key] = {**found, "limit": limits} if any(limits.values()) else found
+        return self._fingerprints[key]
+
+    # Models
+
+    def checkpoint(self, model: Model) -> Checkpoint | None:
+        """The model's checkpoint on this machine, or None for random weights."""
+        if model.name not in self._checkpoints:
+            self._checkpoints[model.name] = None
+            if model.checkpoint is not None:
+                from harness.hub import resolve_checkpoint
+                self._checkpoints[model.name] = resolve_checkpoint(model.checkpoint, model.revision)
+        return self._checkpoints[model.name]
+
+    def tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        if model.name not in self._tokenizers:
+            self._tokenizers[model.name] = self._load_tokenizer(model)
+            self._tokenizer_hashes[model.name] = tokenizer_fingerprint(self._tokenizers[model.name])
+        return self._tokenizers[model.name]
+
+    def _load_tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
+        name = f"model '{model.name}'"
+        if model.tokenizer == "sample":
+            return sample_tokenizer("bert" if model.architecture == "bert" else "t5", self.cache)
+        if model.tokenizer is not None:
+            folder = Path(model.tokenizer)
+            if not folder.is_dir():
+                folder = resolve_checkpoint(model.tokenizer, None, weights=False).folder
+            return load_tokenizer(folder, name)
+        checkpoint = self.checkpoint(model)
+        if checkpoint is None:
+            raise HarnessError(f"{name} starts from random weights: name its tokenizer (tokenizer: ...)")
+        return load_tokenizer(checkpoint.folder, name)
+
+    def model_identity(self, model: Model) -> dict[str, Any]:
+        """What the model is by content: never by name or path."""
+        checkpoint = self.checkpoint(model)
+        self.tokenizer(model)
+        return {
+            **model.options(),
+            "architecture": model.architecture,
+            "content": checkpoint.content if checkpoint else None,
+            "config": model.config,
+            "tokenizer": self._tokenizer_hashes[model.name],
+        }
+
+    def architecture(self, model: Model, task: Task, recipe: Recipe) -> Architecture:
+        """The (model, task) pair of a run."""
+        checkpoint = self.checkpoint(model)
+        return ARCHITECTURES[model.architecture](
+            model,
+            checkpoint.folder if checkpoint else None,
+            self.tokenizer(model),
+            task,
+            recipe.max_length,
+            recipe.label_smoothing,
+        )
+
+    def features(self, architecture: Architecture, task: Task, split: str, training: bool) -> Features:
+        """The split as this architecture reads it: tokenised once for all seeds and models that read it so."""
+        key = {
+            "version": FEATURES_VERSION,
+            "data": self.data(task, [split if split != HOLDOUT else str(task.train_split)]),
+            "split": split,
+            "selection": self.spec.selection if task.train_split in (split, HOLDOUT) or split == HOLDOUT else None,
+            "task": task.definition(),
+            "tokenizer": self._tokenizer_hashes[architecture.model.name],
+            "max_length": architecture.max_length,
+            "options": architecture.text_options(),
+            "training": training,
+        }
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+        return cached(
+            self.cache, digest, lambda: architecture.for_task(task).features(self.examples(task, split), training)
+        )

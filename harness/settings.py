@@ -1,0 +1,248 @@
+"""What benchmarks.yaml may say: recipes, models and benchmarks as typed, frozen objects.
+
+A field's ``description`` completes "must be ..." in messages. Checks that need more than one object, or files, are in
+`harness.benchmark`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from harness.task import Task
+
+SOURCES = ("hub", "sample")
+"""The sources of data that are not folders."""
+
+Architecture = Literal["enct5", "t5", "bert"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """A single value stands for a list of one."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+NotNegative = Annotated[float, Field(ge=0, description="a number of at least 0")]
+Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
+Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+Flag = Annotated[bool, Field(description="true or false")]
+Text = Annotated[str, Field(min_length=1, description="a text")]
+TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Settings(BaseModel):
+    """Nothing unknown, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Recipe(Settings):
+    """The hyper-parameters of one fine-tuning.
+
+    A recipe in benchmarks.yaml says only what differs; `layered` puts several together.
+
+    Attributes:
+        batch_size: examples per update, over all processes and accumulation steps.
+        epochs: passes over the training data; ``max_steps``, when given, decides instead.
+        warmup_ratio: share of the steps in which the learning rate rises from 0.
+        max_length: the longest input, in tokens.
+        eval_every: steps between evaluations, or ``epoch``.
+        patience: evaluations without improvement before training stops; None never stops early.
+        max_grad_norm: gradients are clipped to this norm; 0 does not clip.
+    """
+
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 32
+    epochs: Positive = 3.0
+    max_steps: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    warmup_ratio: Share = 0.06
+    weight_decay: NotNegative = 0.0
+    max_length: int = Field(default=256, ge=8, le=1_000_000, description="a whole number of at least 8")
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    schedule: Literal["linear", "constant"] = "linear"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
+    eval_every: Count | Literal["epoch"] = Field(default="epoch", description="a whole number of at least 1, or epoch")
+    patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    gradient_accumulation: Count = 1
+    max_grad_norm: NotNegative = 1.0
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
+
+
+def layered(*layers: Recipe) -> Recipe:
+    """One recipe out of several: a later one wins in what it sets.
+
+    The length of training is one setting with two names: a layer that gives only ``epochs`` ends an earlier layer's
+    ``max_steps``.
+    """
+    settings: dict[str, Any] = {}
+    for layer in layers:
+        own = layer.model_dump(exclude_unset=True)
+        if "epochs" in own and "max_steps" not in own:
+            settings.pop("max_steps", None)
+        settings |= own
+    return Recipe(**settings)
+
+
+OPTIONS: dict[str, tuple[Architecture, ...]] = {
+    "prefix": ("enct5", "t5"),
+    "num_decoder_layers": ("enct5",),
+    "prompt_position_bias": ("enct5",),
+    "dropout": ("enct5", "t5", "bert"),
+    "decoding": ("t5",),
+}
+"""The architectures that have each option of a model."""
+
+
+class Model(Settings):
+    """An architecture, a checkpoint (or a configuration to start from random weights), and options.
+
+    Attributes:
+        checkpoint: a Hub id, or the absolute path of a folder.
+        revision: branch, tag or commit of a Hub checkpoint.
+        config: arguments of the configuration of a model with random weights; needs a ``tokenizer``.
+        tokenizer: a Hub id, an absolute path, or ``sample`` (trained from the built-in sample text).
+        prefix: whether texts name the task and its fields, as T5 reads them (enct5, t5).
+        num_decoder_layers: decoder layers that are kept (enct5).
+        prompt_position_bias: whether the prompts know their order (enct5).
+        dropout: None keeps the checkpoint's.
+        decoding: write the answer, or score every answer in one pass (t5).
+        recipe: the lowest layer of this model's recipes.
+    """
+
+    name: str
+    architecture: Architecture
+    checkpoint: Text | None = Field(default=None, description="a Hub id or a folder")
+    revision: Text | None = Field(
+        default=None, description="a branch, a tag or a commit (in quotes where it reads as a number)"
+    )
+    config: dict[str, Any] | None = Field(default=None, description="a mapping of configuration arguments")
+    tokenizer: Text | None = Field(default=None, description="a Hub id, a folder or sample")
+    prefix: Flag = True
+    num_decoder_layers: Count = 1
+    prompt_position_bias: Flag = True
+    dropout: Share | None = Field(default=None, description="a number from 0 to 1")
+    decoding: Literal["generate", "rank"] = "generate"
+    recipe: Recipe = Recipe()
+
+    def options(self) -> dict[str, Any]:
+        """The options that this architecture has, with their values."""
+        return {name: getattr(self, name) for name, having in OPTIONS.items() if self.architecture in having}
+
+
+class Overrides(Settings):
+    """Recipes for some tasks (of all models) and for some models (on all tasks); a model's wins."""
+
+    tasks: dict[str, Recipe] = {}
+    models: dict[str, Recipe] = {}
+
+
+class Limit(Settings):
+    """How many examples of a split are used; None is all."""
+
+    train: Count | None = Field(default=None, description="a whole number of at least 1")
+    validation: Count | None = Field(default=None, description="a whole number of at least 1")
+
+
+class BenchmarkEntry(Settings):
+    """An entry under ``benchmarks:``, as it may be written; the fields are explained at `BenchmarkSpec`.
+
+    ``tasks`` and ``models`` have defaults only so that an entry without them can be checked further.
+    """
+
+    name: str
+    tasks: TextList = Field(default=(), min_length=1, description="a task, a suite or a list of them")
+    models: TextList = Field(default=(), min_length=1, description="the name of a model or a list of them")
+    data: Text | dict[str, Text] = Field(
+        default="hub", description="hub, sample, a folder, or a mapping from task to these"
+    )
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(1,), min_length=1, description="a list of whole numbers from 0 to 4294967295"
+    )
+    recipe: Recipe = Recipe()
+    overrides: Overrides = Overrides()
+    limit: Limit | None = None
+    allow_partial: Flag = False
+    selection: Literal["validation", "holdout"] = "validation"
+    references: Flag = False
+    predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
+        default=(), description="[test] or []"
+    )
+    init_from: Text | dict[str, Text] = Field(default={}, description="a task, or a mapping from task to task")
+    description: str = Field(default="", description="a text")
+
+
+class BenchmarkSpec(BenchmarkEntry):
+    """Which models are trained on which tasks, from which data, how often and how.
+
+    Attributes:
+        tasks: names of tasks in order, diagnostics included.
+        models: names of models.
+        data: ``hub``, ``sample`` or an absolute path: for all tasks, or by task and suite.
+        seeds: a run for each.
+        recipe: what the runs' recipes have in common (see `recipe_for`).
+        limit: use only so many examples.
+        allow_partial: accept copies of data sets that lack rows or splits.
+        selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
+        references: whether tables show published scores.
+        predict: unlabelled splits to predict with the best checkpoint.
+        init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
+        model_recipes: the recipes of the models' own entries.
+        catalogue: all tasks by name.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # Task is a dataclass of functions
+
+    model_recipes: dict[str, Recipe] = {}
+    catalogue: dict[str, Task] = Field(default={}, exclude=True, repr=False)
+
+    def recipe_for(self, task: str, model: str) -> Recipe:
+        """A run's recipe: defaults, then the model's, the benchmark's, the task's override, the model's override."""
+        layers = [self.model_recipes.get(model), self.recipe]
+        layers += [self.overrides.tasks.get(task), self.overrides.models.get(model)]
+        return layered(*(layer for layer in layers if layer is not None))
+
+    def source(self, task: Task) -> str | Path:
+        """Where the task's data come from: ``"hub"``, ``"sample"`` or a folder."""
+        if isinstance(self.data, str):
+            source = self.data
+        else:
+            source = self.data.get(task.name) or self.data.get(task.suite) or "hub"
+        return source if source in SOURCES else Path(source)
+
+    def describe_source(self, task: Task) -> str:
+        """`source`, as messages name it."""
+        source = self.source(task)
+        return {"hub": "the Hub's data set", "sample": "the sample data"}.get(str(source), str(source))
+
+    def data_as_json(self) -> dict[str, Any]:
+        """What the benchmark reads, as plain data."""
+        return self.model_dump(mode="json", include={"data", "limit", "allow_partial"})
+
+    def parent(self, task: str) -> str | None:
+        """The task from whose trained model this one starts; None: from the checkpoint."""
+        if isinstance(self.init_from, str):
+            return self.init_from if self.init_from != task else None
+        return self.init_from.get(task)
+
+    def with_settings(self, final: Recipe) -> BenchmarkSpec:
+        """The same benchmark, where the settings of ``final`` win over every layer."""
+        overrides = Overrides(
+            tasks={name: layered(recipe, final) for name, recipe in self.overrides.tasks.items()},
+            models={name: layered(recipe, final) for name, recipe in self.overrides.models.items()},
+        )
+        return self.model_copy(update={"recipe": layered(self.recipe, final), "overrides": overrides})
+
+
+class FileEntry(Settings):
+    """The top of benchmarks.yaml; what stands under its names is checked entry by entry."""
+
+    default: Text | None = Field(default=None, description="the name of a benchmark")
+    plugins: TextList = Field(default=(), description="a folder of task plugins or a list of them")
+    tasks: dict[str, Any] = {}
+    models: dict[str, Any] = {}
+    benchmarks: dict[str, Any] = {}

@@ -1,0 +1,257 @@
+"""What the harness remembers: one folder per run, written whole or not at all, and which runs are the current ones.
+
+``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>/`` holds a record; ``results/<benchmark>/runs.json``
+points at the records that the present settings ask for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.disk import disk_errors, leftovers, remove, temporary_name, to_json, write_file
+from harness.errors import HarnessError
+from harness.record import (
+    EFFICIENCY,
+    SCHEMA,
+    Damaged,
+    Record,
+    is_finished,
+    load,
+    load_efficiency,
+    put,
+    read_record,
+    settle_leftovers,
+    write_folder,
+)
+
+__all__ = ["Entry", "Record", "Run", "Store", "benchmarks_in", "check_name", "fingerprint", "read_record"]
+
+POINTER = "runs.json"
+
+Run = tuple[str, str, int]
+"""What is asked for: (task, model, seed)."""
+
+Entry = tuple[str, str, int, Record | None]
+"""A (task, model, seed) and its record; None where there is none yet."""
+
+
+class Store:
+    """The records of one benchmark in a results folder.
+
+    Reading never writes. A record whose files do not fit their checksums is treated as not there, and ``warnings``
+    says so.
+
+    Raises:
+        HarnessError: a name that is no folder name, a results path that is a file; from every method also what the
+            disk says (full, no permission).
+    """
+
+    def __init__(self, results: str | Path, benchmark: str):
+        self.results = Path(results)
+        self.benchmark = check_name("benchmark", benchmark)
+        self.folder = self.results / benchmark
+        self.warnings: list[str] = []
+        for place in (self.results, self.folder):
+            if place.exists() and not place.is_dir():
+                raise HarnessError(f"{place} is a file: results need a folder; name another one with --results")
+
+    @property
+    def cache(self) -> Path:
+        """Where tokenised features and the like are kept, shared by the benchmarks of a results folder."""
+        return self.results / ".cache"
+
+    def scratch(self, fingerprint: str) -> Path:
+        """The private working folder of a run that is under way; made if it is not there."""
+        folder = self.folder / ".work" / _check_fingerprint(fingerprint)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def run_folder(self, fingerprint: str, task: str, model: str, seed: int) -> Path:
+        """Where the record of this run is, or will be."""
+        if not isinstance(seed, int):
+            raise HarnessError(f"seed {seed!r}: a seed is an integer")
+        name = f"seed{seed}-{_check_fingerprint(fingerprint)[:12]}"
+        return self.folder / "runs" / check_name("task", task) / check_name("model", model) / name
+
+    def find(self, fingerprint: str, task: str, model: str, seed: int) -> Record | None:
+        """The finished or failed record of exactly this run; None where there is none that can be trusted."""
+        record = self._read(self.run_folder(fingerprint, task, model, seed))
+        if record is not None and record.fingerprint != fingerprint:
+            self._warn(f"{record.folder}: the record of another fingerprint: not used")
+            return None
+        return record
+
+    def records(self) -> list[Record]:
+        """All records that can be trusted, current or not, by task, model, seed and fingerprint."""
+        with disk_errors(self.folder):
+            folders = list((self.folder / "runs").glob("*/*/seed*-*"))
+        found = [record for record in map(self._read, sorted(folders)) if record is not None]
+        return sorted(found, key=lambda r: (r.task, r.model, r.seed, r.fingerprint))
+
+    def write(
+        self,
+        record: Mapping[str, Any],
+        *,
+        predictions: Iterable[Mapping[str, Any]] = (),
+        curve: Iterable[Mapping[str, Any]] = (),
+        efficiency: Mapping[str, Any] | None = None,
+        log: str | None = None,
+    ) -> Record:
+        """Keep a run's result: the whole folder appears at once or, on any failure, nothing changes.
+
+        A failed or damaged record of the same run is replaced. A finished one is never touched: it is returned, and
+        the new one forgotten.
+        """
+        record = {"schema": SCHEMA, "benchmark": self.benchmark, **record}
+        target = self.run_folder(record["fingerprint"], record["task"], record["model"], record["seed"])
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            settle_leftovers(target.parent)
+            new = temporary_name(target, "new")
+            try:
+                if not is_finished(target):
+                    write_folder(new, record, predictions, curve, efficiency or {}, log)
+                    put(new, target)
+            except OSError:
+                # Another process may have finished the same run meanwhile: its record stands.
+                if not is_finished(target):
+                    raise
+            finally:
+                remove(new)
+        written = self._read(target)
+        if written is None:
+            raise HarnessError(f"{target}: was written, but cannot be read back: check the disk")
+        return written
+
+    def clean(self) -> None:
+        """Tidy up after killed processes: half-written things go, a record that was already whole gets its place."""
+        with disk_errors(self.folder):
+            for folder in sorted((self.folder / "runs").glob("*/*")):
+                settle_leftovers(folder)
+            for path, _, _ in leftovers(self.folder):
+                remove(path)
+
+    def point(self, fingerprints: Mapping[Run, str], data: Any = None) -> None:
+        """Say which fingerprint is the current one of each (task, model, seed).
+
+        Other entries stay, unless ``data`` (any JSON value: what the benchmark reads) is another than before: then
+        they are forgotten, because their numbers stand on other data. The order is the order given; a selection that
+        leaves entries out does not move them.
+        """
+        for (task, model, seed), fingerprint in fingerprints.items():
+            self.run_folder(fingerprint, task, model, seed)
+        data = json.loads(to_json(data))
+        known_data, known = self._pointer()
+        old = known if known_data == data else {}
+        runs = dict(fingerprints) if old.keys() <= fingerprints.keys() else {**old, **fingerprints}
+        if (data, list(runs.items())) != (known_data, list(known.items())) or not (self.folder / POINTER).exists():
+            rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in runs.items()]
+            write_file(self.folder / POINTER, to_json({"schema": SCHEMA, "data": data, "runs": rows}))
+
+    def current(self) -> list[Entry]:
+        """(task, model, seed, record or None) of everything the present settings ask for, in their order."""
+        _, runs = self._pointer()
+        return [(t, m, s, self.find(fingerprint, t, m, s)) for (t, m, s), fingerprint in runs.items()]
+
+    def _pointer(self) -> tuple[Any, dict[Run, str]]:
+        path = self.folder / POINTER
+        with disk_errors(path):
+            if not path.exists():
+                return None, {}
+            content = path.read_bytes()
+        try:
+            pointer = json.loads(content)
+            if pointer["schema"] != SCHEMA:
+                raise ValueError("schema")
+            runs = {(row["task"], row["model"], row["seed"]): row["fingerprint"] for row in pointer["runs"]}
+            for (task, model, seed), fingerprint in runs.items():
+                self.run_folder(fingerprint, task, model, seed)
+            return pointer["data"], runs
+        except (ValueError, KeyError, TypeError, HarnessError):
+            self._warn(f"{path}: damaged: not used; the next 'run' makes it anew")
+            return None, {}
+
+    def _read(self, folder: Path) -> Record | None:
+        with disk_errors(folder):
+            if not folder.is_dir():
+                return None
+            try:
+                data = load(folder)
+            except Damaged as damage:
+                self._warn(f"{folder}: {damage}: not used; the next 'run' does it again")
+                return None
+            efficiency = load_efficiency(folder / EFFICIENCY)
+        if efficiency is None:
+            self._warn(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
+        return Record(folder, data, efficiency or {})
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+
+def benchmarks_in(results: str | Path) -> list[str]:
+    """The names of the benchmarks that a results folder holds.
+
+    Raises:
+        HarnessError: it is not there, is a file, or cannot be read.
+    """
+    folder = Path(results)
+    with disk_errors(folder):
+        names = [path.name for path in folder.iterdir() if (path / POINTER).is_file()]
+    return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """The identity of a run: SHA-256 over the canonical JSON of everything that decides its scores, as 64 hex digits.
+
+    The order of keys does not matter; types do (1, 1.0, True and "1" are different). Only plain data is taken: a
+    `Path` is refused, because where a file lies decides no score.
+
+    Raises:
+        HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
+    """
+    text = json.dumps(_canonical(parts, ""), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def check_name(kind: str, name: str) -> str:
+    """The name itself, if it can safely be the name of a folder.
+
+    Raises:
+        HarnessError: anything but letters, digits and ``. _ - + =`` after a first letter, digit or ``_``.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise HarnessError(
+        f"{kind} {name!r}: a name is made of letters, digits and . _ - + =, starts with a letter, a digit or _, "
+        "and has at most 100 characters"
+    )
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}")
+
+
+def _check_fingerprint(value: str) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value
+    raise HarnessError(f"{value!r} is no fingerprint: one has 64 hexadecimal digits")
+
+
+def _canonical(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise HarnessError(f"cannot fingerprint {where or 'a mapping'}: the key {key!r} is not text")
+        return {key: _canonical(item, f"{where}.{key}" if where else key) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item, f"{where}[{position}]") for position, item in enumerate(value)]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise HarnessError(f"cannot fingerprint {where}: {type(value).__name__} is not plain data ({value!r})")

@@ -1,0 +1,411 @@
+"""What is predicted: tasks and suites, and the loader of the plugin files that define them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import inspect
+import math
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from harness.errors import HarnessError, did_you_mean
+
+Example = dict[str, Any]
+"""One official record: the official field names; class labels as indices, -1 (regression: -1.0) when unlabelled."""
+
+ProblemType = Literal[
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
+    "multiple_choice",
+]
+PROBLEM_TYPES: tuple[str, ...] = ProblemType.__args__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One text that a model reads and scores.
+
+    ``fields`` are its parts in reading order. An encoder with segments reads the first as segment A and the rest,
+    joined by spaces, as segment B; the text-to-text form names them in alphabetical order. ``truncate`` names the
+    field that gives way when the text is too long (default: the longest part). ``label`` is the class index, the
+    score, the list of class indices (multi-label), or 1 for the right and 0 for a wrong choice; None when unlabelled.
+    """
+
+    fields: dict[str, str]
+    label: Any = None
+    truncate: str | None = None
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A data set of the Hugging Face Hub at a fixed commit."""
+
+    id: str
+    config: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """Where the official distribution keeps one split, and how a line of it becomes an example.
+
+    ``path`` is relative to the data folder, with ``/``; ``.tsv`` files are read without quoting and split on
+    newlines only, ``.csv`` files are quoted, ``.jsonl`` files hold one object a line, ``.parquet`` files a table.
+    ``columns`` maps our field names to the file's: header names, or positions for a file without ``header``; a
+    field that is left out (an unlabelled split's ``label``) is filled with -1. ``labels`` are the file's spellings
+    of the classes, in class order (default: the task's label names). ``rows`` are the official counts of examples
+    (several, where versions of the file differ). ``alternatives`` are other files that hold the same split, tried
+    first. ``expand`` turns one irregular record into its examples. ``separator`` stands between the labels of a
+    multi-label cell.
+    """
+
+    path: str
+    columns: Mapping[str, str | int] = field(default_factory=dict)
+    header: bool = True
+    labels: tuple[str, ...] | None = None
+    rows: tuple[int, ...] = ()
+    expand: Callable[[dict[str, Any]], list[Example]] | None = None
+    alternatives: tuple[SplitFile, ...] = ()
+    separator: str = ","
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is predicted: problem type, labels, how an example reads, metrics, where its data is.
+
+    Functions are given only where a task is irregular; each has a default that follows from the other fields:
+
+    * ``instances(example)`` -> the texts that are scored for one example;
+    * ``text_to_text(example)`` -> ``(input, target)`` as T5 reads and writes it;
+    * ``training_texts(example)`` -> the ``(input, target)`` pairs T5 trains on (default: the one above);
+    * ``parse(text, example)`` -> the prediction that a generated text stands for, None when it is not an answer;
+    * ``decide(scores, example)`` -> the prediction, from scores ``(instances of the example, outputs)``;
+    * ``metric_inputs(prediction, example)`` -> ``(prediction, reference)`` as the metrics take them;
+    * ``repairs(example)`` -> what is wrong in the example's data and how it is read, one note each (default: none).
+
+    Predictions are a class index, a score, a list of class indices (multi-label) or a text (open answers).
+    """
+
+    name: str
+    suite: str
+    problem_type: ProblemType
+    text_fields: tuple[str, ...]
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    title: str = ""
+    hub: HubSource | None = None
+    files: Mapping[str, SplitFile] = field(default_factory=dict)
+    train_split: str | None = "train"
+    validation_splits: tuple[str, ...] = ("validation",)
+    test_splits: tuple[str, ...] = ("test",)
+    evaluated_by: str | None = None
+    t5_prefix: str = ""
+    truncate: str | None = None
+    label_field: str = "label"
+    invalid_prediction: Any = -1
+    open_answers: bool = False
+    score_range: tuple[float, float] | None = None
+    instances: Callable[[Example], list[Instance]] = field(default=cast(Any, None), repr=False)
+    text_to_text: Callable[[Example], tuple[str, str]] = field(default=cast(Any, None), repr=False)
+    training_texts: Callable[[Example], list[tuple[str, str]]] = field(default=cast(Any, None), repr=False)
+    parse: Callable[[str, Example], Any] = field(default=cast(Any, None), repr=False)
+    decide: Callable[[Any, Example], Any] = field(default=cast(Any, None), repr=False)
+    metric_inputs: Callable[[Any, Example], tuple[Any, Any]] = field(default=cast(Any, None), repr=False)
+    repairs: Callable[[Example], list[str]] = field(default=cast(Any, None), repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not self.title:
+            object.__setattr__(self, "title", self.name)
+        if not self.t5_prefix:
+            object.__setattr__(self, "t5_prefix", self.name)
+        for hook, default in _DEFAULTS.items():
+            if getattr(self, hook) is None:
+                object.__setattr__(self, hook, types.MethodType(default, self))
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the head: one per label; one for regression and for multiple choice (a score per choice)."""
+        return 1 if self.problem_type in ("regression", "multiple_choice") else len(self.labels)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether an example's instances are decided together by a softmax over them."""
+        return self.problem_type == "multiple_choice"
+
+    @property
+    def answers(self) -> tuple[str, ...] | None:
+        """Every text that is a valid answer of T5, or None where answers are open."""
+        if self.open_answers or self.problem_type == "multi_label_classification":
+            return None
+        if self.problem_type != "regression":
+            return self.labels
+        if self.score_range is None:
+            return None
+        low, high = (round(bound * 5) for bound in self.score_range)
+        return tuple(f"{step / 5:.1f}" for step in range(low, high + 1))
+
+    @property
+    def unlabelled(self) -> Any:
+        """What stands in an unlabelled example's ``label``."""
+        if self.problem_type == "regression":
+            return -1.0 if self.score_range is not None and self.score_range[0] > -1 else None
+        return None if self.problem_type == "multi_label_classification" else -1
+
+    def definition(self) -> dict[str, Any]:
+        """Everything that decides this task's scores, as plain data: what a run's fingerprint hashes."""
+        plain = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_DEFAULTS, "hub", "files", "title")
+        }
+        hooks = {}
+        for hook in _DEFAULTS:
+            function = getattr(self, hook)
+            if not isinstance(function, types.MethodType):
+                hooks[hook] = source_of(function)
+        expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
+        return {**plain, "functions": hooks, "expand": expansions}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named set of tasks with official averages: ``averages`` maps a column title to the task names in it."""
+
+    name: str
+    title: str
+    averages: Mapping[str, tuple[str, ...]]
+
+
+def input_text(task: Task, instance: Instance, prefix: bool = True) -> str:
+    """The instance as one text: T5's ``name field: value ...`` form, or, without ``prefix``, the values alone."""
+    if not prefix:
+        return " ".join(instance.fields.values())
+    return " ".join([task.t5_prefix, *(f"{key}: {instance.fields[key]}" for key in sorted(instance.fields))])
+
+
+def is_unlabelled(task: Task, example: Example) -> bool:
+    """Whether the example comes without its label (a test split, most often)."""
+    label = example.get(task.label_field)
+    return bool(label is None or label == task.unlabelled or (task.open_answers and label in ("", [], ())))
+
+
+# The defaults of a task's functions ------------------------------------------------------------------------------
+
+
+def _instances(task: Task, example: Example) -> list[Instance]:
+    texts = {name: str(example[name]) for name in task.text_fields}
+    label = None if is_unlabelled(task, example) else example[task.label_field]
+    return [Instance(texts, label, task.truncate)]
+
+
+def _text_to_text(task: Task, example: Example) -> tuple[str, str]:
+    """Source: ``t5.data.preprocessors.glue``; sorted keys, ``<unk>`` for an unlabelled example."""
+    text = input_text(task, Instance({name: str(example[name]) for name in task.text_fields}))
+    return text, _target(task, example.get(task.label_field, task.unlabelled))
+
+
+def _target(task: Task, label: Any) -> str:
+    if task.problem_type == "regression":
+        # T5 rounds half to even, to the nearest fifth (t5.data.preprocessors.stsb).
+        return "<unk>" if label is None else f"{round(label * 5) / 5:.1f}"
+    if label is None or label == -1:
+        return "<unk>"
+    if task.problem_type == "multi_label_classification":
+        return ", ".join(task.labels[i] for i in label)
+    return task.labels[label]
+
+
+def _training_texts(task: Task, example: Example) -> list[tuple[str, str]]:
+    return [task.text_to_text(example)]
+
+
+def _parse(task: Task, text: str, example: Example) -> Any:
+    if task.problem_type == "regression":
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+    if task.problem_type == "multi_label_classification":
+        names = [part.strip() for part in text.split(",") if part.strip()]
+        known = [task.labels.index(name) for name in names if name in task.labels]
+        return sorted(set(known)) if len(known) == len(names) else None
+    return task.labels.index(text) if text in task.labels else None
+
+
+def _decide(task: Task, scores: Any, example: Example) -> Any:
+    if task.problem_type == "regression":
+        return float(scores[0][0])
+    if task.problem_type == "multi_label_classification":
+        return [i for i, score in enumerate(scores[0]) if score > 0]  # a logit above 0 is a probability above 0.5
+    ranked = [row[0] for row in scores] if task.grouped else list(scores[0])
+    return max(range(len(ranked)), key=ranked.__getitem__)
+
+
+def _metric_inputs(task: Task, prediction: Any, example: Example) -> tuple[Any, Any]:
+    label = example[task.label_field]
+    if task.problem_type == "multi_label_classification":
+        return [int(i in prediction) for i in range(task.num_labels)], [int(i in label) for i in range(task.num_labels)]
+    return prediction, label
+
+
+def _repairs(task: Task, example: Example) -> list[str]:
+    return []
+
+
+_DEFAULTS: dict[str, Callable[..., Any]] = {
+    "instances": _instances,
+    "text_to_text": _text_to_text,
+    "training_texts": _training_texts,
+    "parse": _parse,
+    "decide": _decide,
+    "metric_inputs": _metric_inputs,
+    "repairs": _repairs,
+}
+
+
+def _check(task: Task) -> None:
+    def fail(problem: str) -> None:
+        raise HarnessError(f"task '{task.name}': {problem}")
+
+    if not task.name or not all(c.isalnum() or c in "_-" for c in task.name) or not task.name.isascii():
+        fail("a name is made of letters, digits, '_' and '-'")
+    if task.problem_type not in PROBLEM_TYPES:
+        fail(f"unknown problem_type '{task.problem_type}'.{did_you_mean(task.problem_type, PROBLEM_TYPES)}")
+    if isinstance(task.labels, str) or len(set(task.labels)) != len(task.labels):
+        fail("labels must be a tuple of different names, in class order")
+    if (task.problem_type == "regression") == bool(task.labels):
+        fail("a regression has no labels; every other problem type has at least one")
+    if not task.metrics:
+        fail("metrics must name at least one metric")
+    if task.evaluated_by is not None and task.train_split is not None:
+        fail("a diagnostic (evaluated_by) has no train_split: set it to None")
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """The source text of a function and of the functions and constants of its own module that it uses."""
+    seen: dict[str, str] = {}
+    todo = [function]
+    while todo:
+        current = todo.pop()
+        if current.__qualname__ in seen:
+            continue
+        seen[current.__qualname__] = inspect.getsource(current)
+        for name in sorted(_names_used(current.__code__)):
+            value = current.__globals__.get(name)
+            if isinstance(value, types.FunctionType) and value.__module__ == current.__module__:
+                todo.append(value)
+            elif isinstance(value, (str, int, float, tuple)):
+                seen[name] = repr(value)
+    return "\n".join(f"# {name}\n{seen[name]}" for name in sorted(seen))
+
+
+def _names_used(code: types.CodeType) -> set[str]:
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*(_names_used(c) for c in inner))
+
+
+# Plugins ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """All tasks and suites that plugin files define, by name."""
+
+    tasks: dict[str, Task]
+    suites: dict[str, Suite]
+
+
+def load_tasks(folders: Iterable[str | Path] = ()) -> dict[str, Task]:
+    """All tasks by name: the built-in ones, those of installed packages, and those of plugin ``folders``."""
+    return load_plugins(folders).tasks
+
+
+def load_plugins(folders: Iterable[str | Path] = ()) -> Plugins:
+    """Tasks and suites of the built-in folder, of entry points ``harness.tasks``, and of ``folders``, in this order.
+
+    A plugin is a Python file; every module-level `Task` or `Suite` (also inside a list, tuple or dict) counts.
+
+    Raises:
+        HarnessError: a folder that does not exist, a file that does not load (with its line), a name defined twice.
+    """
+    found: dict[str, Task] = {}
+    suites: dict[str, Suite] = {}
+    origin: dict[str, str] = {}
+    for place, namespace in _modules(folders):
+        for value in _plugin_objects(namespace):
+            key = f"{type(value).__name__.lower()} '{value.name}'"
+            known = found.get(value.name) if isinstance(value, Task) else suites.get(value.name)
+            if known is value:
+                continue
+            if known is not None:
+                raise HarnessError(f"{place}: {key} is already defined in {origin[key]}: give it another name")
+            origin[key] = place
+            if isinstance(value, Task):
+                found[value.name] = value
+            else:
+                suites[value.name] = value
+    for task in found.values():
+        if task.evaluated_by is not None and task.evaluated_by not in found:
+            key = f"task '{task.name}'"
+            hint = did_you_mean(task.evaluated_by, found)
+            raise HarnessError(
+                f"{origin[key]}: {key} is evaluated by '{task.evaluated_by}', which is not a task.{hint}"
+            )
+    return Plugins(found, suites)
+
+
+def builtin_folder() -> Path:
+    """The folder of the built-in plugins: inside an installed wheel, or beside the package in a checkout."""
+    here = Path(__file__).resolve().parent
+    installed = here / "_tasks"
+    return installed if installed.is_dir() else here.parent / "tasks"
+
+
+def _modules(folders: Iterable[str | Path]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for file in sorted(builtin_folder().glob("*.py")):
+        yield str(file), _load_file(file)
+    for entry in importlib.metadata.entry_points(group="harness.tasks"):
+        try:
+            loaded = entry.load()
+        except Exception as error:
+            raise HarnessError(f"entry point {entry.name} ({entry.value}) does not load: {error}") from error
+        yield f"entry point {entry.value}", vars(loaded) if isinstance(loaded, types.ModuleType) else {"": loaded}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise HarnessError(f"{folder}: no such folder of task plugins")
+        for file in sorted(folder.glob("*.py")):
+            yield str(file), _load_file(file)
+
+
+def _load_file(file: Path) -> Mapping[str, Any]:
+    """Run a plugin file as a module of its own name, so that no folder called ``tasks`` can shadow another."""
+    name = f"harness_plugin_{file.stem}_{abs(hash(str(file.resolve()))):x}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except HarnessError as error:
+        raise HarnessError(f"{file}: {error}") from error
+    except Exception as error:
+        lines = [f.lineno for f in inspect.getinnerframes(error.__traceback__) if f.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
+        raise HarnessError(f"{file}:{line}: the plugin does not load: {type(error).__name__}: {error}") from error
+    return vars(module)
+
+
+def _plugin_objects(namespace: Mapping[str, Any]) -> Iterable[Task | Suite]:
+    for value in namespace.values():
+        members: Sequence[Any] = [value]
+        if isinstance(value, (list, tuple)):
+            members = value
+        elif isinstance(value, dict):
+            members = list(value.values())
+        yield from (member for member in members if isinstance(member, (Task, Suite)))

@@ -1,0 +1,86 @@
+"""Tokenizers: those of checkpoints, and tiny ones trained on the built-in sample text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from harness.errors import HarnessError
+
+SAMPLE_VOCABULARY = 2000
+
+
+def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer whose files lie in ``folder``; ``name`` is what messages call it.
+
+    Raises:
+        HarnessError: there is no tokenizer, or only one that needs code from the checkpoint.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise HarnessError(f"{name}: no tokenizer that can be loaded in {folder}: {reason}") from error
+    if not tokenizer.is_fast:
+        raise HarnessError(f"{name}: its tokenizer has no fast version (tokenizer.json), which the harness needs")
+    return tokenizer
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of all that decides the tokens of a text."""
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    special = {"pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
+    text = tokenizer.backend_tokenizer.to_str() + json.dumps(special)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
+    """A tiny tokenizer trained on the sample text: WordPiece for ``bert``, T5-like pieces for ``t5``; kept in ``cache``."""
+    from harness.sample import SAMPLE_VERSION, sample_texts
+
+    file = cache / "tokenizers" / f"sample-{family}-v{SAMPLE_VERSION}.json"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer = (_train_wordpiece if family == "bert" else _train_t5)(sample_texts())
+        handle, draft = tempfile.mkstemp(dir=file.parent)
+        os.close(handle)
+        tokenizer.save(draft)
+        os.replace(draft, file)
+    if family == "bert":
+        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+        return PreTrainedTokenizerFast(tokenizer_file=str(file), mask_token="[MASK]", **special)
+    return PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def _train_wordpiece(texts: list[str]):  # type: ignore[no-untyped-def]
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=SAMPLE_VOCABULARY, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def _train_t5(texts: list[str]):  # type: ignore[no-untyped-def]
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(vocab_size=SAMPLE_VOCABULARY, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    return tokenizer

@@ -1,0 +1,221 @@
+"""The training loop: one model, one task, one seed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from harness.architectures import Architecture
+from harness.batching import TrainingPlan
+from harness.settings import Recipe
+from harness.errors import HarnessError
+from harness.features import Features
+from harness.machine import DTYPES
+
+
+class Training:
+    """One fine-tuning, step by step.
+
+    The order of the data is a function of (seed, epoch, position) alone, and the learning rate one of the step, so
+    weights, optimizer state, random states and the number of steps are all there is to save.
+
+    Args:
+        architecture: the (model, task) pair.
+        module: its model, as `Architecture.build` made it.
+        features: the training data.
+        recipe: hyper-parameters with ``precision`` and ``compile`` resolved.
+        seed: decides the order of the data (weights and dropout come from torch's random state).
+        accelerator: places the model and joins the processes.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        module: nn.Module,
+        features: Features,
+        recipe: Recipe,
+        seed: int,
+        accelerator: Accelerator,
+    ):
+        self.architecture, self.features, self.recipe, self.accelerator = architecture, features, recipe, accelerator
+        self.plan = plan_of(features, recipe, seed)
+        self.steps = steps_of(self.plan, recipe)
+        self.step = 0
+        self.examples = 0
+        self._loss_sum = torch.zeros((), device=accelerator.device)
+        self._loss_steps = 0
+        self._batches: tuple[int, list[np.ndarray]] = (-1, [])
+        self.optimizer: Any
+        self.module: nn.Module
+        self.module, self.optimizer = accelerator.prepare(module, make_optimizer(module, recipe))
+        self.forward = torch.compile(self.module, dynamic=True) if recipe.compile else self.module
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far."""
+        return self.step / self.plan.updates_per_epoch
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the coming step."""
+        return self.recipe.learning_rate * schedule_factor(self.recipe, self.step, self.steps)
+
+    def update(self) -> None:
+        """One optimizer step on the next ``batch_size`` examples, over all processes; does not wait for the device."""
+        accelerator, recipe = self.accelerator, self.recipe
+        self.module.train()
+        batch = self._next_batch()
+        share = self.plan.share(batch, accelerator.process_index, accelerator.num_processes)
+        share, scale = (share, 1.0) if share else ([batch[:1]], 0.0)  # a process without a share joins the others
+        micros = [self.architecture.collate(self.features, micro.tolist()) for micro in share]
+        weight = self._global_weight(scale * sum(micro.weight for micro in micros))
+        total = torch.zeros((), device=accelerator.device)
+        for i, micro in enumerate(micros):
+            last = i == len(micros) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
+                with self.autocast():
+                    loss = self.architecture.loss(self.forward, micro.to(accelerator.device))
+                # Gradients are averaged over processes; the loss is a sum over the examples of all of them.
+                loss = loss * (scale * accelerator.num_processes / weight)
+                self.scaler.scale(loss).backward()
+            total += loss.detach() / accelerator.num_processes
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        if recipe.max_grad_norm:
+            self.scaler.unscale_(self.optimizer.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.max_grad_norm)
+        self.scaler.step(self.optimizer.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += total
+        self._loss_steps += 1
+        self.step += 1
+        self.examples += len(batch)
+
+    def mean_loss(self) -> float:
+        """The mean loss of the updates since the last call, over all processes (waits for the device).
+
+        Raises:
+            HarnessError: it is not a finite number.
+        """
+        loss = float(self.accelerator.reduce(self._loss_sum, "sum")) / max(self._loss_steps, 1)
+        self._loss_sum.zero_()
+        self._loss_steps = 0
+        if not math.isfinite(loss):
+            raise HarnessError(f"the training loss is {loss} at step {self.step}: try a lower learning_rate, or fp32")
+        return loss
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which the model computes in the recipe's precision."""
+        dtype = DTYPES[self.recipe.precision]
+        return torch.autocast(self.accelerator.device.type, dtype, enabled=dtype != torch.float32)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the model's weights on the CPU (tied ones once for each name)."""
+        module = self.accelerator.unwrap_model(self.module)
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Put weights back that `weights` gave."""
+        self.accelerator.unwrap_model(self.module).load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on from here: tensors and plain numbers only."""
+        state = {
+            "step": self.step,
+            "examples": self.examples,
+            "weights": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "loss_sum": self._loss_sum.cpu(),
+            "loss_steps": self._loss_steps,
+            "random": torch.get_rng_state(),
+        }
+        if self.accelerator.device.type == "cuda":
+            state["random_device"] = torch.cuda.get_rng_state(self.accelerator.device)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""
+        self.step, self.examples = state["step"], state["examples"]
+        self.load_weights(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self._loss_sum.copy_(state["loss_sum"])
+        self._loss_steps = state["loss_steps"]
+        torch.set_rng_state(state["random"])
+        if "random_device" in state:
+            torch.cuda.set_rng_state(state["random_device"], self.accelerator.device)
+
+    def _next_batch(self) -> np.ndarray:
+        epoch, position = divmod(self.step, self.plan.updates_per_epoch)
+        if self._batches[0] != epoch:
+            self._batches = (epoch, self.plan.epoch(epoch))
+        return self._batches[1][position]
+
+    def _global_weight(self, mine: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return mine
+        return float(self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum"))
+
+
+def plan_of(features: Features, recipe: Recipe, seed: int) -> TrainingPlan:
+    """The batches that a recipe makes of the training data."""
+    return TrainingPlan(
+        features.lengths, features.sizes, recipe.batch_size, seed, accumulation=recipe.gradient_accumulation
+    )
+
+
+def steps_of(plan: TrainingPlan, recipe: Recipe) -> int:
+    """Updates in the whole training: ``max_steps``, or as many as ``epochs`` take."""
+    return recipe.max_steps or max(1, math.ceil(recipe.epochs * plan.updates_per_epoch))
+
+
+def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
+    """What the peak learning rate is multiplied by: a linear warm-up, then constant or down to 0 in a straight line."""
+    warmup = math.ceil(recipe.warmup_ratio * steps)
+    if step < warmup:
+        return step / warmup
+    return 1.0 if recipe.schedule == "constant" else max(0.0, (steps - step) / max(1, steps - warmup))
+
+
+def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW (fused) or Adafactor (arXiv 1804.04235, as T5 used it: relative parameter scale, fixed rate).
+
+    Weight decay is for matrices only: not for biases and the weights of layer norms.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    from transformers.optimization import Adafactor
+
+    return Adafactor(groups, lr=recipe.learning_rate, scale_parameter=True, relative_step=False, warmup_init=False)
+
+
+def evaluation_steps(recipe: Recipe, plan: TrainingPlan, steps: int) -> Iterator[int]:
+    """The steps after which the model is evaluated: every ``eval_every`` steps or epoch, and after the last."""
+    every = plan.updates_per_epoch if recipe.eval_every == "epoch" else int(recipe.eval_every)
+    yield from range(every, steps, every)
+    yield steps
+
+
+def trained_parameters(module: nn.Module) -> dict[str, int]:
+    """Numbers of parameters, shared ones counted once: ``{"total": ..., "trained": ...}``."""
+    parameters: Sequence[nn.Parameter] = list(module.parameters())
+    return {
+        "total": sum(p.numel() for p in parameters),
+        "trained": sum(p.numel() for p in parameters if p.requires_grad),
+    }
