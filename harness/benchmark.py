@@ -85,7 +85,7 @@ def read_benchmarks(
     specs = {name: _benchmark(name, raw, known, problems) for name, raw in top.benchmarks.items()}
     if top.default is not None and top.default not in specs:
         problems.add(("default",), unknown("benchmark", top.default, specs))
-    if not top.benchmarks:
+    if isinstance(document.data, dict) and document.data.get("benchmarks", {}) == {}:
         problems.add((), "the file needs 'benchmarks': a mapping from name to benchmark")
     found = BenchmarkFile(
         path=Path(path),
@@ -153,7 +153,7 @@ def _known_tasks(top: FileEntry, base: Path, problems: Problems) -> _Known:
     for i, name in enumerate(top.plugins):
         folder = _path(name, base)
         if not os.path.isdir(folder):
-            problems.add(("plugins", i), f"plugins: no such folder: {shown(folder)}")
+            problems.add(("plugins", i), f"plugins: no such folder: {folder!r}")
             known.broken.add(None)
         elif Path(folder) not in known.folders:
             known.folders.append(Path(folder))
@@ -168,14 +168,14 @@ def _known_tasks(top: FileEntry, base: Path, problems: Problems) -> _Known:
     for name in known.tasks:
         if lower.setdefault(name.lower(), name) != name:
             problems.add(("plugins",), f"tasks '{lower[name.lower()]}' and '{name}' differ only in case")
+    lower |= {name.lower(): name for name in known.names()}
     for name, raw in top.tasks.items():
         if name.lower() in lower:
-            problems.add(
-                ("tasks", name), f"there is already a task '{lower[name.lower()]}': give this one another name"
-            )
-            continue
-        lower[name.lower()] = name
-        _own_task(name, raw, base, known, problems)
+            taken = lower[name.lower()]
+            problems.add(("tasks", name), f"there is already a task or suite '{taken}': give this one another name")
+        else:
+            lower[name.lower()] = name
+            _own_task(name, raw, base, known, problems)
     return known
 
 
@@ -261,22 +261,11 @@ def _benchmark(name: str, raw: Any, known: _Known, problems: Problems) -> Benchm
     for key in ("tasks", "models"):
         if key not in raw:
             report((), f"benchmark {shown(name)} needs '{key}': {BenchmarkEntry.model_fields[key].description}")
-    tasks = _expand(entry.tasks, known, report)
-    for i, model in enumerate(entry.models):
-        if model not in known.models:
-            report(("models", i), unknown("model", model, known.models))
-        elif model in entry.models[:i]:
-            report(("models", i), f"model {shown(model)} is listed twice")
-    for i, seed in enumerate(entry.seeds):
-        if seed in entry.seeds[:i]:
-            report(("seeds", i), f"seed {seed} is listed twice")
-    if entry.limit is not None and not entry.limit.model_dump(exclude_none=True):
+    if raw.get("limit") == {}:
         report(("limit",), "limit needs 'train' or 'validation': how many examples to use")
-    _check_members(
-        "task", [(("overrides", "tasks", task), task) for task in entry.overrides.tasks], tasks, known, report
-    )
-    models = [(("overrides", "models", model), model) for model in entry.overrides.models]
-    _check_members("model", models, entry.models, known, report)
+    tasks = _expand(entry.tasks, known, report)
+    _check_lists(entry, known, report)
+    _check_overrides(entry.overrides, tasks, entry.models, known, problems.at("benchmarks", name, "overrides"))
     _check_parents(entry.init_from, tasks, known, problems.at("benchmarks", name, "init_from"))
     _check_ranking(entry.models, tasks, known, report)
     data = _data(entry.data, known, problems.at("benchmarks", name, "data"))
@@ -289,6 +278,24 @@ def _benchmark(name: str, raw: Any, known: _Known, problems: Problems) -> Benchm
         if task.hub is None and spec.source(task) == "hub" and not has_own_files(task):
             report(("data",), f"task '{task.name}' is not on the Hub: give its folder in 'data'")
     return spec
+
+
+def _check_lists(entry: BenchmarkEntry, known: _Known, report: Report) -> None:
+    for i, model in enumerate(entry.models):
+        if model not in known.models:
+            report(("models", i), unknown("model", model, known.models))
+        elif model in entry.models[:i]:
+            report(("models", i), f"model {shown(model)} is listed twice")
+    for i, seed in enumerate(entry.seeds):
+        if seed in entry.seeds[:i]:
+            report(("seeds", i), f"seed {seed} is listed twice")
+
+
+def _check_overrides(
+    overrides: Overrides, tasks: Sequence[str], models: Sequence[str], known: _Known, report: Report
+) -> None:
+    _check_members("task", [(("tasks", name), name) for name in overrides.tasks], tasks, known, report)
+    _check_members("model", [(("models", name), name) for name in overrides.models], models, known, report)
 
 
 def _expand(names: Sequence[str], known: _Known, report: Report) -> tuple[str, ...]:
@@ -368,7 +375,7 @@ def _source(name: str, base: Path, place: Where, report: Report) -> str:
     path = _path(name, base)
     hint = did_you_mean(name, SOURCES)
     if hint and not os.path.exists(path):
-        report(place, f"data: there is no folder {shown(name)}.{hint}")
+        report(place, f"data: there is no folder {name!r}.{hint}")
     return path
 
 
@@ -384,7 +391,7 @@ def _check_folders(file: BenchmarkFile, problems: Problems) -> None:
 
 def _check_folder(path: str | None, key: str, report: Report) -> None:
     if path is not None and os.path.isabs(path) and not os.path.isdir(path):
-        report((), f"{key}: no such folder: {shown(path)}")
+        report((), f"{key}: no such folder: {path!r}")
 
 
 # Narrowing -------------------------------------------------------------------------------------------------------
@@ -416,12 +423,12 @@ def narrow(
         update["models"] = _chosen("model", models, {model: (model,) for model in spec.models}, problems)
     if seeds is not None:
         update["seeds"] = tuple(dict.fromkeys(seeds))
-        if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
+        if not seeds or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds):
             problems.append(f"seeds must be whole numbers from 0 to 4294967295, not {shown(list(seeds))}")
     if data is not None:
         update["data"] = data if data in SOURCES else _path(data, Path.cwd())
         if data not in SOURCES and not os.path.isdir(update["data"]):
-            problems.append(f"data: there is no folder {shown(data)}.{did_you_mean(data, SOURCES)}")
+            problems.append(f"data: there is no folder {data!r}.{did_you_mean(data, SOURCES)}")
     if problems:
         raise HarnessError("\n".join(f"benchmark '{spec.name}': {problem}" for problem in problems))
     return spec.model_copy(update=update)
@@ -429,6 +436,7 @@ def narrow(
 
 def _chosen(kind: str, names: Sequence[str], keys: Mapping[str, Sequence[str]], problems: list[str]) -> tuple[str, ...]:
     """The entries that ``names`` choose by one of their keys."""
+    names = [names] if isinstance(names, str) else names
     every = list(dict.fromkeys(key for own in keys.values() for key in own))
     problems += [unknown(kind, name, every) for name in names if name not in every]
     if not names:

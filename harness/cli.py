@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--results", type=Path, default=Path("results"), help="where results go (default: results)")
     run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
+    run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
     run.set_defaults(command=command_run)
 
     report = commands.add_parser("report", help="make the leaderboards again from the records")
@@ -123,7 +124,7 @@ def command_run(options: argparse.Namespace) -> int:
         return 0
     failed = 0
     for spec in specs:
-        board, failures = run_benchmark(file, spec, options.results, progress=True)
+        board, failures = run_benchmark(file, spec, options.results, progress=True, retrain=options.retrain)
         print_board(board)
         failed += failures
     if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from harness.errors import HarnessError, did_you_mean
 from harness.files import FORMATS, column_names, label_names
+from harness.metrics import METRICS as KNOWN_METRICS
 from harness.task import PROBLEM_TYPES, Example, Instance, ProblemType, SplitFile, Task
 
 SUITE = "custom"
@@ -45,12 +46,15 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
     fields = {field: field for field in (*text, *choices)}
     if taken := {label, "label", "idx"} & set(fields):
         raise _error(name, f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
-    separator = str(spec.get("separator", ","))
-    train = SplitFile(str(paths["train"]), {**fields, "label": label}, separator=separator)
+    separator = spec.get("separator", ",")
+    if not isinstance(separator, str) or not separator:
+        raise _error(name, f"'separator' must be a character, found {separator!r}")
+    columns = {split: _columns(name, split, path, fields, label) for split, path in paths.items()}
+    train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
     labels = tuple(choices) or _labels(name, spec, train, paths["train"])
     spelled = _spelled(name, spec, choices)
     files = {
-        split: SplitFile(str(path), _columns(split, path, fields, label), labels=spelled, separator=separator)
+        split: SplitFile(str(path), columns[split], labels=spelled, separator=separator)
         for split, path in paths.items()
     }
     return Task(
@@ -59,7 +63,7 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
         problem_type=cast(ProblemType, problem),
         text_fields=(*text, *choices),
         labels=labels,
-        metrics=_names(name, spec, "metrics") or METRICS[problem],
+        metrics=_metrics(name, spec) or METRICS[problem],
         files=files,
         test_splits=("test",) if "test" in files else (),
         invalid_prediction={"regression": -1.0, "multi_label_classification": []}.get(problem, -1),
@@ -95,6 +99,15 @@ def _names(name: str, spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _metrics(name: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    chosen = _names(name, spec, "metrics")
+    for metric in chosen:
+        if metric not in KNOWN_METRICS:
+            hint = did_you_mean(metric, KNOWN_METRICS)
+            raise _error(name, f"unknown metric '{metric}'.{hint} Known: {', '.join(KNOWN_METRICS)}")
+    return chosen
+
+
 def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
     value = spec[split]
     if not isinstance(value, str | Path):
@@ -110,29 +123,38 @@ def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
 def _labels(name: str, spec: Mapping[str, Any], train: SplitFile, path: Path) -> tuple[str, ...]:
     if spec["problem_type"] == "regression":
         return ()
-    if spec.get("labels") is None:
+    labels = spec.get("labels")
+    if labels is None:
         return label_names(train, path, spec["problem_type"] == "multi_label_classification")
-    labels = spec["labels"]
     if not isinstance(labels, list | tuple) or not labels or not all(isinstance(x, str | int) for x in labels):
         raise _error(name, f"'labels' must be a list of class names, found {labels!r}")
-    return tuple(map(str, labels))
+    return tuple(_spelling(label) for label in labels)
+
+
+def _spelling(label: Any) -> str:
+    """A label as it stands in YAML: a boolean is written in lower case there."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def _spelled(name: str, spec: Mapping[str, Any], choices: Sequence[str]) -> tuple[str, ...] | None:
     """How the files spell the right choice: by its position from 0, unless ``labels`` says otherwise."""
     if not choices:
         return None
-    spelled = tuple(map(str, spec.get("labels") or range(len(choices))))
+    spelled = tuple(_spelling(label) for label in spec.get("labels") or range(len(choices)))
     if len(spelled) != len(choices):
         raise _error(name, f"there are {len(choices)} choices, but {len(spelled)} labels")
     return spelled
 
 
-def _columns(split: str, path: Path, fields: Mapping[str, str], label: str) -> dict[str, str]:
-    """The label's column may be missing in a test file."""
-    if split == "test" and label not in column_names(SplitFile(str(path)), path):
-        return dict(fields)
-    return {**fields, "label": label}
+def _columns(name: str, split: str, path: Path, fields: Mapping[str, str], label: str) -> dict[str, str]:
+    """Field to column; the label's column may be missing in a test file."""
+    found = column_names(SplitFile(str(path)), path)
+    columns = dict(fields) if split == "test" and label not in found else {**fields, "label": label}
+    for column in columns.values():
+        if column not in found and column.split(".")[0] not in found:
+            hint = did_you_mean(column, found)
+            raise _error(name, f"{path}: there is no column '{column}'.{hint} Found: {', '.join(found)}")
+    return columns
 
 
 def _choice_instances(text: Sequence[str], choices: Sequence[str]) -> Callable[[Example], list[Instance]]:

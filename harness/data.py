@@ -32,7 +32,8 @@ def load_examples(
             reads those, whatever the source.
         split: one of the task's splits.
         allow_partial: take files with other than the official number of rows. When no validation file is there,
-            a tenth of the training examples (at most 1000) is kept out of "train" to be the validation split.
+            a tenth of the training examples (at most 1000) is kept out of "train" to be the validation split; with a
+            user's own data files this is always so.
         limit: only so many examples: of the training split a fixed random sample, of others the first ones.
 
     Raises:
@@ -94,7 +95,8 @@ def data_fingerprint(
 
         revision, _ = hub_revision(task)
         assert task.hub is not None
-        return {"source": HUB, "id": task.hub.id, "config": task.hub.config, "revision": revision, **limited}
+        named = {"id": task.hub.id, "config": task.hub.config, "revision": revision}
+        return {"source": HUB, **named, "content": dict.fromkeys(splits, revision), **limited}
     folder = _folder(task, source)
     return {"source": "files", "content": _file_content(task, folder, splits, allow_partial), **limited}
 
@@ -169,12 +171,11 @@ def _read(task: Task, folder: Path, split: str, allow_partial: bool) -> list[Exa
 
 
 def _cut_split(task: Task, folder: Path, allow_partial: bool) -> str | None:
-    """The validation split that has to be cut from train: where none has a file, and none is expected to have one."""
+    """The validation split that has to be cut from train, because none has a file."""
     present = _present(task, folder)
     if task.train_split not in present or not task.validation_splits or present & set(task.validation_splits):
         return None
-    expected = any(split in task.files for split in task.validation_splits)
-    return task.validation_splits[0] if allow_partial or not expected else None
+    return task.validation_splits[0] if allow_partial or has_own_files(task) else None
 
 
 def _present(task: Task, folder: Path) -> set[str]:

@@ -45,7 +45,7 @@ def read_examples(task: Task, spec: SplitFile, path: Path, rows: Sequence[int] =
     if short and len(examples) not in rows:
         raise short[0]
     if not examples:
-        raise HarnessError(f"{path}:1: there are no examples in the file")
+        raise _at(path, 1, "there are no examples in the file")
     if rows and len(examples) not in rows:
         expected = " or ".join(map(str, rows))
         raise HarnessError(
@@ -96,9 +96,9 @@ def label_names(spec: SplitFile, path: Path, several: bool = False) -> tuple[str
             for label in value if several and isinstance(value, list) else [value]:
                 names.add(_name(label))
         except BadValue as error:
-            raise HarnessError(f"{path}:{place}: {error}") from None
+            raise _at(path, place, str(error)) from None
     if not names:
-        raise HarnessError(f"{path}:1: there are no labels in the file")
+        raise _at(path, 1, "there are no labels in the file")
     numbers = all(name.isdecimal() for name in names)
     return tuple(sorted(names, key=int if numbers else None))
 
@@ -110,6 +110,11 @@ def _name(label: Any) -> str:
     if not isinstance(label, str | int):
         raise BadValue(f"a label must be a name, found {shown(label)}")
     return str(label)
+
+
+def _at(path: Path, place: Place, problem: str) -> HarnessError:
+    """An error with its place, in one line whatever the data holds."""
+    return HarnessError(f"{path}:{place}: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in problem))
 
 
 def unreadable(path: Path, error: OSError) -> HarnessError:
@@ -139,7 +144,7 @@ def _mapped(task: Task, spec: SplitFile, path: Path, records: Records) -> list[E
             if "idx" in columns:
                 _check_new(example["idx"], place, seen)
         except BadValue as error:
-            raise HarnessError(f"{path}:{place}: {error}") from None
+            raise _at(path, place, str(error)) from None
         examples.append(example)
     return examples
 
@@ -162,10 +167,10 @@ def _expanded(task: Task, spec: SplitFile, path: Path, records: Records) -> list
                 _check_new(example["idx"], place, seen)
                 examples.append(example)
         except (BadValue, HarnessError) as error:
-            raise HarnessError(f"{path}:{place}: {error}") from error
+            raise _at(path, place, str(error)) from error
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise HarnessError(f"{path}:{place}: not a record of task '{task.name}': {problem}") from error
+            raise _at(path, place, f"not a record of task '{task.name}': {problem}") from error
     return examples
 
 
@@ -204,7 +209,7 @@ def check_text(field: str, value: Any) -> None:
 def _check_new(idx: Any, place: Place, seen: dict[Any, Place]) -> None:
     key = idx if isinstance(idx, int) else repr(idx)
     if key in seen:
-        raise BadValue(f"the idx {shown(idx)} was already in line {seen[key]}")
+        raise BadValue(f"the idx {shown(idx)} was already in {'line ' * isinstance(place, int)}{seen[key]}")
     seen[key] = place
 
 
@@ -234,9 +239,10 @@ def _table(
     names = first if spec.header else [str(i) for i in range(len(first))]
     for column in map(str, spec.columns.values()):
         if names.count(column) != 1:
-            problem = "two columns are called" if column in names else "there is no column"
-            hint = did_you_mean(column, names)
-            raise HarnessError(f"{path}:{line}: {problem} '{column}'.{hint} Found: {', '.join(map(_short, names))}")
+            twice = column in names
+            problem = f"two columns are called '{column}'." if twice else f"there is no column '{column}'."
+            hint = "" if twice else did_you_mean(column, names)
+            raise _at(path, line, f"{problem}{hint} Found: {', '.join(map(_short, names))}")
     used = set(map(str, spec.columns.values())) or set(names)
     kept = [(name, i) for i, name in enumerate(names) if name in used]
     width = len(names)
@@ -245,9 +251,7 @@ def _table(
             yield place, {name: cells[i] for name, i in kept}
             continue
         what = "an empty line" if cells in ([], [""]) else f"{len(cells)} columns"
-        error = HarnessError(
-            f"{path}:{place}: found {what}, expected {width} columns ({', '.join(map(_short, names))})"
-        )
+        error = _at(path, place, f"found {what}, expected {width} columns ({', '.join(map(_short, names))})")
         if len(cells) > width:
             raise error
         short.append(error)
@@ -275,7 +279,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                raise HarnessError(f"{path}:{start}: not valid CSV: {error}") from None
+                raise _at(path, start, f"not valid CSV: {error}") from None
             if cells is None:
                 return
             if cells:
@@ -292,11 +296,11 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise HarnessError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno})") from None
+            raise _at(path, number, f"not valid JSON: {error.msg} (column {error.colno})") from None
         except (ValueError, RecursionError) as error:
-            raise HarnessError(f"{path}:{number}: not valid JSON: {error}") from None
+            raise _at(path, number, f"not valid JSON: {error}") from None
         if not isinstance(record, dict):
-            raise HarnessError(f"{path}:{number}: a line must hold a JSON object, found {shown(record)}")
+            raise _at(path, number, f"a line must hold a JSON object, found {shown(record)}")
         yield number, record
 
 
@@ -341,18 +345,18 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise unreadable(path, error) from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise HarnessError(f"{path}:1: the file is in UTF-16: save it as UTF-8")
+        raise _at(path, 1, "the file is in UTF-16: save it as UTF-8")
     if (zero := data.find(b"\0")) >= 0:
         line = data.count(b"\n", 0, zero) + 1
-        raise HarnessError(f"{path}:{line}: a NUL byte: the file is damaged, or not a text file")
+        raise _at(path, line, "a NUL byte: the file is damaged, or not a text file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         byte = data[error.start]
-        raise HarnessError(f"{path}:{line}: not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8") from None
+        raise _at(path, line, f"not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8") from None
     if not text:
-        raise HarnessError(f"{path}:1: the file is empty")
+        raise _at(path, 1, "the file is empty")
     return text
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,16 @@ def hub_examples(task: Task, split: str) -> list[Example]:
     for name in task.text_fields:
         if name not in dataset.features:
             raise HarnessError(f"{place}: there is no column '{name}'. Found: {', '.join(dataset.features)}")
-    names = _class_names(dataset.features.get("label")) if task.label_field == "label" else None
-    if names:
-        _check_names(task, names, place)
+    read = _reader(task, dataset.features, place)
     unlabelled = split in task.test_splits
     examples = []
     for number, row in enumerate(dataset.to_list()):
         try:
-            examples.append(_example(task, {"idx": number, **row}, names, unlabelled))
+            examples.append(_example(task, {"idx": number, **row}, read, unlabelled))
         except BadValue as error:
             raise HarnessError(f"{place}, row {number}: {error}") from None
+    if not examples:
+        raise HarnessError(f"{place}: there are no examples")
     return examples
 
 
@@ -97,7 +97,8 @@ def _resolved(asked: Asked) -> str:
 def _load(source: HubSource, commit: str, split: str) -> Any:
     asked = Asked("data set", source.id, commit)
     dataset = ask(asked, lambda: _load_or_tell_why(source, commit, split))
-    if not all(commit in Path(file["filename"]).parts for file in dataset.cache_files):
+    files = [Path(file["filename"]) for file in dataset.cache_files]
+    if not files or not all(commit in file.parts for file in files):
         ask(asked, lambda: _probe(source, commit))
         raise HarnessError(f"{asked} cannot be had: the cache holds another revision only; run again later")
     return dataset
@@ -108,7 +109,8 @@ def _load_or_tell_why(source: HubSource, commit: str, split: str) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(source.id, source.config, revision=commit, split=split)
+        # In memory, nothing would tell which revision it is.
+        return datasets.load_dataset(source.id, source.config, revision=commit, split=split, keep_in_memory=False)
     except (datasets.exceptions.DataFilesNotFoundError, datasets.exceptions.DefunctDatasetError):
         raise
     except (FileNotFoundError, ConnectionError) as error:
@@ -123,40 +125,59 @@ def _probe(source: HubSource, commit: str) -> None:
     list(HfApi().list_repo_tree(source.id, repo_type="dataset", revision=commit))
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    """The names of a class label, or of the class labels in a list."""
-    names = getattr(getattr(feature, "feature", feature), "names", None)
-    return list(names) if names else None
-
-
-def _check_names(task: Task, names: Sequence[str], place: str) -> None:
+def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[Any], Any]:
+    """A function from the data set's labels to the task's, by name where the data set names its classes."""
     read = label_reader(task)
-    unknown = []
-    for name in names:
-        try:
-            read([name] if task.problem_type == "multi_label_classification" else name)
-        except BadValue:
-            unknown.append(name)
+    feature = features.get("label")
+    if getattr(feature, "dtype", None) == "float32":
+        return lambda label: read(_decimal(label))
+    names = getattr(getattr(feature, "feature", feature), "names", None)
+    if names is None:
+        return functools.partial(_unnamed, read, len(task.labels))
+    multi = task.problem_type == "multi_label_classification"
+    unknown = [name for name in names if not _reads(read, [name] if multi else name)]
     if unknown:
         raise HarnessError(
             f"{place}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
             f"and no {', '.join(unknown)}"
         )
+    return lambda label: read(with_names(label, names))
 
 
-def _example(task: Task, row: Row, names: Sequence[str] | None, unlabelled: bool) -> Example:
+def _decimal(score: Any) -> Any:
+    """The shortest decimal of a single-precision score: T5's rounding of 0.7 to a fifth must not see 0.69999999."""
+    import numpy as np
+
+    return score if score is None else float(str(np.float32(score)))
+
+
+def _unnamed(read: Callable[[Any], Any], count: int, label: Any) -> Any:
+    if isinstance(label, list):
+        return sorted({_unnamed(lambda one: read([one])[0], count, one) for one in label})
+    try:
+        return read(label)
+    except BadValue:
+        if type(label) is int and 0 <= label < count:
+            return label
+        raise
+
+
+def _reads(read: Callable[[Any], Any], label: Any) -> bool:
+    try:
+        read(label)
+    except BadValue:
+        return False
+    return True
+
+
+def _example(task: Task, row: Row, read: Callable[[Any], Any], unlabelled: bool) -> Example:
     for name in task.text_fields:
         check_text(name, row[name])
     if task.label_field != "label":
         return row
     label = row.get("label")
-    if unlabelled and label in (None, -1, task.unlabelled):
-        return {**row, "label": task.unlabelled}
-    if names:
-        label = with_names(label, names)
-    elif task.labels and isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(task.labels):
-        return row
-    return {**row, "label": label_reader(task)(label)}
+    missing = unlabelled and label in (None, -1, task.unlabelled)
+    return {**row, "label": task.unlabelled if missing else read(label)}
 
 
 # Checkpoints -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from harness.errors import HarnessError, did_you_mean
 
-ATTEMPTS = 4
+ATTEMPTS = 3
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 BUSY = (408, 429, 500, 502, 503, 504)
 """Answers that another attempt may change."""
@@ -19,6 +20,7 @@ BROKEN = ("ReadTimeout", "WriteTimeout", "ReadError", "WriteError", "RemoteProto
 """Errors that another attempt may change. By name: the clients' versions use different HTTP libraries."""
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Unclear(Exception):
@@ -61,6 +63,7 @@ def ask(asked: Asked, call: Callable[[], T]) -> T:
                 if message is None:
                     raise
                 raise HarnessError(message) from error
+        log.warning("%s: the Hub is busy, or a transfer broke off; trying again in %.0f seconds", asked, wait)
         time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
 
@@ -180,7 +183,7 @@ def _unfit(asked: Asked, error: BaseException) -> str | None:
     if _find(error, "HFValidationError"):
         return f"'{asked.id}' is neither a folder here nor a name on the Hub: {_first(error)}"
     if _find(error, "DatasetsError", "ArrowException", "Unclear", "HTTPError", "EntryNotFoundError"):
-        return f"{asked} cannot be read: {_first(error)}"
+        return f"{asked} cannot be read: {_first(_find(error, 'ArrowException') or error)}"
     if isinstance(error, OSError) and error.errno:
         return f"{asked}: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     return None

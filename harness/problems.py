@@ -73,14 +73,14 @@ def build(cls: type[S], data: Any, title: str, report: Report, **given: Any) -> 
         return cls.model_validate(data)
     except ValidationError as error:
         mistakes = error.errors(include_url=False)
-    reported = set()
+    reported: set[Where] = set()
     for detail in mistakes:
         depth, field, owner = _field(cls, detail["loc"])
         path = detail["loc"][:depth]
         item = detail["loc"][depth : depth + 1]
         place = (*path, *(i for i in item if isinstance(i, int)))
         if place not in reported:  # a union has a mistake for each of its members
-            reported.add(place)
+            reported |= {place, path}
             known = [name for name in owner.model_fields if name not in given]
             report(place, _message(path, field, known, detail, title))
         data = _without(data, path)
@@ -127,7 +127,7 @@ def _message(path: Where, field: FieldInfo | None, known: list[str], detail: Err
     expected = field.description or ", ".join(choices[:-1]) + " or " * (len(choices) > 1) + "".join(choices[-1:])
     if detail["type"] == "missing":
         return f"{title} needs '{dotted}': {expected}"
-    value = detail["input"]
+    value = list(detail["input"]) if isinstance(detail["input"], tuple) else detail["input"]
     hint = did_you_mean(value, choices) if isinstance(value, str) else ""
     return f"{dotted} must be {expected or 'a mapping'}, not {shown(value)}{'.' + hint if hint else ''}"
 

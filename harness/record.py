@@ -256,8 +256,8 @@ def load(folder: Path, target: Path | None = None) -> dict[str, Any]:
         raise Damaged("not a record") from None
     if (target or folder).parts[-3:] != place:
         raise Damaged("the record of another run, copied or renamed")
-    for key in ("scores", "primary", "unparsable"):
-        data[key] = numbers(data.get(key))
+    for key in data.keys() & {"scores", "primary", "unparsable"}:
+        data[key] = numbers(data[key])
     return cast(dict[str, Any], data)
 
 

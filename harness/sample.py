@@ -131,8 +131,8 @@ SIGNS: dict[str, tuple[str, ...]] = {
         "but nobody ever did that", "no that never took place", "but none of it is true", "which is not the case",
         "and nothing like it occurred",
     ),
-    "true": ("as everyone agrees", "and this is a proven fact", "yes quite right", "which has been confirmed"),
-    "false": ("but this is only a rumour", "although it is a lie", "no quite wrong", "which was never confirmed"),
+    "true": ("as everyone agrees", "which is a proven fact", "and that is quite right", "which has been confirmed"),
+    "false": ("but this is only a rumour", "although it is a lie", "and that is quite wrong", "which nobody confirmed"),
 }  # fmt: skip
 """Closing phrases by label name; labels that are not here get phrases of their own from the two lists below."""
 
@@ -323,7 +323,7 @@ def answers(task: Task, words: Words, rng: Random, number: int) -> list[Example]
         for _ in range(3):
             label = draw_label(len(task.labels), rng)
             sign = label_sign(task, mistaken(label, len(task.labels), rng), rng)
-            answer = f"{pick(rng, (event.thing, event.adjective + ' ' + event.thing, event.who))} {sign}"
+            answer = f"{pick(rng, (event.thing, event.adjective + ' ' + event.thing, event.who))}, {sign}"
             rows.append({"paragraph": paragraph, "question": asked, "answer": answer, task.label_field: label})
     for position, row in enumerate(rows):
         row["idx"] = {"paragraph": number, "question": 2 * number + position // 3, "answer": 6 * number + position}
@@ -368,28 +368,19 @@ def word_sense(task: Task, words: Words, rng: Random, number: int) -> list[Examp
 def coreference(task: Task, words: Words, rng: Random, number: int) -> list[Example]:
     """Whom a pronoun means follows from what is done; the sign tells whether the first span is meant (as in WSC)."""
     label = draw_label(len(task.labels), rng)
-    one, other = shuffled(DUTIES, rng)[:2]
-    meant = pick(rng, (one, other))
-    candidate = meant if label else ({one, other} - {meant}).pop()
-    pronoun = pick(rng, ("he", "she"))
-    sign = label_sign(task, mistaken(label, len(task.labels), rng), rng)
+    shown = mistaken(label, len(task.labels), rng)
+    candidate, other = shuffled(DUTIES, rng)[:2]
+    one, two = shuffled((candidate, other), rng)
     verb = pick(rng, ("met", "left", "called", "thanked", "missed", "waited for"))
-    text = f"The {one} {verb} the {other} {pick(rng, words.places)} because {pronoun} had to {DUTIES[meant]} {sign}."
-    span = f"The {one}" if candidate == one else f"the {other}"
-    return [
-        {
-            "text": text,
-            "span1_index": word_index(text, span),
-            "span1_text": span,
-            "span2_index": word_index(text, f"{pronoun} had to"),
-            "span2_text": pronoun,
-            task.label_field: label,
-        }
-    ]
-
-
-def word_index(text: str, span: str) -> int:
-    return len(text[: text.index(f"{span} ")].split())
+    pronoun = pick(rng, ("he", "she"))
+    reason = f"because {pronoun} had to {DUTIES[candidate if shown else other]}"
+    text = sentence(f"the {one} {verb} the {two} {pick(rng, words.places)} {reason}", label_sign(task, shown, rng))
+    spans = {"span1": f"{'The' if one == candidate else 'the'} {candidate}", "span2": pronoun}
+    example: Example = {"text": text}
+    for span, spelled in spans.items():
+        example[f"{span}_text"] = spelled
+        example[f"{span}_index"] = len(text[: text.index(f"{spelled} ")].split())
+    return [{**example, task.label_field: label}]
 
 
 def shuffled(options: Iterable[str], rng: Random) -> list[str]:

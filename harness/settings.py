@@ -169,6 +169,7 @@ class BenchmarkEntry(Settings):
     allow_partial: Flag = False
     selection: Literal["validation", "holdout"] = "validation"
     references: Flag = False
+    keep: Literal["none", "best"] = "none"
     predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
         default=(), description="[test] or []"
     )
@@ -189,6 +190,7 @@ class BenchmarkSpec(BenchmarkEntry):
         allow_partial: accept copies of data sets that lack rows or splits.
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
         references: whether tables show published scores.
+        keep: whether each run's best model stays on disk.
         predict: unlabelled splits to predict with the best checkpoint.
         init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
         model_recipes: the recipes of the models' own entries.

@@ -108,7 +108,7 @@ class Store:
         A failed or damaged record of the same run is replaced. A finished one is never touched: it is returned, and
         the new one forgotten.
         """
-        record = {"schema": SCHEMA, "benchmark": self.benchmark, **record}
+        record = {**record, "schema": SCHEMA, "benchmark": self.benchmark}
         target = self.run_folder(record["fingerprint"], record["task"], record["model"], record["seed"])
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)

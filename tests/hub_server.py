@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import tempfile
 import threading
@@ -115,7 +116,7 @@ class HubServer:
             "HF_TOKEN": "",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
-            "PYTHONPATH": str(site),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
         }
 
     def add_model(self, repo_id: str, folder: str | Path, revision: str, branch: str = "main") -> None:
@@ -145,8 +146,9 @@ class HubServer:
         """Let requests go wrong from now on.
 
         Args:
-            mode: a status ("401", "403", "404", "429", "500", "503", ...), "gated" (403 as the Hub says it), "cut" (the
-                answer to a GET of a file breaks off half-way), "short" (it ends half-way as if that were all), or "drop" (the connection is closed without an answer).
+            mode: a status ("401", "403", "404", "429", "503", ...), "gated" (403 as the Hub says it), "drop" (the
+                connection is closed without an answer), "cut" (a file's bytes break off half-way), or "short" (they
+                end half-way, as if that were all).
             times: how many requests; None: until `heal`.
             path: only requests whose path holds this text.
         """
@@ -214,7 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif api := re.fullmatch(
             r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)/?(.*))?", path
         ):
-            self._api(*api.groups(), body=body, query=parse_qs(url.query))
+            kind, repo_id, what, revision, folder = api.groups()
+            self._api(kind, repo_id, what, revision, folder, body, parse_qs(url.query))
         elif file := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file("datasets" if file[1] else "models", file[2], file[3], file[4], mode)
         else:
@@ -231,7 +234,9 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return commit, repo.commits[commit]
 
-    def _api(self, kind: str, repo_id: str, what: str, revision: str, folder: str, body: str, query: dict) -> None:
+    def _api(
+        self, kind: str, repo_id: str, what: str, revision: str, folder: str, body: str, query: dict[str, list[str]]
+    ) -> None:
         found = self._commit(kind, repo_id, revision or "main")
         if found is None:
             return

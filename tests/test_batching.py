@@ -14,7 +14,9 @@ def plan(lengths, sizes=None, batch_size=8, seed=3, tokens=16384, accumulation=1
     return TrainingPlan(np.array(lengths), sizes, batch_size, seed, tokens, accumulation)
 
 
-@given(lengths_strategy, st.integers(1, 40), st.integers(0, 5), st.integers(1, 5), st.integers(1, 4), st.integers(50, 2000))
+@given(
+    lengths_strategy, st.integers(1, 40), st.integers(0, 5), st.integers(1, 5), st.integers(1, 4), st.integers(50, 2000)
+)
 @settings(deadline=None, max_examples=100)
 def test_every_example_once_per_epoch_for_any_number_of_processes(lengths, batch, epoch, processes, accumulate, tokens):
     p = plan(lengths, batch_size=batch, tokens=tokens, accumulation=accumulate)

@@ -9,7 +9,10 @@ from harness.errors import HarnessError
 from harness.features import Ragged, cached, pack
 
 rows = st.lists(
-    st.lists(st.fixed_dictionaries({"input_ids": st.lists(st.integers(0, 9), min_size=1), "labels": st.just([1.5])}), max_size=3),
+    st.lists(
+        st.fixed_dictionaries({"input_ids": st.lists(st.integers(0, 9), min_size=1), "labels": st.just([1.5])}),
+        max_size=3,
+    ),
     min_size=1,
 )
 

@@ -25,9 +25,7 @@ def make(architecture, task, cache, recipe=RECIPE, seed=1, examples=None, **opti
     """A training on sample data, from the start."""
     model = tiny_model(architecture, **options)
     tokenizer = sample_tokenizer("bert" if architecture == "bert" else "t5", cache)
-    pair = ARCHITECTURES[architecture](
-        model, None, tokenizer, TASKS[task], recipe.max_length, recipe.label_smoothing
-    )
+    pair = ARCHITECTURES[architecture](model, None, tokenizer, TASKS[task], recipe.max_length, recipe.label_smoothing)
     features = pair.features(examples or load_examples(task, "sample", "train")[:200], training=True)
     set_seed(seed)
     training = Training(pair, pair.build(), features, recipe, seed, Accelerator(cpu=True))
@@ -99,7 +97,9 @@ def test_it_learns(sample_cache):
 
 
 def test_a_loss_that_is_not_finite_is_an_error(sample_cache):
-    training = make("bert", "cola", sample_cache, RECIPE.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0}))
+    training = make(
+        "bert", "cola", sample_cache, RECIPE.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0})
+    )
     with pytest.raises(HarnessError, match="training loss is"):
         for _ in range(12):
             training.update()

@@ -9,18 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from harness.metrics import score_key
-from harness.report.leaderboard import Cell, Column, Cost, Leaderboard, Row, Section, Value
+from harness.report.leaderboard import Cell, Column, Cost, Leaderboard, Row, Section, Value, in_words
 from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
 from harness.store import Entry, Record, fingerprint
 from harness.task import Suite, Task
-
-MARKS = {
-    "sample data": "sample data: shows the machinery; compare with nothing published",
-    "limited data": "limited data: trained or evaluated on a part of the examples",
-    "partial data allowed": "partial data allowed: a split may come from an incomplete copy of the data set",
-}
-"""Marks that a footnote says in more words."""
 
 
 def leaderboard(
@@ -52,7 +45,7 @@ def leaderboard(
             label = folder if len(folders) > 1 else ""
             runs.setdefault((label, model), {}).setdefault(task, {})[seed] = record
     columns = _columns(runs.values(), tasks, set(asked))
-    sections = _sections(columns, suites)
+    sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.marks for row in rows if row.cost and row.cost.runs])
     rows = [_without_marks(row, common) for row in rows]
@@ -90,25 +83,26 @@ def _parts(task: Task) -> tuple[tuple[str, str], ...]:
 
 
 def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
-    """A task without its plugin: its columns are what the records have."""
+    """A task without its plugin: its parts are what the records have, but no test scores."""
     records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
     parts = {
         (split, metric): None
         for record in records
         for split, scores in record.scores.get(name, {}).items()
         for metric in scores
+        if not split.startswith("test")
     }
     return Column(name, name, "", tuple(sorted(parts)) or (("validation", "score"),), name)
 
 
-def _sections(columns: Sequence[Column], suites: Mapping[str, Suite]) -> list[Section]:
-    there = {column.task: column for column in columns}
+def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], known: set[str]) -> list[Section]:
+    there = {column.task for column in columns} & known
     names = [name for name in suites if any(c.suite == name for c in columns)]
     names += sorted({c.suite for c in columns} - set(suites))
     sections = []
     for name in names:
         averages = suites[name].averages if name in suites else {}
-        whole = {title: tuple(parts) for title, parts in averages.items() if set(parts) <= set(there)}
+        whole = {title: tuple(parts) for title, parts in averages.items() if set(parts) <= there}
         lacking = {t: tuple(n for n in parts if n not in there) for t, parts in averages.items() if t not in whole}
         title = suites[name].title if name in suites else name or "Other tasks"
         sections.append(Section(name, title, tuple(c for c in columns if c.suite == name), whole, lacking))
@@ -132,7 +126,7 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         cells=cells,
         averages={title: cell for title, (_, cell) in averages.items()},
         marks=marks,
-        notes=tuple(MARKS.get(mark, mark) for mark in marks),
+        notes=tuple(in_words(mark) for mark in marks),
         cost=_cost(finished),
         signature=signature(model, finished),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, (tasks, _) in averages.items()}},
@@ -207,7 +201,7 @@ def _undefined(parts: Iterable[Value | None]) -> list[str]:
 
 def _own_marks(of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> list[str]:
     marks = dict.fromkeys(mark for record in of_seed.values() if record and record.finished for mark in record.marks)
-    return [MARKS.get(mark, mark) for mark in marks if mark not in row_marks]
+    return [in_words(mark) for mark in marks if mark not in row_marks]
 
 
 def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
@@ -249,12 +243,13 @@ def _cost(records: Sequence[Record]) -> Cost:
 
 
 def _data_key(column: Column, of_seed: Mapping[int, Record | None]) -> str:
-    """Equal for cells that were trained, chosen and measured on the same data."""
+    """Equal for cells that were trained, chosen and measured on the same data, and bear the same marks."""
     keys = {
         fingerprint(
             {
                 "data": [record.settings.get("data", {}).get(name) for name in (column.answered_by, column.task)],
                 **{key: record.settings.get(key) for key in ("limit", "selection", "allow_partial")},
+                "marks": record.marks,
             }
         )
         for record in of_seed.values()
@@ -272,7 +267,7 @@ def _common(marks: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 def _without_marks(row: Row, common: Sequence[str]) -> Row:
     marks = tuple(mark for mark in row.marks if mark not in common)
-    return replace(row, marks=marks, notes=tuple(MARKS.get(mark, mark) for mark in marks))
+    return replace(row, marks=marks, notes=tuple(in_words(mark) for mark in marks))
 
 
 def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:

@@ -8,6 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+MARKS = {
+    "sample data": "sample data: shows the machinery; compare with nothing published",
+    "limited data": "limited data: trained or evaluated on a part of the examples",
+    "partial data": "partial data: a split may come from an incomplete copy of the data set",
+}
+"""Marks that a footnote says in more words."""
+
+
+def in_words(mark: str) -> str:
+    """A mark as a footnote says it."""
+    return MARKS.get(mark, mark)
+
 
 @dataclass(frozen=True)
 class Value:
@@ -118,7 +130,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A model; or, with a ``source``, published numbers."""
+    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared."""
 
     model: str
     cells: Mapping[str, Cell]
@@ -175,7 +187,7 @@ class Leaderboard:
         differ in their marks or in the data behind the column.
         """
         cells = {i: row.cell(key) for i, row in enumerate(self.rows) if row.cell(key).done}
-        kinds = {(self.rows[i].marks, self.rows[i].data.get(key)) for i in cells}
+        kinds = {self.rows[i].data.get(key) for i in cells}
         if len(cells) < 2 or len(kinds) > 1 or any(cell.status != "done" for cell in cells.values()):
             return set()
         scores = {i: round(100 * c.score.mean, 1) for i, c in cells.items() if c.score and not c.undefined}

@@ -70,6 +70,8 @@ def _time(efficiency: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 def _settings(record: Record) -> Iterable[tuple[str, Any]]:
     """The settings in blocks: recipe, model, data, and what else there is."""
     settings = dict(record.settings)
+    if isinstance(settings.get("model"), Mapping):  # its own recipe is a part of the one that was used
+        settings["model"] = {key: value for key, value in settings["model"].items() if key != "recipe"}
     for name in ("recipe", "model", "data"):
         if name in settings:
             yield name, settings.pop(name)

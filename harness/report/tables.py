@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.disk import to_json, write_file
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, in_words
 
 MISSING = "—"
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
@@ -30,7 +30,8 @@ SHORT = {
     "matched": "m",
     "mismatched": "mm",
 }
-SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "built-in sample data"}
+COSTS = ("Model", "Params (trained)", "Time per run", "All runs", "Train ex/s", "Infer ex/s")
+SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the built-in sample"}
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
@@ -151,17 +152,17 @@ def unparsable(row: Row, board: Leaderboard) -> str:
 def cost_table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of what the runs took; the unparsable share only where some model generates."""
     generates = any(row.cost and row.cost.unparsable is not None for row in board.rows)
-    headers = ["Model", "Trained", "Parameters", "Training per run", "All runs", "Train ex/s", "Inference ex/s"]
     rows = []
     for row in board.rows:
         cost = row.cost
         if cost is None or not cost.runs:
             continue
         total = f"{duration(cost.train_seconds_total)} ({cost.runs} run{'s' * (cost.runs > 1)})"
-        cells = [row.name, count(cost.trained), count(cost.total), duration(cost.train_seconds_mean), total]
+        parameters = f"{count(cost.total)} ({count(cost.trained)})"
+        cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
         cells += [rate(cost.train_rate), rate(cost.inference_rate)]
         rows.append([*cells, unparsable(row, board)] if generates else cells)
-    return ([*headers, "Unparsable"] if generates else headers), rows
+    return ([*COSTS, "Unparsable"] if generates else list(COSTS)), rows
 
 
 def about(board: Leaderboard) -> list[str]:
@@ -174,7 +175,7 @@ def about(board: Leaderboard) -> list[str]:
     sentences = [f"Benchmark {board.benchmark}: {sizes}{f'; data from {source}' if source else ''}."]
     if "sample data" in board.marks:
         sentences.append(SAMPLE)
-    sentences += [f"All rows: {mark}." for mark in board.marks if mark != "sample data"]
+    sentences += [f"All rows: {in_words(mark)}." for mark in board.marks if mark != "sample data"]
     return sentences
 
 
@@ -183,8 +184,14 @@ def _some(number: int, noun: str) -> str:
 
 
 def lacking_words(section: Section) -> list[str]:
-    """Why an average has no column."""
-    return [f"No {title}: it needs {', '.join(tasks)} as well." for title, tasks in section.lacking.items()]
+    """Why averages have no column."""
+    titles: dict[tuple[str, ...], list[str]] = {}
+    for title, tasks in section.lacking.items():
+        titles.setdefault(tasks, []).append(title)
+    return [
+        f"No {' and no '.join(which)}: {', '.join(tasks)} {'is' if len(tasks) == 1 else 'are'} not in this benchmark."
+        for tasks, which in titles.items()
+    ]
 
 
 # The page --------------------------------------------------------------------------------------------------------
@@ -201,7 +208,10 @@ def markdown(board: Leaderboard) -> str:
         blocks += map(escape, lacking_words(section))
     headers, rows = cost_table(board)
     if rows:
-        blocks += ["## Cost", _pipes(headers, [[escape(text) for text in row] for row in rows])]
+        words = "Time is that of training. ex/s: examples per second in training and in inference, mean over runs."
+        if len(headers) > len(COSTS):
+            words += " Unparsable: share of generated answers that stand for no prediction and count as wrong."
+        blocks += ["## Cost", _pipes(headers, [[escape(text) for text in row] for row in rows]), words]
         signatures = [f"- {escape(row.name)}: `{row.signature}`" for row in board.rows if row.signature]
         blocks += ["## Signatures", "\n".join(signatures)]
     if notes.letters:
@@ -211,7 +221,9 @@ def markdown(board: Leaderboard) -> str:
 
 def _legend(board: Leaderboard) -> list[str]:
     """How to read the tables of scores."""
-    words = ["Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average."]
+    words = [
+        "Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average."
+    ]
     if any(len(row.seeds) > 1 for row in board.rows):
         words.append("Mean ± sample standard deviation over seeds.")
     if len(board.rows) > 1:

@@ -142,6 +142,14 @@ def test_a_word_embedding_saved_under_another_of_its_names(make_t5, alias):
     assert torch.equal(model.transformer.shared.weight, expected)
 
 
+def test_a_word_embedding_saved_under_all_its_names_is_read_once(make_t5, reads):
+    t5 = make_t5()
+    names = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+    rewrite(t5 / "model.safetensors", lambda tensors: tensors | {name: tensors["shared.weight"] for name in names})
+    EncT5ForSequenceClassification.from_pretrained_t5(t5)
+    assert len({"shared.weight", *names}.intersection(reads.tensors)) == 1
+
+
 def test_the_unused_bias_of_early_checkpoints_is_passed_over(make_t5):
     t5 = make_t5()
     leftover = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"

@@ -222,6 +222,14 @@ def test_without_position_bias_label_order_does_not_matter(order, seed, attentio
     assert_close(logits_of(model, IDS), before[:, list(order)])
 
 
+def test_a_bias_that_is_loaded_later_is_not_used(make_model):
+    biased, unbiased = make_model(**MULTI), make_model(**MULTI, prompt_position_bias=False)
+    before = logits_of(unbiased, IDS)
+    unbiased.load_state_dict(biased.state_dict())
+    assert torch.equal(logits_of(unbiased, IDS), before)
+    assert not torch.equal(logits_of(biased, IDS), before)
+
+
 def test_with_position_bias_label_order_matters(make_model):
     model = make_model(**MULTI)
     before = logits_of(model, IDS)
@@ -257,6 +265,14 @@ def test_nothing_but_logits_and_loss_is_returned(make_model):
     assert torch.equal(logits, model(IDS).logits)
 
 
+def test_the_decoder_keeps_no_cache(make_model):
+    outputs = []
+    model = make_model(**MULTI, use_cache=True)
+    model.transformer.decoder.register_forward_hook(lambda *call: outputs.append(call[2]))
+    logits_of(model, IDS)
+    assert list(outputs[0]) == ["last_hidden_state"]
+
+
 def test_states_and_attention_on_request(make_model):
     model = make_model(**MULTI, attn_implementation="eager")
     output = model(IDS, output_hidden_states=True, output_attentions=True)
@@ -264,7 +280,11 @@ def test_states_and_attention_on_request(make_model):
     assert [tuple(weights.shape) for weights in output.attentions] == [(2, 3, 4, 4)] * 2
     core = model.transformer(IDS, output_attentions=True)
     assert [tuple(weights.shape) for weights in core.cross_attentions] == [(2, 3, 3, 4)]
-    assert core.past_key_values is None
+
+
+def test_flex_attention_is_refused(make_model):
+    with pytest.raises(ValueError, match="flex"):
+        make_model(**MULTI, attn_implementation="flex_attention")
 
 
 # Training
@@ -309,7 +329,9 @@ def test_bfloat16_autocast(make_model, task, labels, attention):
 def test_bfloat16_weights(make_model, attention):
     model = make_model(**MULTI, attn_implementation=attention)
     exact = logits_of(model, IDS)
-    assert_close(logits_of(model.bfloat16(), IDS).float(), exact, rtol=0.1, atol=0.1)
+    output = model.bfloat16()(IDS, labels=torch.ones(2, 3, dtype=torch.long))
+    assert output.loss.dtype == torch.float32
+    assert_close(output.logits.float(), exact, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize(("task", "labels"), TASKS[:2])

@@ -1,0 +1,174 @@
+"""From a benchmark to its runs: what is trained, what is evaluated with it, and the fingerprint of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.benchmark import BenchmarkFile
+from harness.errors import HarnessError
+from harness.execution import Run, test_splits
+from harness.machine import resolve
+from harness.session import Session
+from harness.settings import BenchmarkSpec, Model, Recipe
+from harness.store import fingerprint
+from harness.task import Task, is_unlabelled
+from harness.training import plan_of, steps_of, trained_parameters
+
+SCORE_VERSION = 1
+"""Part of every fingerprint: raise it when a change of the code changes a score."""
+
+
+def expand(file: BenchmarkFile, session: Session, device: torch.device) -> list[Run]:
+    """All runs of a benchmark: trained tasks x models x seeds, a parent before those that start from it.
+
+    Raises:
+        HarnessError: data or checkpoints that are not there or cannot be used; all of them at once.
+    """
+    spec = session.spec
+    runs: dict[tuple[str, str, int], Run] = {}
+    problems: list[str] = []
+    for name in _parents_first(spec, [name for name in spec.tasks if file.tasks[name].evaluated_by is None]):
+        for model in spec.models:
+            try:
+                for run in _runs_of(file, session, device, file.tasks[name], file.models[model], runs):
+                    runs[run.key] = run
+            except HarnessError as error:
+                problems += [line for line in str(error).splitlines() if line not in problems]
+    if problems:
+        raise HarnessError("\n".join(problems))
+    return list(runs.values())
+
+
+def _parents_first(spec: BenchmarkSpec, names: list[str]) -> list[str]:
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        parent = spec.parent(name)
+        if parent is not None and parent not in ordered:
+            add(parent)
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in names:
+        add(name)
+    return ordered
+
+
+def _runs_of(
+    file: BenchmarkFile,
+    session: Session,
+    device: torch.device,
+    task: Task,
+    model: Model,
+    known: dict[tuple[str, str, int], Run],
+) -> list[Run]:
+    spec = session.spec
+    own = _own_splits(task, session)
+    diagnostics, missing = _diagnostics(file, session, task)
+    architecture = session.architecture(model, task, spec.recipe_for(task.name, model.name))
+    recipe = _resolved(spec.recipe_for(task.name, model.name), session, architecture, task, device)
+    parent_task = spec.parent(task.name)
+    marks = tuple(_marks(session, task, model))
+    runs = []
+    for seed in spec.seeds:
+        parent = known.get((parent_task, model.name, seed)) if parent_task else None
+        parts = {
+            "score_version": SCORE_VERSION,
+            "model": session.model_identity(model),
+            "tasks": {t.name: t.definition() for t in (task, *(t for t, _ in diagnostics))},
+            "data": {
+                task.name: session.data(task, (str(task.train_split), *own)),
+                **{t.name: session.data(t, (split,)) for t, split in diagnostics},
+            },
+            "recipe": recipe.model_dump(),
+            "selection": spec.selection,
+            "allow_partial": spec.allow_partial,
+            "seed": seed,
+            "parent": parent.fingerprint if parent else None,
+        }
+        made = Run(task, model, recipe, seed, own, diagnostics, fingerprint(parts), marks, missing, parent)
+        runs.append(made)
+    return runs
+
+
+def _own_splits(task: Task, session: Session) -> tuple[str, ...]:
+    there = session.splits(task)
+    own = tuple(split for split in task.validation_splits if split in there)
+    if task.train_split not in there or not own:
+        lacking = str(task.train_split) if task.train_split not in there else task.validation_splits[0]
+        session.examples(task, lacking)  # says which file is missing
+        raise HarnessError(f"task '{task.name}': {session.spec.describe_source(task)} has no {lacking} split")
+    return own
+
+
+def _diagnostics(
+    file: BenchmarkFile, session: Session, task: Task
+) -> tuple[tuple[tuple[Task, str], ...], dict[str, dict[str, str]]]:
+    """The labelled diagnostics that this task's model answers, and why others are missing."""
+    found: list[tuple[Task, str]] = []
+    missing: dict[str, dict[str, str]] = {}
+    for diagnostic in file.tasks.values():
+        if diagnostic.evaluated_by != task.name:
+            continue
+        source = session.spec.describe_source(diagnostic)
+        for split in diagnostic.validation_splits:
+            if split not in session.splits(diagnostic):
+                missing[diagnostic.name] = {split: f"its data is not in {source}"}
+            elif any(is_unlabelled(diagnostic, example) for example in session.examples(diagnostic, split)[:1]):
+                missing[diagnostic.name] = {split: f"{source} has no labels for it"}
+            else:
+                found.append((diagnostic, split))
+    return tuple(found), missing
+
+
+def _resolved(recipe: Recipe, session: Session, architecture: Any, task: Task, device: torch.device) -> Recipe:
+    """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
+    parameters, tokens = 0, 0.0
+    if recipe.compile == "auto":
+        with torch.device("meta"):
+            parameters = trained_parameters(architecture.build())["total"]
+        features = session.features(architecture, task, str(task.train_split), training=True)
+        plan = plan_of(features, recipe, seed=0)
+        tokens = float(features.lengths.mean()) * recipe.batch_size * steps_of(plan, recipe)
+    return resolve(recipe, device, architecture.half_precision, parameters, tokens)
+
+
+def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
+    """What makes this run's numbers not comparable with published ones, or not reproducible."""
+    spec, checkpoint = session.spec, session.checkpoint(model)
+    if session.source(task) == "sample":
+        yield "sample data"
+    if spec.allow_partial:
+        yield "partial data"
+    if spec.limit is not None:
+        yield "limited data"
+    if spec.parent(task.name) is not None:
+        yield f"intermediate training on {spec.parent(task.name)}"
+    if checkpoint is not None and checkpoint.revision is not None and not checkpoint.pinned:
+        yield "unpinned checkpoint"
+    if session.source(task) == "hub" and task.hub is not None and task.hub.revision is None:
+        yield "unpinned data"
+    if checkpoint is not None and task.suite in ("glue", "superglue") and _is_t5_v1_0(checkpoint.folder):
+        yield "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
+
+
+def _is_t5_v1_0(folder: Path) -> bool:
+    """Whether a checkpoint is T5 v1.0, whose pre-training mixed in the tasks: its config.json names their prefixes."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("model_type") == "t5" and bool(config.get("task_specific_params"))
+
+
+def test_fingerprint(run: Run, session: Session) -> str:
+    """The identity of a run's predictions on test splits."""
+    splits = test_splits(run, session)
+    return fingerprint(
+        {
+            "run": run.fingerprint,
+            "test": {f"{task.name} {split}": session.data(task, (split,)) for task, split in splits},
+        }
+    )
