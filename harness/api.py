@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.report import Leaderboard
+    from harness.submission import Submission
 
 
 def run(
@@ -47,9 +50,10 @@ def run(
 
     loaded = read_benchmarks(file, overrides=settings or {})
     boards = {}
-    for name in benchmarks or [loaded.default]:
+    names: list[str | None] = [*benchmarks] or [None]
+    for name in names:
         spec = narrow(loaded.benchmark(name), tasks=tasks, models=models, seeds=seeds, data=data)
-        boards[name], _ = run_benchmark(loaded, spec, Path(results), progress=progress)
+        boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress)
     return boards
 
 
@@ -59,7 +63,6 @@ def report(
     *,
     plugins: Sequence[str | Path] = (),
     references: bool = False,
-    **options: Any,
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
@@ -75,4 +78,54 @@ def report(
     from harness.report import report_folders
 
     folders = [results] if isinstance(results, (str, Path)) else list(results)
-    return report_folders([Path(f) for f in folders], benchmark, plugins=plugins, references=references, **options)
+    return report_folders([Path(f) for f in folders], benchmark, plugins=plugins, references=references)
+
+
+def submit(
+    results: str | Path,
+    benchmark: str,
+    model: str,
+    *,
+    seed: int | None = None,
+    best: bool = False,
+    suite: str | None = None,
+    output: str | Path = ".",
+    fill_majority: bool = False,
+    data: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> Submission:
+    """Write a leaderboard's submission file from the test predictions of a benchmark.
+
+    Args:
+        results: a results folder.
+        benchmark: a benchmark in it that ran with ``predict: [test]``.
+        model: whose predictions.
+        seed: of this seed; None takes the only one there is.
+        best: for each task, take the seed with the best validation score.
+        suite: ``glue`` or ``superglue``; needed when the benchmark predicted both.
+        output: a zip file, or a folder that gets ``GLUE.zip`` or ``SuperGLUE.zip``.
+        fill_majority: fill tasks without predictions with their most frequent class.
+        data: where the official data is, to fill from.
+        plugins: folders with task plugins.
+
+    Returns:
+        What was written, filled and missing.
+
+    Raises:
+        HarnessError: no test predictions, several seeds without a choice, predictions that do not fit the test set.
+    """
+    from harness.predictions import majorities, test_predictions
+    from harness.store import Store
+    from harness.submission import submission_files, write_submission
+
+    store = Store(results, benchmark)
+    predictions = test_predictions(store, model, seed=seed, best=best)
+    suites = [
+        name for name in ("glue", "superglue") if any((f.task, f.split) in predictions for f in submission_files(name))
+    ]
+    if suite is None and len(suites) > 1:
+        raise HarnessError(f"benchmark '{benchmark}' predicted tasks of both suites: choose with --suite")
+    files = submission_files(suite or (suites or ["glue"])[0])
+    wanted = {(f.task, f.split): predictions[f.task, f.split] for f in files if (f.task, f.split) in predictions}
+    fill = majorities(files, wanted, store, plugins, data) if fill_majority else None
+    return write_submission(files[0].suite, wanted, Path(output), fill)

@@ -70,7 +70,9 @@ class TrainingPlan:
         ordered = batch[np.argsort(self.lengths[batch], kind="stable")]
         mine = ordered[process::processes]
         pieces = np.array_split(mine, min(self.accumulation, len(mine))) if len(mine) else []
-        return [micro for piece in pieces for micro in by_tokens(piece, self.lengths, self.sizes, self.micro_batch_tokens)]
+        return [
+            micro for piece in pieces for micro in by_tokens(piece, self.lengths, self.sizes, self.micro_batch_tokens)
+        ]
 
 
 def by_tokens(order: np.ndarray, lengths: np.ndarray, sizes: np.ndarray, tokens: int) -> list[np.ndarray]:
@@ -88,7 +90,7 @@ def by_tokens(order: np.ndarray, lengths: np.ndarray, sizes: np.ndarray, tokens:
 
 
 def evaluation_batches(lengths: np.ndarray, sizes: np.ndarray, tokens: int = 8192) -> list[np.ndarray]:
-    """All groups, longest first, in batches of at most ``tokens`` padded tokens: the same for any number of processes."""
+    """All groups, longest first, in batches of at most ``tokens`` padded tokens, for all processes together."""
     return by_tokens(np.argsort(-lengths, kind="stable"), lengths, sizes, tokens)
 
 

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of the output has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on with the runs that are not done", file=sys.stderr)
         return 130
@@ -84,6 +87,24 @@ def parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="check a file: all mistakes at once, with their lines")
     validate.add_argument("file", type=Path)
     validate.set_defaults(command=command_validate)
+
+    submit = commands.add_parser("submit", help="write the file that a leaderboard takes from test predictions")
+    submit.add_argument("results", type=Path, help="a results folder")
+    submit.add_argument("benchmark", help="a benchmark in it, run with 'predict: [test]'")
+    submit.add_argument("--model", required=True, help="whose predictions")
+    which = submit.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int, help="of this seed (default: the only one)")
+    which.add_argument("--best", action="store_true", help="for each task, the seed with the best validation score")
+    submit.add_argument("--suite", choices=["glue", "superglue"], help="needed where the benchmark has both")
+    submit.add_argument("--output", type=Path, default=Path(), help="folder or zip file (default: here)")
+    submit.add_argument("--fill-majority", action="store_true", help="fill tasks without predictions with one class")
+    submit.add_argument("--data", help="hub or the folder of the official data, to count majorities in")
+    submit.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
+    submit.set_defaults(command=command_submit)
+
+    check = commands.add_parser("check-submission", help="re-read a submission, ours or another tool's: every defect")
+    check.add_argument("file", type=Path, help="a zip file")
+    check.set_defaults(command=command_check_submission)
     return top
 
 
@@ -112,9 +133,9 @@ def command_run(options: argparse.Namespace) -> int:
     from harness.benchmark import narrow, read_benchmarks
 
     file = read_benchmarks(options.file, overrides=settings(options.set))
-    chosen = options.benchmark or [file.default]
     specs = [
-        narrow(file.benchmark(name), options.tasks, options.models, options.seeds, options.data) for name in chosen
+        narrow(file.benchmark(name), options.tasks, options.models, options.seeds, options.data)
+        for name in options.benchmark or [None]
     ]
     from harness.runner import dry_run, run_benchmark
 
@@ -135,9 +156,7 @@ def command_run(options: argparse.Namespace) -> int:
 def command_report(options: argparse.Namespace) -> int:
     from harness.api import report
 
-    boards = report(
-        options.results, options.benchmark, plugins=options.plugins, references=options.references
-    )
+    boards = report(options.results, options.benchmark, plugins=options.plugins, references=options.references)
     for board in boards.values():
         print_board(board)
     return 0
@@ -189,9 +208,42 @@ def command_models(options: argparse.Namespace) -> int:
 def command_validate(options: argparse.Namespace) -> int:
     from harness.benchmark import read_benchmarks
 
-    file = read_benchmarks(options.file)
+    file = read_benchmarks(options.file, check_folders=True)
     for spec in file.benchmarks.values():
-        runs = len(spec.tasks) * len(spec.models) * len(spec.seeds)
-        print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds, at most {runs} runs")
+        print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds")
     print(f"{options.file} is valid")
     return 0
+
+
+def command_submit(options: argparse.Namespace) -> int:
+    from harness.api import submit
+
+    written = submit(
+        options.results,
+        options.benchmark,
+        options.model,
+        seed=options.seed,
+        best=options.best,
+        suite=options.suite,
+        output=options.output,
+        fill_majority=options.fill_majority,
+        data=options.data,
+        plugins=options.plugins,
+    )
+    print(f"{written.path}: {', '.join(written.written)}")
+    for name, count in written.unparsable.items():
+        print(f"{name}: {count} predictions are no answer; the first class stands for them")
+    if written.filled:
+        print(f"filled with the majority class, not predicted: {', '.join(written.filled)}")
+    if written.missing:
+        print(f"INCOMPLETE: no test predictions for {', '.join(written.missing)}; --fill-majority fills them")
+        return 1
+    return 0
+
+
+def command_check_submission(options: argparse.Namespace) -> int:
+    from harness.submission_check import check_submission
+
+    defects = check_submission(options.file)
+    print("\n".join(defects) if defects else f"{options.file}: no defects found")
+    return 1 if defects else 0

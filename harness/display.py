@@ -112,16 +112,25 @@ class LiveView(Lines):
         super().__init__()
         self.console = console
         self.all_runs = Progress(
-            TextColumn("[bold]runs"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[eta]}")
+            TextColumn("[bold]runs"),
+            BarColumn(40),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
         )
         self.one_run = Progress(
-            TextColumn("[cyan]{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[state]}")
+            TextColumn("[cyan]{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
         )
         self.overall: TaskID | None = None
         self.current: TaskID | None = None
         self.state = {"loss": "", "speed": "", "score": ""}
         self.note = Text("", style="dim")
-        self.live = Live(Group(self.note, self.one_run, self.all_runs), console=console, refresh_per_second=4, transient=True)
+        self.live = Live(
+            Group(self.note, self.one_run, self.all_runs), console=console, refresh_per_second=4, transient=True
+        )
         self.live.start()
 
     def say(self, text: str) -> None:

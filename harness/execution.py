@@ -33,8 +33,8 @@ class Run:
     """One training and what is evaluated with it.
 
     ``own_splits`` are the validation splits of ``task`` that are there, ``diagnostics`` the (task, split) pairs that
-    its model answers besides, ``missing`` the reasons why others are not. ``parent`` is the run whose model this one
-    starts from.
+    its model answers besides, ``missing`` the reasons why others are not, ``tests`` the test splits that it predicts
+    on request. ``parent`` is the run whose model this one starts from.
     """
 
     task: Task
@@ -46,6 +46,7 @@ class Run:
     fingerprint: str
     marks: tuple[str, ...]
     missing: Mapping[str, Mapping[str, str]]
+    tests: tuple[tuple[Task, str], ...] = ()
     parent: Run | None = None
 
     @property
@@ -202,9 +203,7 @@ class Execution:
     def test_predictions(self, training: Training) -> list[dict[str, Any]]:
         """Rows for the test splits that are there: the task's own and its diagnostics'."""
         return [
-            row
-            for task, split in test_splits(self.run, self.session)
-            for row in self.rows(task, split, self.measure(training, task, split))
+            row for task, split in self.run.tests for row in self.rows(task, split, self.measure(training, task, split))
         ]
 
     def rows(self, task: Task, split: str, evaluation: Evaluation) -> Iterable[dict[str, Any]]:
@@ -229,6 +228,7 @@ class Execution:
             "unparsable": {},
             "counts": {run.task.name: {"train": len(training.features)}},
             "missing": {task: dict(reasons) for task, reasons in run.missing.items()},
+            "repaired": {},
             "steps": training.step,
             "best_step": self.best.step,
             "primary": self.best.primary,
@@ -237,6 +237,8 @@ class Execution:
         for (task, split), evaluation in evaluations.items():
             record["scores"].setdefault(task, {})[split] = evaluation.scores
             record["counts"].setdefault(task, {})[split] = len(evaluation.predictions)
+            if repaired := self.session.repairs(tasks[task], split):
+                record["repaired"].setdefault(task, {})[split] = repaired
             if training.architecture.generates:
                 share = evaluation.unparsable / len(evaluation.predictions)
                 record["unparsable"].setdefault(task, {})[split] = share
@@ -262,12 +264,6 @@ class Execution:
     def note(self, text: str) -> None:
         """A line of the run's log."""
         self.log.append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
-
-
-def test_splits(run: Run, session: Session) -> list[tuple[Task, str]]:
-    """The test splits that the run's model predicts on request: those of its task and of its diagnostics."""
-    tasks = [run.task, *dict.fromkeys(task for task, _ in run.diagnostics)]
-    return [(task, split) for task in tasks for split in task.test_splits if split in session.splits(task)]
 
 
 def start_from(module: torch.nn.Module, weights: Mapping[str, Tensor], same_labels: bool) -> None:

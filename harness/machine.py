@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from harness.settings import Recipe
 from harness.errors import HarnessError
+from harness.settings import Recipe
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -11,7 +11,7 @@ import torch
 
 from harness.benchmark import BenchmarkFile
 from harness.errors import HarnessError
-from harness.execution import Run, test_splits
+from harness.execution import Run
 from harness.machine import resolve
 from harness.session import Session
 from harness.settings import BenchmarkSpec, Model, Recipe
@@ -72,6 +72,7 @@ def _runs_of(
     diagnostics, missing = _diagnostics(file, session, task)
     architecture = session.architecture(model, task, spec.recipe_for(task.name, model.name))
     recipe = _resolved(spec.recipe_for(task.name, model.name), session, architecture, task, device)
+    tests = _tests(file, session, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
     marks = tuple(_marks(session, task, model))
     runs = []
@@ -91,8 +92,8 @@ def _runs_of(
             "seed": seed,
             "parent": parent.fingerprint if parent else None,
         }
-        made = Run(task, model, recipe, seed, own, diagnostics, fingerprint(parts), marks, missing, parent)
-        runs.append(made)
+        identity = fingerprint(parts)
+        runs.append(Run(task, model, recipe, seed, own, diagnostics, identity, marks, missing, tests, parent))
     return runs
 
 
@@ -163,12 +164,13 @@ def _is_t5_v1_0(folder: Path) -> bool:
     return config.get("model_type") == "t5" and bool(config.get("task_specific_params"))
 
 
+def _tests(file: BenchmarkFile, session: Session, task: Task) -> tuple[tuple[Task, str], ...]:
+    """The test splits that are there: the task's own and its diagnostics'."""
+    tasks = [task, *(other for other in file.tasks.values() if other.evaluated_by == task.name)]
+    return tuple((t, split) for t in tasks for split in t.test_splits if split in session.splits(t))
+
+
 def test_fingerprint(run: Run, session: Session) -> str:
     """The identity of a run's predictions on test splits."""
-    splits = test_splits(run, session)
-    return fingerprint(
-        {
-            "run": run.fingerprint,
-            "test": {f"{task.name} {split}": session.data(task, (split,)) for task, split in splits},
-        }
-    )
+    tests = {f"{task.name} {split}": session.data(task, (split,)) for task, split in run.tests}
+    return fingerprint({"run": run.fingerprint, "test": tests})

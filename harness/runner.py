@@ -17,13 +17,13 @@ from torch import Tensor
 from harness.benchmark import BenchmarkFile
 from harness.display import Display, make_display
 from harness.errors import HarnessError
-from harness.execution import Execution, Outcome, Run, test_splits
+from harness.execution import Execution, Outcome, Run
 from harness.machine import provenance
 from harness.plan import SCORE_VERSION, expand, test_fingerprint
 from harness.report import Leaderboard, leaderboard, write_leaderboard
 from harness.session import HOLDOUT, Session
 from harness.settings import BenchmarkSpec
-from harness.store import Record, Store
+from harness.store import Store
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Work:
 
     def has_tests(self, run: Run) -> bool:
         """Whether its test predictions are there (or there is no test data)."""
-        if not test_splits(run, self.session):
+        if not run.tests:
             return True
         record = self.store.find(test_fingerprint(run, self.session), *run.key)
         return record is not None and record.finished
@@ -96,7 +96,10 @@ def run_benchmark(
     accelerator = make_accelerator()
     display = make_display() if progress and accelerator.is_main_process else Display()
     failed = 0
+    quiet_libraries()
     try:
+        if accelerator.is_main_process:
+            store.clean()
         session = Session(spec, store.cache)
         work = Work(expand(file, session, accelerator.device), store, session)
         todo = work.of("to do", "failed", "model needed", *(["retraining needed"] if retrain else []))
@@ -112,7 +115,8 @@ def run_benchmark(
             _predict_tests(run, work, accelerator, display)
         if not retrain and (left := work.of("retraining needed")):
             display.message(
-                f"{len(left)} runs have no test predictions, and their models were not kept: --retrain trains them again"
+                f"{len(left)} finished runs lack test predictions, and their models were not kept: "
+                "--retrain trains them again"
             )
         if accelerator.is_main_process and spec.keep == "none":
             for run in work.runs:  # models that were kept for the runs that start from them
@@ -168,6 +172,16 @@ def make_accelerator() -> Accelerator:
             "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N -m harness run ..."
         )
     return accelerator
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars and reports of the libraries out of ours."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _read_data(runs: Sequence[Run], session: Session, accelerator: Accelerator, display: Display) -> None:

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from harness.errors import HarnessError, did_you_mean
-from harness.task import Example, Task, load_tasks
+from harness.task import Example, Task, input_text, load_tasks
 
 SAMPLE_VERSION = 1
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""
@@ -243,7 +243,7 @@ def label_sign(task: Task, label: int, rng: Random) -> str:
         return pick(rng, known)
     adjective = SIGN_ADJECTIVES[label % len(SIGN_ADJECTIVES)]
     noun = SIGN_NOUNS[label // len(SIGN_ADJECTIVES) % len(SIGN_NOUNS)]
-    return f"with a {adjective} {noun}"
+    return f"with the {adjective} {noun}"
 
 
 # Generators: one group of examples of a task (most groups have one example) --------------------------------------
@@ -294,7 +294,8 @@ def multiple_choice(task: Task, words: Words, rng: Random, number: int) -> list[
             example[name] = field_text(name, event, words, rng)
             continue
         position = choices.index(name)
-        example[name] = statement(event, rng, pick(rng, RIGHT[position::count] if position == shown else WRONG))
+        right = RIGHT[position % len(RIGHT) :: count]
+        example[name] = statement(event, rng, pick(rng, right if position == shown else WRONG))
     if asks_for_cause(task):
         example["question"] = pick(rng, ("cause", "effect"))
     return [{**example, task.label_field: label}]
@@ -379,7 +380,7 @@ def coreference(task: Task, words: Words, rng: Random, number: int) -> list[Exam
     example: Example = {"text": text}
     for span, spelled in spans.items():
         example[f"{span}_text"] = spelled
-        example[f"{span}_index"] = len(text[: text.index(f"{spelled} ")].split())
+        example[f"{span}_index"] = len(text[: f" {text}".index(f" {spelled} ")].split())
     return [{**example, task.label_field: label}]
 
 
@@ -425,12 +426,13 @@ DUTIES = {
 
 # The data ---------------------------------------------------------------------------------------------------------
 
-IRREGULAR: tuple[tuple[frozenset[str], Generator], ...] = (
-    (frozenset({"paragraph", "question", "answer"}), answers),
-    (frozenset({"passage", "query"}), cloze),
-    (frozenset({"word", "sentence1", "sentence2"}), word_sense),
-    (frozenset({"text", "span1_text", "span2_text"}), coreference),
+IRREGULAR: tuple[tuple[str, frozenset[str], Generator], ...] = (
+    ("single_label_classification", frozenset({"paragraph", "question", "answer"}), answers),
+    ("single_label_classification", frozenset({"word", "sentence1", "sentence2"}), word_sense),
+    ("single_label_classification", frozenset({"text", "span1_text", "span2_text"}), coreference),
+    ("multi_label_classification", frozenset({"passage", "query", "entities"}), cloze),
 )
+"""Shapes that need more than a task's problem type to be told, by the fields they have."""
 REGULAR: dict[str, Generator] = {
     "single_label_classification": classification,
     "multi_label_classification": multi_label,
@@ -441,9 +443,10 @@ REGULAR: dict[str, Generator] = {
 
 def generator(task: Task) -> Generator:
     """The generator of a task's shape."""
-    fields = official_fields(task)
-    for needed, irregular in IRREGULAR:
-        if needed <= fields:
+    if not task.text_fields:
+        raise HarnessError(f"task '{task.name}' has no text_fields, which sample data is made for: name them")
+    for problem_type, needed, irregular in IRREGULAR:
+        if problem_type == task.problem_type and needed <= official_fields(task):
             return irregular
     if any("parity" in metric for metric in task.metrics):
         return gender_pair
@@ -507,7 +510,7 @@ def _unlabelled(task: Task, label: Any) -> Any:
 
 
 def sample_texts() -> list[str]:
-    """All texts of the sample data of the built-in tasks, inputs and targets as T5 reads and writes them.
+    """All texts of the sample data of the built-in tasks, as encoders and as T5 read them, and what T5 writes.
 
     Tiny tokenizers are trained on them. The tasks come in the order of their names, whichever are selected for a run.
     """
@@ -516,4 +519,5 @@ def sample_texts() -> list[str]:
         for split in (task.train_split, *task.validation_splits):
             for example in sample_examples(task, split) if split else ():
                 texts |= dict.fromkeys(task.text_to_text(example))
-    return [*texts, *(f"{step / 5:.1f}" for step in range(26))]
+                texts |= dict.fromkeys(input_text(task, instance) for instance in task.instances(example))
+    return [*(texts | dict.fromkeys(f"{step / 5:.1f}" for step in range(26)))]

@@ -16,6 +16,7 @@ from harness.architectures import ARCHITECTURES, Architecture
 from harness.data import data_fingerprint, load_examples, splits_in
 from harness.errors import HarnessError
 from harness.features import FEATURES_VERSION, Features, cached
+from harness.hub import Checkpoint, resolve_checkpoint
 from harness.settings import BenchmarkSpec, Model, Recipe
 from harness.task import Example, Task
 from harness.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
@@ -50,10 +51,7 @@ class Session:
 
     def splits(self, task: Task) -> set[str]:
         """The splits that are there; with ``allow_partial`` a validation split can be cut from train."""
-        found = splits_in(task, self.source(task))
-        if self.spec.allow_partial and "train" in found:
-            found = found | {split for split in task.validation_splits if split == "validation"}
-        return found
+        return splits_in(task, self.source(task), allow_partial=self.spec.allow_partial)
 
     def examples(self, task: Task, split: str) -> list[Example]:
         """A split's examples (``holdout`` and, when there is one, a train split without it)."""
@@ -76,13 +74,18 @@ class Session:
         chosen = set(np.random.default_rng(0).permutation(len(examples))[:held].tolist())
         return [example for i, example in enumerate(examples) if (i in chosen) == (split == HOLDOUT)]
 
+    def repairs(self, task: Task, split: str) -> int:
+        """How many examples of a split had data that does not fit and was put right (see `Task.repairs`)."""
+        return sum(bool(task.repairs(example)) for example in self.examples(task, split))
+
     def forget(self, task: Task) -> None:
         """Drop the task's training examples: its features stay on disk."""
         self._examples.pop((task.name, str(task.train_split)), None)
 
     def limit(self, task: Task, split: str) -> int | None:
         """The benchmark's ``limit`` for a split, if any."""
-        if self.spec.limit is None:
+        tested = split in task.test_splits and split not in task.validation_splits
+        if self.spec.limit is None or tested:
             return None
         return self.spec.limit.train if split == task.train_split else self.spec.limit.validation
 
@@ -102,7 +105,6 @@ class Session:
         if model.name not in self._checkpoints:
             self._checkpoints[model.name] = None
             if model.checkpoint is not None:
-                from harness.hub import resolve_checkpoint
                 self._checkpoints[model.name] = resolve_checkpoint(model.checkpoint, model.revision)
         return self._checkpoints[model.name]
 

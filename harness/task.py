@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import math
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -395,7 +396,7 @@ def _load_file(file: Path) -> Mapping[str, Any]:
     except HarnessError as error:
         raise HarnessError(f"{file}: {error}") from error
     except Exception as error:
-        lines = [f.lineno for f in inspect.getinnerframes(error.__traceback__) if f.filename == str(file)]
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
         raise HarnessError(f"{file}:{line}: the plugin does not load: {type(error).__name__}: {error}") from error
     return vars(module)

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -40,7 +41,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
-    """A tiny tokenizer trained on the sample text: WordPiece for ``bert``, T5-like pieces for ``t5``; kept in ``cache``."""
+    """A tiny tokenizer trained on the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like pieces (``t5``)."""
     from harness.sample import SAMPLE_VERSION, sample_texts
 
     file = cache / "tokenizers" / f"sample-{family}-v{SAMPLE_VERSION}.json"
@@ -57,7 +58,7 @@ def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def _train_wordpiece(texts: list[str]):  # type: ignore[no-untyped-def]
+def _train_wordpiece(texts: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -71,7 +72,7 @@ def _train_wordpiece(texts: list[str]):  # type: ignore[no-untyped-def]
     return tokenizer
 
 
-def _train_t5(texts: list[str]):  # type: ignore[no-untyped-def]
+def _train_t5(texts: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from harness.architectures import Architecture
 from harness.batching import TrainingPlan
-from harness.settings import Recipe
 from harness.errors import HarnessError
 from harness.features import Features
 from harness.machine import DTYPES
+from harness.settings import Recipe
 
 
 class Training:
@@ -55,7 +55,7 @@ class Training:
         self.optimizer: Any
         self.module: nn.Module
         self.module, self.optimizer = accelerator.prepare(module, make_optimizer(module, recipe))
-        self.forward = torch.compile(self.module, dynamic=True) if recipe.compile else self.module
+        self.forward: Any = torch.compile(self.module, dynamic=True) if recipe.compile else self.module
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
 
     @property

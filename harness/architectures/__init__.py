@@ -7,4 +7,4 @@ from harness.architectures.t5 import T5
 
 ARCHITECTURES: dict[str, type[Architecture]] = {"enct5": EncT5, "t5": T5, "bert": Bert}
 
-__all__ = ["ARCHITECTURES", "Architecture", "Batch", "Bert", "EncT5", "T5"]
+__all__ = ["ARCHITECTURES", "T5", "Architecture", "Batch", "Bert", "EncT5"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from harness.settings import Model
 from harness.errors import HarnessError
 from harness.features import Features
+from harness.settings import Model
 from harness.task import Example, Task
 
 
@@ -136,11 +136,33 @@ def _shortened(
     if start >= 0:
         assert part is not None
         encoding = tokenizer(text, return_offsets_mapping=True)
-        inside = [i for i, (a, b) in enumerate(encoding["offset_mapping"]) if a >= start and start < b <= start + len(part)]
+        inside = [
+            i for i, (a, b) in enumerate(encoding["offset_mapping"]) if a >= start and start < b <= start + len(part)
+        ]
         if len(inside) >= excess:
             drop = set(inside[-excess:])
             return [token for i, token in enumerate(encoding["input_ids"]) if i not in drop]
     return tokenizer(text, truncation=True, max_length=max_length)["input_ids"]
+
+
+NEW_PARTS = ("classifier", "pre_classifier", "classification_head", "score", "head")
+"""What the auto classes call the parts of a model that belong to a task and are new in every fine-tuning."""
+
+
+def check_loaded(model: str, info: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that lacks weights of the pretrained part, or has them in other shapes.
+
+    Args:
+        model: the model's name, for the message.
+        info: the ``loading_info`` of ``from_pretrained``.
+    """
+    mismatched = [entry[0] for entry in info["mismatched_keys"]]
+    lost = [n for n in (*info["missing_keys"], *mismatched) if not n.startswith(NEW_PARTS) and ".pooler." not in n]
+    if lost:
+        raise HarnessError(
+            f"model '{model}': its checkpoint lacks {len(lost)} weights of the pretrained model, or has them in other "
+            f"shapes ({sorted(lost)[0]}, ...): it is damaged, or of another architecture"
+        )
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, module: nn.Module, model: Model) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from harness.architectures.base import check_tokenizer
+from harness.architectures.base import check_loaded, check_tokenizer
 from harness.architectures.scoring import ScoringArchitecture
 from harness.task import Instance
 
@@ -34,9 +34,15 @@ class Bert(ScoringArchitecture):
         if self.folder is None:
             module = AutoModelForSequenceClassification.from_config(config)
         else:
-            module = AutoModelForSequenceClassification.from_pretrained(
-                self.folder, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+            module, info = AutoModelForSequenceClassification.from_pretrained(
+                self.folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
             )
+            check_loaded(self.model.name, info)
         check_tokenizer(self.tokenizer, module, self.model)
         return module
 

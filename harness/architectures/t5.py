@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-from harness.architectures.base import Architecture, Batch, check_tokenizer, pad, tokenize
+from harness.architectures.base import Architecture, Batch, check_loaded, check_tokenizer, pad, tokenize
 from harness.architectures.scoring import CHUNK
 from harness.errors import HarnessError
 from harness.features import Features, pack
@@ -21,7 +21,7 @@ OPEN_ANSWER_TOKENS = 64
 
 
 class T5(Architecture):
-    """Trains on the answer's tokens; answers by greedy decoding, or by ranking the task's answers (``decoding: rank``)."""
+    """Trains on the answer's tokens; answers by greedy decoding, or by ranking all answers (``decoding: rank``)."""
 
     generates = True
     half_precision = False  # T5's activations overflow fp16
@@ -29,8 +29,10 @@ class T5(Architecture):
     def build(self) -> nn.Module:
         """`AutoModelForSeq2SeqLM`."""
         if self.model.decoding == "rank" and self.task.answers is None:
-            raise HarnessError(f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
-                               f"'{self.task.name}' does not have: use decoding: generate")
+            raise HarnessError(
+                f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
+                f"'{self.task.name}' does not have: use decoding: generate"
+            )
         dropout = {} if self.model.dropout is None else {"dropout_rate": self.model.dropout}
         if self.folder is None:
             settings = dict(self.model.config or {})
@@ -40,9 +42,10 @@ class T5(Architecture):
             module = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(kind, **{**tokens, **settings, **dropout}))
         else:
             config = AutoConfig.from_pretrained(self.folder, **dropout)
-            module = AutoModelForSeq2SeqLM.from_pretrained(
-                self.folder, config=config, dtype=torch.float32, use_safetensors=True
+            module, info = AutoModelForSeq2SeqLM.from_pretrained(
+                self.folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
+            check_loaded(self.model.name, info)
         check_tokenizer(self.tokenizer, module, self.model)
         return module
 
@@ -66,8 +69,10 @@ class T5(Architecture):
         return pack(groups)
 
     def _input(self, text: str) -> str:
-        return text if self.model.prefix else text.removeprefix(f"{self.task.t5_prefix} ").removeprefix(
-            f"{self.task.t5_prefix}: "
+        return (
+            text
+            if self.model.prefix
+            else text.removeprefix(f"{self.task.t5_prefix} ").removeprefix(f"{self.task.t5_prefix}: ")
         )
 
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
