@@ -79,15 +79,18 @@ class Lines(Display):
 
     def run_started(self, task: str, model: str, seed: int, steps: int) -> None:
         self.title = f"{task} · {model} · seed {seed}"
-        self.say(f"[{self.done + self.finished + 1}/{self.total}] {self.title}: {steps} steps")
 
     def run_finished(self, record: Record) -> None:
         self.finished += 1
-        self.say(f"    {summary(record)}{self.eta()}")
+        self.say(f"{self.place()} {self.title}: {summary(record)}{self.eta()}")
 
     def run_failed(self, record: Record) -> None:
         self.finished += 1
-        self.say(f"    failed: {record.data['error']['reason']}")
+        self.say(f"{self.place()} {self.title or record.task}: FAILED: {record.error}")
+
+    def place(self) -> str:
+        """``[3/18]``."""
+        return f"[{self.done + self.finished}/{self.total}]"
 
     def eta(self) -> str:
         """The time that the remaining runs will take at the mean pace so far."""

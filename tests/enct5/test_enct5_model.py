@@ -61,6 +61,7 @@ def test_the_word_table_is_the_input_embedding(make_model):
     assert model.get_input_embeddings() is model.transformer.shared
     model.resize_token_embeddings(60)
     assert model.config.vocab_size == 60
+    assert model.config.get_text_config(decoder=True) is model.config
     assert logits_of(model, torch.tensor([[59, 1]])).shape == (1, 3)
 
 
@@ -297,19 +298,23 @@ def test_every_trainable_parameter_gets_a_gradient(make_model, task, labels, pos
     assert [name for name, gradient in found.items() if gradient is None] == []
 
 
-@pytest.mark.parametrize(("task", "labels"), TASKS)
-def test_distributed_data_parallel_finds_no_unused_parameter(make_model, task, labels, tmp_path):
+@pytest.fixture
+def process_group(tmp_path):
     torch.distributed.init_process_group("gloo", f"file://{tmp_path}/store", world_size=1, rank=0)
-    try:
-        model = make_model(**task, prompt_position_bias=False)
-        expected = gradients(model, labels)
-        parallel = DistributedDataParallel(model)
-        for _ in range(2):  # an unused parameter is reported by the step after
-            model.zero_grad()
-            parallel(IDS, labels=labels).loss.backward()
-        assert all(torch.equal(p.grad, expected[n]) for n, p in model.named_parameters() if p.requires_grad)
-    finally:
-        torch.distributed.destroy_process_group()
+    yield
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("task", "labels"), TASKS)
+def test_distributed_data_parallel_finds_no_unused_parameter(make_model, task, labels, process_group):
+    model = make_model(**task, prompt_position_bias=False)
+    expected = gradients(model, labels)
+    parallel = DistributedDataParallel(model)
+    for _ in range(2):  # an unused parameter is reported by the step after
+        model.zero_grad()
+        parallel(IDS, labels=labels).loss.backward()
+    assert all(torch.equal(p.grad, expected[name]) for name, p in model.named_parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
