@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,13 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
-    """A tiny tokenizer trained on the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like pieces (``t5``)."""
+    """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``)."""
     from harness.sample import SAMPLE_VERSION, sample_texts
 
     file = cache / "tokenizers" / f"sample-{family}-v{SAMPLE_VERSION}.json"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer = (_train_wordpiece if family == "bert" else _train_t5)(sample_texts())
+        tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample_texts())
         handle, draft = tempfile.mkstemp(dir=file.parent)
         os.close(handle)
         tokenizer.save(draft)
@@ -58,16 +59,24 @@ def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def _train_wordpiece(texts: list[str]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+def _make_wordpiece(texts: list[str]) -> Any:
+    """Whole words and single characters: the library's own trainer breaks ties differently in every process."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for part, times in Counter(part for text in texts for part in text.split()).items():
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(part)):
+            counts[word] += times
+    characters = sorted({character for word in counts for character in word})
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=SAMPLE_VOCABULARY, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    pieces = dict.fromkeys([*special, *characters, *(f"##{character}" for character in characters), *frequent])
+    vocabulary = {piece: number for number, piece in enumerate([*pieces][:SAMPLE_VOCABULARY])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return tokenizer
 
