@@ -1,9 +1,12 @@
 """Benchmarks for non-autoregressive fine-tuning: EncT5, T5 and BERT on GLUE, SuperGLUE and your own tasks."""
 
-from harness.api import report, run
+from harness import api
 from harness.data import load_examples
 from harness.errors import HarnessError
+from harness.report import Leaderboard
 from harness.task import HubSource, Instance, SplitFile, Suite, Task, load_tasks
+
+run, report = api.run, api.report  # here, and not above: `harness.report` was the package of that name until now
 
 __version__ = "0.1.0"
 
@@ -11,6 +14,7 @@ __all__ = [
     "HarnessError",
     "HubSource",
     "Instance",
+    "Leaderboard",
     "SplitFile",
     "Suite",
     "Task",

@@ -23,6 +23,7 @@ def run(
     data: str | None = None,
     results: str | Path = "results",
     settings: Mapping[str, str] | None = None,
+    retrain: bool = False,
     progress: bool = False,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
@@ -33,6 +34,7 @@ def run(
         tasks, models, seeds, data: take only these of each benchmark.
         results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
         settings: changes to every recipe, as ``--set`` makes them: ``{"recipe.learning_rate": "1e-4"}``.
+        retrain: train runs again that lack test predictions and whose models were not kept.
         progress: show what goes on.
 
     Returns:
@@ -53,7 +55,7 @@ def run(
     names: list[str | None] = [*benchmarks] or [None]
     for name in names:
         spec = narrow(loaded.benchmark(name), tasks=tasks, models=models, seeds=seeds, data=data)
-        boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress)
+        boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress, retrain=retrain)
     return boards
 
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW_BATCHES = 128
-"""Batches per shuffled window: examples are sorted by length only within a window, so training stays random."""
+WINDOW_BATCHES = 64
+"""Batches per shuffled window: examples are sorted by length only within a window, so training stays random.
+
+Where length tells the label, a larger window would fill batches with one class.
+"""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from harness.batching import deal, evaluation_batches
 from harness.features import Features
 from harness.metrics import compute_metrics
 from harness.task import Example, Task, is_unlabelled
-from harness.training import Training
+from harness.training import Training, memory_errors
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,21 @@ class Evaluation:
     unparsable: int
     scores: dict[str, float]
     """Metric name to fraction; empty for an unlabelled split."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and at most one array."""
+        if all(isinstance(output, str) for output in self.outputs):
+            return dict(vars(self))
+        rows = {"rows": np.concatenate(self.outputs), "sizes": [len(output) for output in self.outputs]}
+        return {**vars(self), "outputs": rows}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Evaluation:
+        """What `state_dict` gave."""
+        outputs = state["outputs"]
+        if isinstance(outputs, Mapping):
+            outputs = np.split(np.asarray(outputs["rows"]), np.cumsum(outputs["sizes"])[:-1])
+        return cls(**{**state, "outputs": outputs})
 
 
 def evaluate(training: Training, task: Task, examples: Sequence[Example], features: Features) -> Evaluation:
@@ -57,11 +72,11 @@ def model_outputs(
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
     """
     module = accelerator.unwrap_model(training.module).eval()
-    batches = evaluation_batches(features.lengths, features.sizes)
+    batches = evaluation_batches(features.lengths, features.sizes, max(1, training.plan.micro_batch_tokens // 2))
     mine: list[tuple[int, Any]] = []
     for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
-        batch = architecture.collate(features, groups.tolist()).to(accelerator.device)
-        with training.autocast():
+        with memory_errors(), training.autocast():
+            batch = architecture.collate(features, groups.tolist()).to(accelerator.device)
             mine += zip(groups.tolist(), architecture.predict(module, batch), strict=True)
     answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)
     return [answers[group] for group in range(len(features))]

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
+from harness.checkpoints import save_tensors
 from harness.display import Display, score_text
 from harness.evaluation import Evaluation, evaluate, plain
+from harness.interrupts import stop
 from harness.metrics import task_score
 from harness.session import HOLDOUT, Session
 from harness.settings import Model, Recipe
 from harness.task import Task, is_unlabelled
-from harness.training import Training, evaluation_steps, trained_parameters
+from harness.training import OutOfMemory, Training, evaluation_steps, trained_parameters
+from harness.workplace import Workplace
+
+T = TypeVar("T")
 
 LOG_EVERY = 20
 """Updates between two readings of the loss (each makes the device wait)."""
+
+PLAIN_STATE = ("curve", "log", "evaluated", "waited", "train_seconds", "evaluate_seconds", "evaluated_examples")
+"""The attributes of an `Execution` that a training state holds as they are."""
 
 HEADS = ("classifier", "classification_head", "score")
 """What the auto classes and EncT5 call the part of a model that belongs to one task's labels."""
@@ -67,6 +76,11 @@ class Outcome:
     log: list[str] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run did not fail."""
+        return "error" not in self.record
+
 
 @dataclass
 class Best:
@@ -76,6 +90,17 @@ class Best:
     primary: float = float("-inf")
     evaluations: Mapping[str, Evaluation] | None = None
     weights: dict[str, Tensor] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, tensors and arrays."""
+        evaluations = {split: e.state_dict() for split, e in (self.evaluations or {}).items()}
+        return {**vars(self), "evaluations": evaluations}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Best:
+        """What `state_dict` gave."""
+        evaluations = {split: Evaluation.of_state(e) for split, e in state["evaluations"].items()}
+        return cls(**{**state, "evaluations": evaluations or None})
 
 
 class Execution:
@@ -88,6 +113,8 @@ class Execution:
         display: who is told.
         initial: weights of the parent's model.
         keep: whether the outcome carries the best model's weights.
+        models: where the model of every evaluation is kept: ``<models>-step<step>.safetensors``.
+        workplace: where the training state is kept; without it, the run cannot be stopped and go on.
     """
 
     def __init__(
@@ -98,25 +125,37 @@ class Execution:
         display: Display,
         initial: Mapping[str, Tensor] | None = None,
         keep: bool = False,
+        models: Path | None = None,
+        workplace: Workplace | None = None,
     ):
         self.run, self.session, self.accelerator, self.display = run, session, accelerator, display
-        self.initial, self.keep = initial, keep
+        self.initial, self.keep, self.models, self.workplace = initial, keep, models, workplace
         self.curve: list[dict[str, Any]] = []
         self.log: list[str] = []
         self.best = Best()
-        self.train_seconds = self.evaluate_seconds = 0.0
+        self.evaluated = -1  # the step of the last evaluation
+        self.waited = 0  # evaluations since the best one
+        self.earlier_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.evaluated_examples = 0
         self.started = time.perf_counter()
 
     def __call__(self) -> Outcome:
-        """Do the run."""
+        """Do the run, or what is left of it.
+
+        Raises:
+            TakenOver: the run is another process's now.
+            KeyboardInterrupt, Terminated: it was stopped; its state is saved.
+        """
         run = self.run
         training = self.prepare()
         parameters = trained_parameters(self.accelerator.unwrap_model(training.module))
         self.display.run_started(run.task.name, run.model.name, run.seed, training.steps)
-        self.note(f"{run.task.name} · {run.model.name} · seed {run.seed} · {run.fingerprint[:12]}")
-        self.note(f"{len(training.features)} training examples, {training.steps} steps, recipe {run.recipe}")
-        self.train(training)
+        if self.workplace is None:
+            self.train(training)
+        else:
+            self.go_on(training, self.workplace)
+            with self.workplace.interrupts.deferred():
+                self.train(training)
         if self.best.weights is not None:
             training.load_weights(self.best.weights)
         evaluations = self.final_evaluations(training)
@@ -139,20 +178,53 @@ class Execution:
 
     def train(self, training: Training) -> None:
         """The loop: updates, evaluation at step 0 and as the recipe says, the best checkpoint, early stopping."""
-        recipe, waited = self.run.recipe, 0
-        self.evaluate(training)
-        for target in evaluation_steps(recipe, training.plan, training.steps):
-            started, examples = time.perf_counter(), training.examples
-            while training.step < target:
-                training.update()
-                if training.step % LOG_EVERY == 0 or training.step == target:
-                    loss = training.mean_loss()
-                    self.progress(training, loss, (training.examples - examples) / (time.perf_counter() - started))
-            self.train_seconds += time.perf_counter() - started
-            waited = 0 if self.evaluate(training) else waited + 1
-            if recipe.patience is not None and waited >= recipe.patience:
-                self.note(f"stopped early: no better score in {waited} evaluations")
+        run = self.run
+        if self.evaluated < 0:
+            self.note(f"{run.task.name} · {run.model.name} · seed {run.seed} · {run.fingerprint[:12]}")
+            self.note(f"{len(training.features)} training examples, {training.steps} steps, recipe {run.recipe}")
+            self.evaluate(training)
+            self.pause(training)
+        patience = run.recipe.patience
+        for target in evaluation_steps(run.recipe, training.plan, training.steps):
+            if patience is not None and self.waited >= patience:
+                self.note(f"stopped early: no better score in {self.waited} evaluations")
                 break
+            if target > self.evaluated:
+                self.update(training, target)
+                self.evaluate(training)
+                self.pause(training)
+
+    def update(self, training: Training, target: int) -> None:
+        """Updates up to step ``target``."""
+        seconds, examples = self.train_seconds, training.examples
+        while training.step < target:
+            started = time.perf_counter()
+            self.in_memory(training, training.update)
+            logged = training.step % LOG_EVERY == 0 or training.step == target
+            loss = training.mean_loss() if logged else 0.0
+            self.train_seconds += time.perf_counter() - started
+            if logged:
+                self.progress(training, loss, (training.examples - examples) / (self.train_seconds - seconds))
+            self.pause(training)
+
+    def in_memory(self, training: Training, attempt: Callable[[], T]) -> T:
+        """What ``attempt`` gives; where memory runs out, it is made again with half the tokens in a forward pass.
+
+        Of several processes the one that ran out ends, because the others wait for it: the next launch goes on with
+        half the tokens.
+        """
+        while True:
+            try:
+                return attempt()
+            except OutOfMemory as error:
+                half = training.plan.micro_batch_tokens // 2
+                if half and self.accelerator.num_processes > 1 and self.workplace is not None:
+                    self.workplace.set_limit(half)
+                if not half or self.accelerator.num_processes > 1:
+                    raise
+                self.note(f"{error}; micro-batches of {half} tokens from here")
+            # Outside of the except block, what the traceback held is free.
+            training.set_micro_batch_tokens(half)
 
     def progress(self, training: Training, loss: float, speed: float) -> None:
         """A point of the learning curve."""
@@ -161,8 +233,8 @@ class Execution:
         self.display.progress(training.step, loss, speed)
         self.note(f"step {training.step}: loss {loss:.4f}, {speed:.1f} examples/s")
 
-    def evaluate(self, training: Training) -> bool:
-        """Evaluate on the splits that choose the checkpoint; whether this one is the best so far."""
+    def evaluate(self, training: Training) -> None:
+        """Evaluate on the splits that choose the checkpoint, and keep it if it is the best so far."""
         run, spec = self.run, self.session.spec
         splits = (HOLDOUT,) if spec.selection == HOLDOUT else run.own_splits
         evaluations = {split: self.measure(training, run.task, split) for split in splits}
@@ -173,19 +245,27 @@ class Execution:
         self.curve.append(row)
         self.display.evaluated(training.step, first.scores, primary)
         self.note(f"step {training.step}: {score_text(first.scores)}")
-        if primary <= self.best.primary:
-            return False
-        # Only what comes after the last step needs the weights again: predictions of the splits above are kept.
-        later = bool(run.diagnostics) or spec.selection == HOLDOUT or bool(spec.predict) or self.keep
-        self.best = Best(training.step, primary, evaluations, training.weights() if later else None)
-        return True
+        self.evaluated, self.waited = training.step, self.waited + 1
+        if self.models is not None and self.accelerator.is_main_process:
+            name = f"{self.models.name}-step{training.step}.safetensors"
+            save_tensors(self.models.with_name(name), training.weights())
+        if primary > self.best.primary:
+            weights = training.weights() if self.needs_best_weights else None
+            self.best = Best(training.step, primary, evaluations, weights)
+            self.waited = 0
+
+    @property
+    def needs_best_weights(self) -> bool:
+        """Whether something comes after the last step that needs them: predictions of the own splits are kept."""
+        spec = self.session.spec
+        return bool(self.run.diagnostics) or spec.selection == HOLDOUT or bool(spec.predict) or self.keep
 
     def measure(self, training: Training, task: Task, split: str) -> Evaluation:
         """Predict and score one split."""
         examples = self.session.examples(task, split)
         features = self.session.features(training.architecture, task, split, training=False)
         started = time.perf_counter()
-        found = evaluate(training, task, examples, features)
+        found = self.in_memory(training, lambda: evaluate(training, task, examples, features))
         self.evaluate_seconds += time.perf_counter() - started
         self.evaluated_examples += len(examples)
         return found
@@ -233,6 +313,7 @@ class Execution:
             "best_step": self.best.step,
             "primary": self.best.primary,
             "parameters": parameters,
+            "micro_batch_tokens": training.plan.micro_batch_tokens,
         }
         for (task, split), evaluation in evaluations.items():
             record["scores"].setdefault(task, {})[split] = evaluation.scores
@@ -244,7 +325,7 @@ class Execution:
                 record["unparsable"].setdefault(task, {})[split] = share
         efficiency = {
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "total_seconds": time.perf_counter() - self.started,
+            "total_seconds": self.seconds,
             "train_seconds": self.train_seconds,
             "evaluate_seconds": self.evaluate_seconds,
             "train_examples_per_second": training.examples / max(self.train_seconds, 1e-9),
@@ -264,6 +345,59 @@ class Execution:
     def note(self, text: str) -> None:
         """A line of the run's log."""
         self.log.append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
+
+    @property
+    def seconds(self) -> float:
+        """The time that the run took so far, in this process and in those whose work it goes on with."""
+        return self.earlier_seconds + time.perf_counter() - self.started
+
+    # Stopping and going on
+
+    def pause(self, training: Training) -> None:
+        """Save the state where it is time to, and end here where that is asked for.
+
+        Raises:
+            TakenOver, KeyboardInterrupt, Terminated: see `__call__`.
+        """
+        if self.workplace is None:
+            return
+        due, signal = self.workplace.asked()
+        if (due or signal) and (problem := self.workplace.save(self.state_dict(training))):
+            self.note(problem)
+            self.display.message(problem)
+        if signal:
+            self.display.message(f"{self.run.task.name} · {self.run.model.name} stops at step {training.step}")
+            raise stop(signal)
+
+    def state_dict(self, training: Training) -> dict[str, Any]:
+        """All that is needed to go on from here, in plain data, tensors and arrays; all processes call it together."""
+        return {
+            **{name: getattr(self, name) for name in PLAIN_STATE},
+            "fingerprint": self.run.fingerprint,
+            "seconds": self.seconds,
+            "best": self.best.state_dict(),
+            "training": training.state_dict(),
+        }
+
+    def go_on(self, training: Training, workplace: Workplace) -> None:
+        """Take over the state that was saved, if there is one."""
+        state, problem = workplace.load(self.run.fingerprint)
+        if state is not None and self.needs_best_weights and state["best"]["weights"] is None:
+            state, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
+        if problem is not None:
+            self.note(problem)
+            self.display.message(problem)
+        if state is not None:
+            training.load_state_dict(state["training"])
+            self.best = Best.of_state(state["best"])
+            self.earlier_seconds = state["seconds"]
+            for name in PLAIN_STATE:
+                setattr(self, name, state[name])
+            self.note(f"goes on from step {training.step}")
+            self.display.message(f"{self.run.task.name} · {self.run.model.name} goes on from step {training.step}")
+        limit = workplace.limit()
+        if limit is not None and limit < training.plan.micro_batch_tokens:
+            training.set_micro_batch_tokens(limit)
 
 
 def start_from(module: torch.nn.Module, weights: Mapping[str, Tensor], same_labels: bool) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.disk import disk_errors, remove, temporary_name, to_json
 from harness.errors import HarnessError
+from harness.files import file_hash
+
+CONTENT = "columns.json"
+"""The names of the columns, and the checksums of all files."""
 
 FEATURES_VERSION = 1
 """Raise when the code turns the same text into other features."""
@@ -93,45 +98,67 @@ def pack(rows: Iterable[Sequence[Mapping[str, Sequence[float]]]]) -> Features:
 def cached(folder: Path, key: str, make: Callable[[], Features]) -> Features:
     """The features stored under ``key`` (a content hash), made and stored first when they are not there.
 
-    The arrays come memory-mapped. A stored copy whose sizes do not fit together is made again.
+    The arrays come memory-mapped. A stored copy that does not fit its checksums is made again; big files are checked
+    once per process.
+
+    Raises:
+        HarnessError: the disk says no.
     """
     place = folder / "features" / key
-    if not place.is_dir():
-        _save(make(), place)
-    try:
-        return _load(place)
-    except (OSError, ValueError, KeyError):
-        shutil.rmtree(place)
-        _save(make(), place)
-        return _load(place)
+    with disk_errors(place):
+        if not place.is_dir():
+            _save(make(), place)
+        try:
+            return _load(place)
+        except (OSError, ValueError, KeyError, TypeError, HarnessError):
+            _remove(place)
+            _save(make(), place)
+            return _load(place)
 
 
 def _save(features: Features, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
+    draft = temporary_name(place, "new")
+    remove(draft)
+    draft.mkdir()
     try:
         np.save(draft / "groups.npy", features.groups)
         for name, column in features.columns.items():
             np.save(draft / f"{name}.values.npy", column.values)
             np.save(draft / f"{name}.offsets.npy", column.offsets)
-        (draft / "columns.json").write_text(json.dumps(sorted(features.columns)))
+        sums = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
+        content = {"columns": sorted(features.columns), "sums": sums}
+        (draft / CONTENT).write_bytes(to_json({**content, "sum": _digest(content)}))
         try:
             os.rename(draft, place)
         except OSError:
             if not place.is_dir():  # another process was faster: its copy holds the same
                 raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        remove(draft)
 
 
 def _load(place: Path) -> Features:
     def array(name: str) -> np.ndarray:
         return np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
-    names = json.loads((place / "columns.json").read_text())
-    groups = array("groups")
-    columns = {name: Ragged(array(f"{name}.values"), array(f"{name}.offsets")) for name in names}
-    for column in columns.values():
-        if len(column) != groups[-1] or len(column.values) != column.offsets[-1]:
-            raise ValueError(f"{place} is damaged")
-    return Features(columns, groups)
+    content = json.loads((place / CONTENT).read_bytes())
+    if content.pop("sum") != _digest(content):
+        raise ValueError(f"{place} is damaged")
+    if any(file_hash(place / name) != expected for name, expected in content["sums"].items()):
+        raise ValueError(f"{place} is damaged")
+    columns = {name: Ragged(array(f"{name}.values"), array(f"{name}.offsets")) for name in content["columns"]}
+    return Features(columns, array("groups"))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(content)).hexdigest()
+
+
+def _remove(place: Path) -> None:
+    """Remove a damaged copy, all at once: another process may just do the same."""
+    damaged = temporary_name(place, "old")
+    remove(damaged)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place, damaged)
+    remove(damaged)

@@ -28,19 +28,22 @@ def test_predictions(store: Store, model: str, *, seed: int | None = None, best:
     if model not in models:
         hint = f"{did_you_mean(model, models)} There are: {', '.join(models)}"
         raise HarnessError(f"no model '{model}' in benchmark '{store.benchmark}'.{hint}")
-    chosen = _choose(records, seed, best)
-    fingerprints = {record.fingerprint for record in chosen}
+    latest = {record.data.get("predicts_tests_of"): record for record in sorted(store.records(), key=_written)}
     found: Predictions = {}
-    for record in store.records():
-        if record.data.get("predicts_tests_of") in fingerprints:
-            for row in record.predictions():
-                idx = row["idx"] if row["idx"] is not None else row["index"]
-                found.setdefault((row["task"], row["split"]), []).append((idx, row["prediction"]))
+    for run in _choose(records, seed, best):
+        for row in latest[run.fingerprint].predictions() if run.fingerprint in latest else ():
+            idx = row["idx"] if row["idx"] is not None else row["index"]
+            found.setdefault((row["task"], row["split"]), []).append((idx, row["prediction"]))
     if not found:
         raise HarnessError(
             f"benchmark '{store.benchmark}' has no test predictions of '{model}': run it with 'predict: [test]'"
         )
     return found
+
+
+def _written(record: Record) -> int:
+    """When: after a change of the test data, a run has test predictions of the old and of the new."""
+    return record.folder.stat().st_mtime_ns if record.folder else 0
 
 
 def _choose(records: Mapping[tuple[str, int], Record], seed: int | None, best: bool) -> list[Record]:

@@ -2,79 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from accelerate.utils import broadcast_object_list
 from tabulate import tabulate
-from torch import Tensor
 
 from harness.benchmark import BenchmarkFile
+from harness.claims import Claim, Claims
 from harness.display import Display, make_display
 from harness.errors import HarnessError
 from harness.execution import Execution, Outcome, Run
-from harness.machine import provenance
-from harness.plan import SCORE_VERSION, expand, test_fingerprint
+from harness.interrupts import GO_ON, Interrupts, Terminated
+from harness.outcome import reason, write_outcome, write_tests
+from harness.plan import expand, test_fingerprint
+from harness.record import RECORD, Record
 from harness.report import Leaderboard, leaderboard, write_leaderboard
 from harness.session import HOLDOUT, Session
 from harness.settings import BenchmarkSpec
 from harness.store import Store
+from harness.training import NotFinite
+from harness.work import Key, Queue, Work, tidy
+from harness.workplace import TakenOver, Workplace
+
+POLL_SECONDS = 2.0
+"""How often to look whether other commands are done with the runs that this one waits for."""
 
 
-@dataclass
-class Work:
-    """What a command has to do: the runs, and for each why it is not done yet."""
+@dataclass(frozen=True)
+class Command:
+    """What a command works with. Other commands may work on the same results folder: they are known by ``claims``."""
 
-    runs: list[Run]
-    store: Store
-    session: Session
-    states: dict[str, str] = field(default_factory=dict)
-    """By fingerprint: ``done``, ``to do``, ``failed``, ``model needed``, ``tests needed`` or ``retraining needed``."""
+    file: BenchmarkFile
+    work: Work
+    accelerator: Accelerator
+    display: Display
+    interrupts: Interrupts
+    claims: Claims
 
-    def __post_init__(self) -> None:
-        for run in self.runs:
-            record = self.store.find(run.fingerprint, *run.key)
-            self.states[run.fingerprint] = "to do" if record is None else "done" if record.finished else "failed"
-        for run in reversed(self.runs):  # a parent comes before its children
-            parent = run.parent
-            if parent and not self.is_done(run) and self.is_done(parent) and not self.weights(parent).is_file():
-                self.states[parent.fingerprint] = "model needed"
-        if self.session.spec.predict:
-            for run in self.runs:
-                if self.is_done(run) and not self.has_tests(run):
-                    kept = self.weights(run).is_file()
-                    self.states[run.fingerprint] = "tests needed" if kept else "retraining needed"
-
-    def is_done(self, run: Run) -> bool:
-        """Whether nothing is left to do for it."""
-        return self.states[run.fingerprint] == "done"
-
-    def of(self, *states: str) -> list[Run]:
-        """The runs in one of these states."""
-        return [run for run in self.runs if self.states[run.fingerprint] in states]
-
-    def weights(self, run: Run) -> Path:
-        """Where the run's best model is kept."""
-        return self.store.folder / "models" / f"{run.fingerprint}.safetensors"
-
-    def keeps(self, run: Run) -> bool:
-        """Whether the run's best model is wanted later: by ``keep: best``, or by a run that starts from it."""
-        return self.session.spec.keep == "best" or any(
-            other.parent is not None and other.parent.fingerprint == run.fingerprint and not self.is_done(other)
-            for other in self.runs
-        )
-
-    def has_tests(self, run: Run) -> bool:
-        """Whether its test predictions are there (or there is no test data)."""
-        if not run.tests:
-            return True
-        record = self.store.find(test_fingerprint(run, self.session), *run.key)
-        return record is not None and record.finished
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.accelerator.is_main_process
 
 
 def run_benchmark(
@@ -95,52 +72,59 @@ def run_benchmark(
     store = Store(results, spec.name)
     accelerator = make_accelerator()
     display = make_display() if progress and accelerator.is_main_process else Display()
-    failed = 0
     quiet_libraries()
     try:
-        if accelerator.is_main_process:
-            store.clean()
-        session = Session(spec, store.cache)
-        work = Work(expand(file, session, accelerator.device), store, session)
-        todo = work.of("to do", "failed", "model needed", *(["retraining needed"] if retrain else []))
-        _read_data(todo, session, accelerator, display)
-        if accelerator.is_main_process:
-            store.point({run.key: run.fingerprint for run in work.runs}, spec.data_as_json())
-        display.plan(len(work.runs), len(work.runs) - len(todo))
-        for run in todo:
-            failed += not _do(run, work, accelerator, display)
+        with Interrupts() as interrupts:
             if accelerator.is_main_process:
-                make_board(file, work)
-        for run in work.of("tests needed"):
-            _predict_tests(run, work, accelerator, display)
-        if not retrain and (left := work.of("retraining needed")):
-            display.message(
-                f"{len(left)} finished runs lack test predictions, and their models were not kept: "
-                "--retrain trains them again"
-            )
-        if accelerator.is_main_process and spec.keep == "none":
-            for run in work.runs:  # models that were kept for the runs that start from them
-                work.weights(run).unlink(missing_ok=True)
-        accelerator.wait_for_everyone()
-        return make_board(file, work, write=accelerator.is_main_process), failed
+                store.clean()
+            session = Session(spec, store.cache)
+            work = Work(expand(file, session, accelerator.device), store, session)
+            [work.states] = broadcast_object_list([work.states])
+            return _run(Command(file, work, accelerator, display, interrupts, Claims()), retrain)
+    except Terminated:
+        if accelerator.is_main_process:
+            print(GO_ON, file=sys.stderr)
+        raise
     finally:
         display.close()
+
+
+def _run(command: Command, retrain: bool) -> tuple[Leaderboard, int]:
+    work, accelerator, display = command.work, command.accelerator, command.display
+    spec, store = work.session.spec, work.store
+    todo = work.to_train(retrain)
+    _read_data(todo, work.session, accelerator, display)
+    if command.main:
+        store.point({run.key: run.fingerprint for run in work.runs}, spec.data_as_json())
+        tidy(work, command.claims)
+    display.plan(len(work.runs), len(work.runs) - len(todo))
+    failed = train_all(command, todo) | predict_tests(command)
+    if not retrain and (left := work.of("retraining needed")):
+        display.message(
+            f"{len(left)} finished runs lack test predictions, and their models were not kept: "
+            "--retrain trains them again"
+        )
+    if command.main and spec.keep == "none":
+        _drop_models(command)
+    accelerator.wait_for_everyone()
+    return make_board(command.file, work, write=command.main), len(failed)
 
 
 def make_board(file: BenchmarkFile, work: Work, write: bool = True) -> Leaderboard:
     """The leaderboard of the benchmark's current records, written beside them."""
     spec, store = work.session.spec, work.store
-    board = leaderboard(
-        store.current(),
-        file.tasks,
-        file.suites,
-        benchmark=spec.name,
-        asked=spec.tasks,
-        references=spec.references,
-        warnings=store.warnings,
-    )
-    if write:
-        write_leaderboard(store.folder, board)
+    with store.locked() if write else contextlib.nullcontext():  # a later leaderboard never gives way to an earlier one
+        board = leaderboard(
+            store.current(),
+            file.tasks,
+            file.suites,
+            benchmark=spec.name,
+            asked=spec.tasks,
+            references=spec.references,
+            warnings=store.warnings,
+        )
+        if write:
+            write_leaderboard(store.folder, board)
     return board
 
 
@@ -151,7 +135,7 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
     work = Work(expand(file, session, make_accelerator().device), store, session)
     rows = [
         [run.task.name, run.model.name, run.seed, " ".join(task.name for task, _ in run.diagnostics),
-         run.parent.task.name if run.parent else "", work.states[run.fingerprint], run.fingerprint[:12]]
+         run.parent.task.name if run.parent else "", work.states[run.key], run.fingerprint[:12]]
         for run in work.runs
     ]  # fmt: skip
     headers = ["task", "model", "seed", "also answers", "starts from", "state", "fingerprint"]
@@ -193,7 +177,7 @@ def _read_data(runs: Sequence[Run], session: Session, accelerator: Accelerator, 
             try:
                 architecture = session.architecture(run.model, run.task, run.recipe)
                 session.features(architecture, run.task, str(run.task.train_split), training=True)
-                for task, split in [*((run.task, split) for split in run.own_splits), *run.diagnostics]:
+                for task, split in [*((run.task, split) for split in run.own_splits), *run.diagnostics, *run.tests]:
                     session.features(architecture, task, split, training=False)
                     session.examples(task, split)
             except HarnessError as error:
@@ -204,108 +188,151 @@ def _read_data(runs: Sequence[Run], session: Session, accelerator: Accelerator, 
         raise HarnessError("\n".join(problems))
 
 
-def _do(run: Run, work: Work, accelerator: Accelerator, display: Display) -> bool:
-    """One run, from start to record; a failure is recorded and does not stop the others. Whether it finished."""
+def train_all(command: Command, todo: Sequence[Run]) -> set[Key]:
+    """Do the runs that no other command does, and wait for those of the others.
+
+    Returns:
+        The keys of the runs that failed, here or there.
+    """
+    failed: set[Key] = set()
+    runs = {run.key: run for run in todo}
+    queue = Queue(command.work, list(todo), command.claims, lambda run, record: _tell(command, run, record, failed))
+    waiting = False
+    while True:
+        run = queue.next() if command.main else None
+        [left, key] = broadcast_object_list([len(queue.left), run and run.key])
+        if not left:
+            [failed] = broadcast_object_list([failed])
+            return failed
+        if key is None:
+            if not waiting:
+                command.display.message(f"waiting for other commands, which do the last {left} runs")
+            waiting = True
+            time.sleep(POLL_SECONDS)
+            continue
+        with queue.claim or contextlib.nullcontext():
+            finished = _do(command, runs[key], queue.claim)
+        if finished is False:
+            failed.add(key)
+        if command.main and finished is not None:
+            queue.left.remove(runs[key])
+            make_board(command.file, command.work)
+
+
+def _tell(command: Command, run: Run, record: Record, failed: set[Key]) -> None:
+    """Show what another command has done."""
+    command.display.run_started(run.task.name, run.model.name, run.seed, 0)
+    if record.finished:
+        command.display.run_finished(record)
+    else:
+        command.display.run_failed(record)
+        failed.add(run.key)
+
+
+def _do(command: Command, run: Run, claim: Claim | None) -> bool | None:
+    """One run, from start to record; a failure is recorded, and does not stop the others.
+
+    Returns:
+        Whether it finished; None when another command took it over.
+    """
+    before = _stamp(command, run)
     try:
-        initial = load_file(work.weights(run.parent)) if run.parent else None
-        outcome = Execution(run, work.session, accelerator, display, initial, keep=work.keeps(run))()
+        outcome = _execute(command, run, claim)
+    except TakenOver as error:
+        command.display.message(str(error))
+        return None
     except Exception as error:
-        outcome = Outcome({"error": {"reason": _reason(error), "traceback": traceback.format_exc()}})
-    accelerator.free_memory()
-    finished = "error" not in outcome.record
-    if accelerator.is_main_process:
-        if outcome.weights is not None:
-            _save_weights(outcome.weights, work.weights(run))
-        if finished and work.session.spec.predict:
-            _write_tests(run, work, accelerator, outcome.test_predictions)
-        record = work.store.write(
-            record_of(run, work.session, accelerator, outcome.record),
-            predictions=outcome.predictions,
-            curve=outcome.curve,
-            efficiency=outcome.efficiency,
-            log="\n".join(outcome.log) + "\n",
-        )
-        (display.run_finished if finished else display.run_failed)(record)
-    accelerator.wait_for_everyone()
-    return finished
+        outcome = Outcome({"error": {"reason": reason(error), "traceback": traceback.format_exc()}})
+        if command.accelerator.num_processes > 1 and not isinstance(error, NotFinite):
+            if _stamp(command, run) == before:  # else the one that failed first has said why
+                with contextlib.suppress(HarnessError):
+                    write_outcome(command.work, run, outcome, command.accelerator)
+            _end_alone(command, error)
+        if isinstance(error, NotFinite) and claim is not None:
+            claim.empty()  # to go on from there would lead to the same end
+    command.accelerator.free_memory()
+    if command.main:
+        try:
+            record = write_outcome(command.work, run, outcome, command.accelerator)
+        except HarnessError as error:  # the disk
+            if command.accelerator.num_processes > 1:
+                _end_alone(command, error)
+            raise
+        if outcome.finished and claim is not None:
+            claim.empty()
+        (command.display.run_finished if outcome.finished else command.display.run_failed)(record)
+    command.accelerator.wait_for_everyone()
+    return outcome.finished
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, HarnessError):
-        return str(error)
-    first = str(error).strip().splitlines()[:1]
-    return ": ".join([type(error).__name__, *first])
+def _stamp(command: Command, run: Run) -> tuple[int, int] | None:
+    """What changes when the run's record is written."""
+    try:
+        found = (command.work.store.run_folder(run.fingerprint, *run.key) / RECORD).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
-def _save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    save_file(dict(weights), draft)
-    os.replace(draft, path)
+def _execute(command: Command, run: Run, claim: Claim | None) -> Outcome:
+    work, accelerator = command.work, command.accelerator
+    spec, folder = work.session.spec, work.store.scratch(run.fingerprint)
+    place = Workplace(folder, spec.checkpoint_every, command.interrupts, accelerator, claim)
+    initial = work.load_weights(run.parent) if run.parent else None
+    models = work.weights(run).with_suffix("") if spec.keep == "all" else None
+    return Execution(run, work.session, accelerator, command.display, initial, work.keeps(run), models, place)()
 
 
-def _predict_tests(run: Run, work: Work, accelerator: Accelerator, display: Display) -> None:
-    """Predict the test splits of a finished run with its kept model."""
-    execution = Execution(run, work.session, accelerator, display)
+def _end_alone(command: Command, error: Exception) -> NoReturn:
+    """End this process at once after a failure that the others of its launch do not know of.
+
+    They wait for it, and no message can reach them; their launcher ends them when one of its processes is gone.
+    """
+    index = command.accelerator.process_index
+    print(f"process {index} ends: {reason(error)}; the same command goes on", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def predict_tests(command: Command) -> set[Key]:
+    """Predict the test splits of finished runs with their kept models; keys of the runs where that failed."""
+    work = command.work
+    failed: set[Key] = set()
+    for run in work.of("tests needed"):
+        claim = None
+        if command.main and not work.has_tests(run):
+            claim = command.claims.take(work.store.scratch(test_fingerprint(run, work.session)))
+        [wanted] = broadcast_object_list([claim is not None])
+        if not wanted:
+            continue
+        with claim or contextlib.nullcontext():
+            try:
+                _predict_tests(command, run)
+            except Exception as error:
+                if command.accelerator.num_processes > 1:
+                    _end_alone(command, error)
+                command.display.message(f"{run.task.name} with {run.model.name}: no test predictions: {reason(error)}")
+                failed.add(run.key)
+    return failed
+
+
+def _predict_tests(command: Command, run: Run) -> None:
+    work, accelerator = command.work, command.accelerator
+    execution = Execution(run, work.session, accelerator, command.display)
     if run.parent is not None:
         execution.initial = {}
     training = execution.prepare()
-    training.load_weights(load_file(work.weights(run)))
-    display.message(f"predicting the test data of {run.task.name} with {run.model.name}, seed {run.seed}")
+    training.load_weights(work.load_weights(run))
+    command.display.message(f"predicting the test data of {run.task.name} with {run.model.name}, seed {run.seed}")
     rows = execution.test_predictions(training)
     accelerator.free_memory()
-    if accelerator.is_main_process:
-        _write_tests(run, work, accelerator, rows)
+    if command.main:
+        write_tests(work, run, rows, accelerator)
     accelerator.wait_for_everyone()
 
 
-def _write_tests(run: Run, work: Work, accelerator: Accelerator, rows: list[dict[str, Any]]) -> None:
-    """Test predictions are a record of their own, which no leaderboard shows."""
-    if rows:
-        content = record_of(run, work.session, accelerator, {"predicts_tests_of": run.fingerprint})
-        content["fingerprint"] = test_fingerprint(run, work.session)
-        work.store.write(content, predictions=rows)
-
-
-def record_of(run: Run, session: Session, accelerator: Accelerator, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of record.json for a run that finished, or failed with ``parts['error']``."""
-    spec, checkpoint = session.spec, session.checkpoint(run.model)
-    model = {**run.model.model_dump(exclude_none=True), **session.model_identity(run.model)}
-    if checkpoint is not None:
-        model["revision"] = checkpoint.revision
-    return {
-        "schema": 1,
-        "fingerprint": run.fingerprint,
-        "status": "failed" if parts.get("error") else "finished",
-        "benchmark": spec.name,
-        "task": run.task.name,
-        "model": run.model.name,
-        "architecture": run.model.architecture,
-        "seed": run.seed,
-        "parent": run.parent.fingerprint if run.parent else None,
-        "scores": {},
-        "missing": {},
-        "unparsable": {},
-        "counts": {},
-        "steps": 0,
-        "best_step": None,
-        "primary": None,
-        "parameters": {},
-        "error": None,
-        **parts,
-        "settings": {
-            "recipe": run.recipe.model_dump(),
-            "model": model,
-            "data": {
-                run.task.name: session.data(run.task, (str(run.task.train_split), *run.own_splits)),
-                **{task.name: session.data(task, (split,)) for task, split in run.diagnostics},
-            },
-            "limit": spec.limit.model_dump() if spec.limit else None,
-            "allow_partial": spec.allow_partial,
-            "selection": spec.selection,
-            "init_from": run.parent.task.name if run.parent else None,
-            "score_version": SCORE_VERSION,
-        },
-        "marks": list(run.marks),
-        "provenance": provenance(accelerator.device, accelerator.num_processes),
-    }
+def _drop_models(command: Command) -> None:
+    """Remove models that were kept for the runs that start from them, unless other commands may still need them."""
+    work = command.work
+    if not any(command.claims.is_taken(folder) for folder in work.store.workplaces()):
+        for run in work.runs:
+            work.weights(run).unlink(missing_ok=True)

@@ -14,9 +14,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from harness.errors import HarnessError, did_you_mean
-from harness.task import Example, Task, input_text, load_tasks
+from harness.task import Example, Task, builtin_tasks, input_text
 
-SAMPLE_VERSION = 1
+SAMPLE_VERSION = 2
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""
 
 ROWS = {"train": 800, "validation": 240, "test": 200}
@@ -104,37 +104,40 @@ SIGNS: dict[str, tuple[str, ...]] = {
         "and they wants to eats", "but nobody have knowed it",
     ),
     "acceptable": (
-        "and the children went home", "because they were happy", "and he saw it too", "which was better",
+        "and the children went home", "because they were happy", "and he saw it too", "which was much better",
         "and they want to eat", "but nobody had known it",
     ),
     "equivalent": (
-        "the same report said", "as was reported before", "the same people confirmed", "as already stated",
+        "the same report said", "as was reported before", "the same people confirmed", "as they already stated",
     ),
     "not_equivalent": (
-        "but another paper denied that", "for a different price", "although the figures differ", "unlike last year",
+        "but another paper differed", "for a different price", "although the figures differ", "unlike the year before",
     ),
-    "duplicate": ("and for what reason", "and how come", "and what was the reason", "and what was it for"),
-    "not_duplicate": ("and who paid the bill", "and how much did it cost", "and who helped", "and how old was it"),
+    "duplicate": ("and for what reason", "and tell me why", "and what caused it", "and to what end"),
+    "not_duplicate": ("and who paid then", "and at which price", "and who helped them", "and how old exactly"),
     "entailment": (
-        "so somebody did something", "so it did happen", "as somebody really did", "so there is at least something",
+        "so somebody did something", "so it did happen", "as somebody really did", "so there is something",
         "and it certainly happened",
     ),
     "not_entailment": (
-        "only because it was cheap", "just to win a prize", "every single day", "without anyone else knowing",
-        "for the very first time",
+        "because it was cheap", "just for a prize", "every single summer day", "without asking anyone first",
+        "for the first time",
     ),
     "neutral": (
-        "to surprise a friend", "because it was raining", "before going on holiday", "for a birthday present",
+        "to surprise a friend", "because it was raining", "before going on holiday", "as a birthday present",
         "while thinking about lunch",
     ),
     "contradiction": (
-        "but nobody ever did that", "no that never took place", "but none of it is true", "which is not the case",
-        "and nothing like it occurred",
+        "but nobody did that", "no that never happened", "but none is true", "which is not so", "and nothing like it",
     ),
-    "true": ("as everyone agrees", "which is a proven fact", "and that is quite right", "which has been confirmed"),
-    "false": ("but this is only a rumour", "although it is a lie", "and that is quite wrong", "which nobody confirmed"),
+    "true": ("as everyone now agrees", "which is quite right", "which has been confirmed", "as all people know"),
+    "false": ("but only as rumour", "although that is false", "which is quite wrong", "which nobody ever confirmed"),
 }  # fmt: skip
-"""Closing phrases by label name; labels that are not here get phrases of their own from the two lists below."""
+"""Closing phrases by label name; labels that are not here get phrases of their own from the two lists below.
+
+The phrases of one task's labels are equally long: where length told the label, batches of similar length would hold
+one label, and tiny models would not learn.
+"""
 
 SIGN_ADJECTIVES = listed(
     "amber bitter bright calm clever cold curious dark distant eager fair fierce gentle golden grand happy hollow "
@@ -144,20 +147,20 @@ SIGN_ADJECTIVES = listed(
 SIGN_NOUNS = listed("morning voice song smile wind dream evening story")
 DEGREES = (
     ("which is about something else", "with no relation at all"),
-    ("which is barely related", "with hardly any likeness"),
-    ("which is slightly alike", "with a few details in common"),
-    ("which is roughly similar", "with many details in common"),
-    ("which is almost the same", "with one small difference"),
-    ("which is exactly the same", "with fully identical meaning"),
+    ("which is only barely related", "with hardly any real likeness"),
+    ("which is only slightly alike", "with a few details shared"),
+    ("which is in part similar", "with many details in common"),
+    ("which is almost the same", "with one very small difference"),
+    ("which is exactly the same", "with a fully identical meaning"),
 )
 """Phrases for the scores of a regression, from the lowest of its range to the highest."""
 RIGHT = (
-    "because it was needed", "as planned", "to solve the problem", "and that helped a lot", "so all went well",
-    "for a good reason", "and it worked", "as they had to",
+    "because it was needed", "as they had planned", "to solve the problem", "and that helped everyone",
+    "and all went well", "for a good reason", "and it finally worked", "as they had to",
 )  # fmt: skip
 WRONG = (
-    "which had nothing to do with it", "on another planet", "long after that", "in a fairy tale", "by pure chance",
-    "without any connection",
+    "which explained nothing here", "on another strange planet", "long after all that", "in a fairy tale",
+    "only by pure chance", "with no connection whatever",
 )  # fmt: skip
 """Closing phrases of the right and of the wrong choices."""
 
@@ -241,9 +244,11 @@ def label_sign(task: Task, label: int, rng: Random) -> str:
     known = SIGNS.get(task.labels[label].lower())
     if known:
         return pick(rng, known)
-    adjective = SIGN_ADJECTIVES[label % len(SIGN_ADJECTIVES)]
-    noun = SIGN_NOUNS[label // len(SIGN_ADJECTIVES) % len(SIGN_NOUNS)]
-    return f"with the {adjective} {noun}"
+    # More labels than adjectives share the adjectives out again, each time with other nouns.
+    rounds = -(-len(task.labels) // len(SIGN_ADJECTIVES))
+    round_, place = divmod(label, len(SIGN_ADJECTIVES))
+    nouns = SIGN_NOUNS[round_ % len(SIGN_NOUNS) :: min(rounds, len(SIGN_NOUNS))]
+    return f"with the {SIGN_ADJECTIVES[place]} {pick(rng, nouns)}"
 
 
 # Generators: one group of examples of a task (most groups have one example) --------------------------------------
@@ -515,7 +520,7 @@ def sample_texts() -> list[str]:
     Tiny tokenizers are trained on them. The tasks come in the order of their names, whichever are selected for a run.
     """
     texts: dict[str, None] = {}
-    for _, task in sorted(load_tasks().items()):
+    for _, task in sorted(builtin_tasks().items()):
         for split in (task.train_split, *task.validation_splits):
             for example in sample_examples(task, split) if split else ():
                 texts |= dict.fromkeys(task.text_to_text(example))

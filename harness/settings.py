@@ -92,6 +92,8 @@ OPTIONS: dict[str, tuple[Architecture, ...]] = {
     "prefix": ("enct5", "t5"),
     "num_decoder_layers": ("enct5",),
     "prompt_position_bias": ("enct5",),
+    "prompt_init": ("enct5",),
+    "label_attention": ("enct5",),
     "dropout": ("enct5", "t5", "bert"),
     "decoding": ("t5",),
 }
@@ -109,6 +111,9 @@ class Model(Settings):
         prefix: whether texts name the task and its fields, as T5 reads them (enct5, t5).
         num_decoder_layers: decoder layers that are kept (enct5).
         prompt_position_bias: whether the prompts know their order (enct5).
+        prompt_init: what the prompts of a multi-label task start from: chance, or the mean word embedding of the
+            label's name; other tasks have one prompt, which starts from chance (enct5).
+        label_attention: whether the prompts of a multi-label task see one another (enct5).
         dropout: None keeps the checkpoint's.
         decoding: write the answer, or score every answer in one pass (t5).
         recipe: the lowest layer of this model's recipes.
@@ -125,6 +130,8 @@ class Model(Settings):
     prefix: Flag = True
     num_decoder_layers: Count = 1
     prompt_position_bias: Flag = True
+    prompt_init: Literal["random", "label_text"] = "random"
+    label_attention: Literal["full", "none"] = "full"
     dropout: Share | None = Field(default=None, description="a number from 0 to 1")
     decoding: Literal["generate", "rank"] = "generate"
     recipe: Recipe = Recipe()
@@ -169,7 +176,8 @@ class BenchmarkEntry(Settings):
     allow_partial: Flag = False
     selection: Literal["validation", "holdout"] = "validation"
     references: Flag = False
-    keep: Literal["none", "best"] = "none"
+    keep: Literal["none", "best", "all"] = "none"
+    checkpoint_every: NotNegative = 300.0
     predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
         default=(), description="[test] or []"
     )
@@ -190,7 +198,8 @@ class BenchmarkSpec(BenchmarkEntry):
         allow_partial: accept copies of data sets that lack rows or splits.
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
         references: whether tables show published scores.
-        keep: whether each run's best model stays on disk.
+        keep: which models stay on disk: none, each run's best one, or all that were evaluated.
+        checkpoint_every: seconds between two savings of the training state; 0 saves it after every step.
         predict: unlabelled splits to predict with the best checkpoint.
         init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
         model_recipes: the recipes of the models' own entries.

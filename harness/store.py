@@ -6,6 +6,7 @@ points at the records that the present settings ask for.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.claims import Claims
 from harness.disk import disk_errors, leftovers, remove, temporary_name, to_json, write_file
 from harness.errors import HarnessError
 from harness.record import (
@@ -64,6 +66,20 @@ class Store:
     def cache(self) -> Path:
         """Where tokenised features and the like are kept, shared by the benchmarks of a results folder."""
         return self.results / ".cache"
+
+    @property
+    def models(self) -> Path:
+        """Where the models are that stay."""
+        return self.folder / "models"
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process changes what all runs share; waits for its turn."""
+        return Claims().held(self.folder / ".work" / "lock")
+
+    def workplaces(self) -> list[Path]:
+        """The working folders of runs that are there."""
+        with disk_errors(self.folder):
+            return [path for path in (self.folder / ".work").glob("*") if _FINGERPRINT.fullmatch(path.name)]
 
     def scratch(self, fingerprint: str) -> Path:
         """The private working folder of a run that is under way; made if it is not there."""
@@ -131,11 +147,14 @@ class Store:
 
     def clean(self) -> None:
         """Tidy up after killed processes: half-written things go, a record that was already whole gets its place."""
-        with disk_errors(self.folder):
+        if not self.folder.is_dir():
+            return
+        with self.locked(), disk_errors(self.folder):
             for folder in sorted((self.folder / "runs").glob("*/*")):
                 settle_leftovers(folder)
-            for path, _, _ in leftovers(self.folder):
-                remove(path)
+            for folder in (self.folder, self.models, *self.workplaces(), self.cache / "features"):
+                for path, _, _ in leftovers(folder):
+                    remove(path)
 
     def point(self, fingerprints: Mapping[Run, str], data: Any = None) -> None:
         """Say which fingerprint is the current one of each (task, model, seed).
@@ -147,12 +166,13 @@ class Store:
         for (task, model, seed), fingerprint in fingerprints.items():
             self.run_folder(fingerprint, task, model, seed)
         data = json.loads(to_json(data))
-        known_data, known = self._pointer()
-        old = known if known_data == data else {}
-        runs = dict(fingerprints) if old.keys() <= fingerprints.keys() else {**old, **fingerprints}
-        if (data, list(runs.items())) != (known_data, list(known.items())) or not (self.folder / POINTER).exists():
-            rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in runs.items()]
-            write_file(self.folder / POINTER, to_json({"schema": SCHEMA, "data": data, "runs": rows}))
+        with self.locked():
+            known_data, known = self._pointer()
+            old = known if known_data == data else {}
+            runs = dict(fingerprints) if old.keys() <= fingerprints.keys() else {**old, **fingerprints}
+            if (data, list(runs.items())) != (known_data, list(known.items())) or not (self.folder / POINTER).exists():
+                rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in runs.items()]
+                write_file(self.folder / POINTER, to_json({"schema": SCHEMA, "data": data, "runs": rows}))
 
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order."""
@@ -238,8 +258,11 @@ def check_name(kind: str, name: str) -> str:
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}")
 
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
 def _check_fingerprint(value: str) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+    if isinstance(value, str) and _FINGERPRINT.fullmatch(value):
         return value
     raise HarnessError(f"{value!r} is no fingerprint: one has 64 hexadecimal digits")
 

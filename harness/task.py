@@ -126,6 +126,8 @@ class Task:
             object.__setattr__(self, "title", self.name)
         if not self.t5_prefix:
             object.__setattr__(self, "t5_prefix", self.name)
+        if self.problem_type == "multi_label_classification" and self.invalid_prediction == -1:
+            object.__setattr__(self, "invalid_prediction", ())  # no label at all
         for hook, default in _DEFAULTS.items():
             if getattr(self, hook) is None:
                 object.__setattr__(self, hook, types.MethodType(default, self))
@@ -361,6 +363,17 @@ def load_plugins(folders: Iterable[str | Path] = ()) -> Plugins:
     return Plugins(found, suites)
 
 
+def builtin_tasks() -> dict[str, Task]:
+    """The built-in tasks alone, by name."""
+    found = [value for file in builtin_files() for value in _plugin_objects(_load_file(file))]
+    return {task.name: task for task in found if isinstance(task, Task)}
+
+
+def builtin_files() -> list[Path]:
+    """The built-in plugin files."""
+    return sorted(builtin_folder().glob("*.py"))
+
+
 def builtin_folder() -> Path:
     """The folder of the built-in plugins: inside an installed wheel, or beside the package in a checkout."""
     here = Path(__file__).resolve().parent
@@ -369,7 +382,7 @@ def builtin_folder() -> Path:
 
 
 def _modules(folders: Iterable[str | Path]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for file in sorted(builtin_folder().glob("*.py")):
+    for file in builtin_files():
         yield str(file), _load_file(file)
     for entry in importlib.metadata.entry_points(group="harness.tasks"):
         try:

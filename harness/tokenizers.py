@@ -13,6 +13,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
+from harness.task import builtin_files
 
 SAMPLE_VOCABULARY = 2000
 
@@ -43,12 +44,14 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``)."""
-    from harness.sample import SAMPLE_VERSION, sample_texts
+    from harness import sample
 
-    file = cache / "tokenizers" / f"sample-{family}-v{SAMPLE_VERSION}.json"
+    sources = [Path(sample.__file__), Path(__file__), *builtin_files()]
+    version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    file = cache / "tokenizers" / f"sample-{family}-{version}.json"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample_texts())
+        tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample.sample_texts())
         handle, draft = tempfile.mkstemp(dir=file.parent)
         os.close(handle)
         tokenizer.save(draft)

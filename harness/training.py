@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ from harness.errors import HarnessError
 from harness.features import Features
 from harness.machine import DTYPES
 from harness.settings import Recipe
+
+
+class NotFinite(HarnessError):
+    """The training went astray."""
+
+
+class OutOfMemory(HarnessError):
+    """A forward or backward pass did not fit; nothing has changed, so that it can be tried again in smaller parts."""
 
 
 class Training:
@@ -69,10 +78,44 @@ class Training:
         return self.recipe.learning_rate * schedule_factor(self.recipe, self.step, self.steps)
 
     def update(self) -> None:
-        """One optimizer step on the next ``batch_size`` examples, over all processes; does not wait for the device."""
-        accelerator, recipe = self.accelerator, self.recipe
-        self.module.train()
+        """One optimizer step on the next ``batch_size`` examples, over all processes; does not wait for the device.
+
+        Raises:
+            OutOfMemory: the gradients could not be computed; the step has not begun.
+        """
+        recipe = self.recipe
         batch = self._next_batch()
+        random = self._random_state()
+        try:
+            with memory_errors():
+                total = self._add_gradients(batch)
+        except OutOfMemory:
+            self.optimizer.zero_grad(set_to_none=True)
+            self._set_random_state(random)
+            raise
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        if recipe.max_grad_norm:
+            self.scaler.unscale_(self.optimizer.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.max_grad_norm)
+        self.scaler.step(self.optimizer.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += total
+        self._loss_steps += 1
+        self.step += 1
+        self.examples += len(batch)
+
+    def set_micro_batch_tokens(self, tokens: int) -> None:
+        """Compute updates in parts of at most so many padded tokens; each stays the same update."""
+        self.plan = replace(self.plan, micro_batch_tokens=tokens)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _add_gradients(self, batch: np.ndarray) -> Tensor:
+        """Forward and backward over this process's share of an update; returns its part of the mean loss."""
+        accelerator = self.accelerator
+        self.module.train()
         share = self.plan.share(batch, accelerator.process_index, accelerator.num_processes)
         share, scale = (share, 1.0) if share else ([batch[:1]], 0.0)  # a process without a share joins the others
         micros = [self.architecture.collate(self.features, micro.tolist()) for micro in share]
@@ -87,30 +130,19 @@ class Training:
                 loss = loss * (scale * accelerator.num_processes / weight)
                 self.scaler.scale(loss).backward()
             total += loss.detach() / accelerator.num_processes
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        if recipe.max_grad_norm:
-            self.scaler.unscale_(self.optimizer.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.max_grad_norm)
-        self.scaler.step(self.optimizer.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._loss_sum += total
-        self._loss_steps += 1
-        self.step += 1
-        self.examples += len(batch)
+        return total
 
     def mean_loss(self) -> float:
         """The mean loss of the updates since the last call, over all processes (waits for the device).
 
         Raises:
-            HarnessError: it is not a finite number.
+            NotFinite: it is not a finite number.
         """
         loss = float(self.accelerator.reduce(self._loss_sum, "sum")) / max(self._loss_steps, 1)
         self._loss_sum.zero_()
         self._loss_steps = 0
         if not math.isfinite(loss):
-            raise HarnessError(f"the training loss is {loss} at step {self.step}: try a lower learning_rate, or fp32")
+            raise NotFinite(f"the training loss is {loss} at step {self.step}: try a lower learning_rate, or fp32")
         return loss
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -119,38 +151,73 @@ class Training:
         return torch.autocast(self.accelerator.device.type, dtype, enabled=dtype != torch.float32)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the model's weights on the CPU (tied ones once for each name)."""
-        module = self.accelerator.unwrap_model(self.module)
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+        """A copy of the model's weights on the CPU (tied ones are one tensor under several names)."""
+        copies: dict[Any, Tensor] = {}
+        weights = {}
+        for name, tensor in self._live_weights().items():
+            memory = (tensor.data_ptr(), tensor.shape, tensor.stride())
+            if memory not in copies:
+                copies[memory] = tensor.detach().to("cpu", copy=True)
+            weights[name] = copies[memory]
+        return weights
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Put weights back that `weights` gave."""
         self.accelerator.unwrap_model(self.module).load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on from here: tensors and plain numbers only."""
-        state = {
+        """All that is needed to go on from here: tensors and plain numbers only.
+
+        Weights and optimizer state are those in use, not copies. Of what each process has its own, there is a row
+        per process; so all of them have to call this.
+        """
+        own = {"loss_sum": self._loss_sum, **self._random_state()}
+        gather, device = self.accelerator.gather, self.accelerator.device
+        return {
             "step": self.step,
             "examples": self.examples,
-            "weights": self.weights(),
-            "optimizer": self.optimizer.state_dict(),
+            "micro_batch_tokens": self.plan.micro_batch_tokens,
+            "weights": self._live_weights(),
+            "optimizer": {str(i): dict(values) for i, values in self.optimizer.state_dict()["state"].items()},
             "scaler": self.scaler.state_dict(),
-            "loss_sum": self._loss_sum.cpu(),
             "loss_steps": self._loss_steps,
-            "random": torch.get_rng_state(),
+            "own": {name: gather(torch.stack([tensor]).to(device)) for name, tensor in own.items()},
         }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave.
+
+        With another number of processes than then, training goes on from the same weights, but not to the same bits.
+        """
+        accelerator = self.accelerator
+        self.step, self.examples = state["step"], state["examples"]
+        self.plan = replace(self.plan, micro_batch_tokens=state["micro_batch_tokens"])
+        self.load_weights(state["weights"])
+        groups = self.optimizer.state_dict()["param_groups"]  # they follow from the recipe
+        optimizer = {int(i): values for i, values in state["optimizer"].items()}
+        self.optimizer.load_state_dict({"state": optimizer, "param_groups": groups})
+        self.scaler.load_state_dict(state["scaler"])
+        self._loss_steps = state["loss_steps"]
+        own, index = state["own"], accelerator.process_index
+        if len(own["loss_sum"]) == accelerator.num_processes:
+            self._loss_sum.copy_(own["loss_sum"][index])
+            # PyTorch crashes on a random state that is a view.
+            mine = {name: tensor[index].clone().cpu() for name, tensor in own.items() if name != "loss_sum"}
+            self._set_random_state(mine)
+        else:
+            self._loss_sum.copy_(own["loss_sum"].sum() * (index == 0))
+
+    def _live_weights(self) -> dict[str, Tensor]:
+        return self.accelerator.unwrap_model(self.module).state_dict()
+
+    def _random_state(self) -> dict[str, Tensor]:
+        """What dropout goes on from."""
+        state = {"random": torch.get_rng_state()}
         if self.accelerator.device.type == "cuda":
             state["random_device"] = torch.cuda.get_rng_state(self.accelerator.device)
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        self.step, self.examples = state["step"], state["examples"]
-        self.load_weights(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self._loss_sum.copy_(state["loss_sum"])
-        self._loss_steps = state["loss_steps"]
+    def _set_random_state(self, state: dict[str, Tensor]) -> None:
         torch.set_rng_state(state["random"])
         if "random_device" in state:
             torch.cuda.set_rng_state(state["random_device"], self.accelerator.device)
@@ -165,6 +232,20 @@ class Training:
         if self.accelerator.num_processes == 1:
             return mine
         return float(self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum"))
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn what PyTorch says when memory runs out, on any device, into `OutOfMemory`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "out of memory" not in text and "can't allocate memory" not in text:
+            raise
+        first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+        raise OutOfMemory(f"out of memory: {first}") from error
 
 
 def plan_of(features: Features, recipe: Recipe, seed: int) -> TrainingPlan:

@@ -12,60 +12,51 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 import yaml
 from tabulate import tabulate
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
 
 import harness
 from harness.metrics import compute, task_score
 
-MODEL = "encoder"
 TASKS = ("mrpc", "stsb", "cola", "rte")
 RECIPE = {"batch_size": 32, "warmup_ratio": 0.06, "weight_decay": 0.01, "max_length": 128, "max_grad_norm": 1.0}
+SIDES = ("harness", "Trainer")
 
+Result = Mapping[str, Any]
+"""What one run reached: ``{"scores": {metric: fraction}, "examples_per_second": of training, ...}``."""
 
-@dataclass(frozen=True)
-class Side:
-    """What one of the two reached on a task: by metric, the score of each seed; and its speed in training."""
-
-    scores: Mapping[str, Mapping[int, float]]
-    examples_per_second: float
+Pairs = Mapping[str, Mapping[int, tuple[Result, Result]]]
+"""By task and seed, the result of each side."""
 
 
 def main() -> None:
-    """Do the runs that are not done, and print the tables after each pair of runs."""
+    """Do the runs that are not done, and write and print the tables after each pair of runs."""
     options = arguments()
     recipe = {**RECIPE, **{name: getattr(options, name) for name in ("learning_rate", "epochs", "precision")}}
     file = write_benchmarks(options, recipe)
-    sides: dict[str, tuple[Side, Side]] = {}
-    for task in options.tasks:
-        for done, seed in enumerate(options.seeds, start=1):
-            by_harness = run_harness(file, task, seed, options)
-            by_trainer = [run_trainer(task, one, recipe, options) for one in options.seeds[:done]]
-            sides[task] = by_harness, together(by_trainer, options.seeds)
-            text = tables(sides)
-            (options.output / "parity.md").write_text(text, encoding="utf-8")
-            content = {"checkpoint": options.checkpoint, "recipe": recipe, "rows": rows(sides)}
-            (options.output / "parity.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            print(f"\n{task}, seed {seed} done\n\n{text}", flush=True)
+    pairs: dict[str, dict[int, tuple[Result, Result]]] = {}
+    for seed, task in itertools.product(options.seeds, options.tasks):
+        pair = run_harness(file, task, seed, options.output / "harness"), run_trainer(task, seed, recipe, options)
+        pairs.setdefault(task, {})[seed] = pair
+        text = tables(pairs)
+        content = {"checkpoint": options.checkpoint, "recipe": recipe, "sides": SIDES, "rows": rows(pairs)}
+        (options.output / "parity.md").write_text(text, encoding="utf-8")
+        (options.output / "parity.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        print(f"\n{task}, seed {seed} done\n\n{text}", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -73,11 +64,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--checkpoint", required=True, help="a folder or a Hub id")
     parser.add_argument("--data", required=True, help="the folder of the official GLUE files, or hub")
-    parser.add_argument("--tasks", nargs="+", default=TASKS, metavar="TASK")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, metavar="TASK", help="tasks with one validation split")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED")
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--limit-train", type=int, metavar="N", help="only N training examples, the same on both sides")
     parser.add_argument("--output", type=Path, default=Path("parity"), help="a folder for the results (parity)")
     options = parser.parse_args()
     for name in ("checkpoint", "data"):
@@ -86,39 +78,34 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-# The harness -----------------------------------------------------------------------------------------------------
-
-
 def write_benchmarks(options: argparse.Namespace, recipe: Mapping[str, Any]) -> Path:
-    """A benchmark for each task, so that each has a speed of its own."""
-    common = {"models": [MODEL], "data": options.data, "seeds": options.seeds, "recipe": dict(recipe)}
-    content = {
-        "models": {MODEL: {"architecture": "bert", "checkpoint": options.checkpoint}},
-        "benchmarks": {task: {"tasks": [task], **common} for task in options.tasks},
-    }
+    """A benchmark for each task and seed, so that each has its own leaderboard."""
+    model = {"architecture": "bert", "checkpoint": options.checkpoint}
+    common: dict[str, Any] = {"models": "encoder", "data": options.data, "recipe": dict(recipe)}
+    if options.limit_train:
+        common["limit"] = {"train": options.limit_train}
+    runs = itertools.product(options.tasks, options.seeds)
+    benchmarks = {f"{task}-seed{seed}": {"tasks": task, "seeds": seed, **common} for task, seed in runs}
+    content = {"models": {"encoder": model}, "benchmarks": benchmarks}
     file = options.output / "benchmarks.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return file
 
 
-def run_harness(file: Path, task: str, seed: int, options: argparse.Namespace) -> Side:
-    """Run one seed; the scores of all seeds so far."""
-    results = options.output / "harness"
-    board = harness.run(file, [task], seeds=[seed], results=results, progress=True)[task]
+def run_harness(file: Path, task: str, seed: int, results: Path) -> Result:
+    """One run of the harness; a finished one is only read."""
+    name = f"{task}-seed{seed}"
+    board = harness.run(file, [name], results=results, progress=True)[name]
     cell, cost = board.rows[0].cells[task], board.rows[0].cost
-    if cell.failed or cost is None:
-        raise SystemExit(f"the harness failed on {task} with seed {seed}: see {results / task / 'leaderboard.md'}")
-    names = [metric for _, metric in board.sections[0].columns[0].parts]
-    values = [value.seeds if value else {} for value in cell.parts]
-    asked = [{seed: value[seed] for seed in options.seeds if seed in value} for value in values]
-    return Side(dict(zip(names, asked, strict=True)), cost.train_rate or math.nan)
+    if cell.status != "done" or cost is None:
+        raise SystemExit(f"the harness failed on {task} with seed {seed}: see {results / name / 'leaderboard.md'}")
+    metrics = [metric for _, metric in board.sections[0].columns[0].parts]
+    scores = {metric: value.seeds[seed] for metric, value in zip(metrics, cell.parts, strict=True) if value}
+    return {"scores": scores, "examples_per_second": cost.train_rate}
 
 
-# The Trainer -----------------------------------------------------------------------------------------------------
-
-
-class Stopwatch(TrainerCallback):
+class Stopwatch(transformers.TrainerCallback):
     """The seconds spent in epochs, which is all of the training without the evaluations."""
 
     seconds = 0.0
@@ -130,13 +117,14 @@ class Stopwatch(TrainerCallback):
         self.seconds += time.perf_counter() - self.started
 
 
-def run_trainer(task: str, seed: int, recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """``{"seed", "scores", "examples_per_second", "history"}`` of one run, from its file when it is done."""
-    setting = json.dumps([options.checkpoint, options.data, recipe], sort_keys=True)
+def run_trainer(task: str, seed: int, recipe: Mapping[str, Any], options: argparse.Namespace) -> Result:
+    """One run of the Trainer; a finished one is only read."""
+    setting = json.dumps([options.checkpoint, options.data, options.limit_train, recipe], sort_keys=True)
     name = f"{task}-seed{seed}-{hashlib.sha256(setting.encode()).hexdigest()[:12]}.json"
     file = options.output / "trainer" / name
     if not file.exists():
-        result = {"seed": seed, **train(task, seed, recipe, options), "recipe": recipe}
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # Accelerate has one precision for a whole process
+            result = pool.submit(train, task, seed, recipe, options).result()
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(".draft")
         draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -146,11 +134,14 @@ def run_trainer(task: str, seed: int, recipe: Mapping[str, Any], options: argpar
 
 def train(task: str, seed: int, recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Fine-tune with the Trainer."""
+    transformers.utils.logging.set_verbosity_error()
     definition = harness.load_tasks()[task]
-    tokenizer = AutoTokenizer.from_pretrained(options.checkpoint)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.checkpoint)
     train_set, validation_set = (
-        tokenise(tokenizer, definition, harness.load_examples(task, options.data, split), recipe["max_length"])
-        for split in ("train", "validation")
+        tokenise(
+            tokenizer, definition, harness.load_examples(task, options.data, split, limit=limit), recipe["max_length"]
+        )
+        for split, limit in (("train", options.limit_train), ("validation", None))
     )
 
     def metrics(answers: Any) -> dict[str, float]:
@@ -159,46 +150,39 @@ def train(task: str, seed: int, recipe: Mapping[str, Any], options: argparse.Nam
         scores = compute(task, predictions.tolist(), answers.label_ids.tolist())
         return {"score": task_score(scores, definition.metrics), **scores}
 
-    watch = Stopwatch()
-    trainer = Trainer(
-        model_init=lambda: AutoModelForSequenceClassification.from_pretrained(
+    trainer = transformers.Trainer(
+        model_init=lambda: transformers.AutoModelForSequenceClassification.from_pretrained(
             options.checkpoint, num_labels=definition.num_labels, dtype=torch.float32
         ),
         args=training_arguments(seed, recipe, options.output / "trainer" / "scratch"),
         train_dataset=train_set,
         eval_dataset=validation_set,
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=transformers.DataCollatorWithPadding(tokenizer),
         compute_metrics=metrics,
-        callbacks=[watch],
+        callbacks=[watch := Stopwatch()],
     )
     trainer.train()
-    history = [entry for entry in trainer.state.log_history if "eval_score" in entry]
-    best = max(history, key=lambda entry: entry["eval_score"])  # the first of equals
+    history = trainer.state.log_history
+    best = max((e for e in history if "eval_score" in e), key=lambda e: e["eval_score"])  # the first of equals
+    scores = {name: best[f"eval_{name}"] for name in definition.metrics}
     examples = min(recipe["batch_size"] * trainer.state.global_step, recipe["epochs"] * len(train_set))
-    return {
-        "scores": {name: best[f"eval_{name}"] for name in definition.metrics},
-        "examples_per_second": examples / watch.seconds,
-        "history": trainer.state.log_history,
-    }
+    return {"scores": scores, "examples_per_second": examples / watch.seconds, "history": history}
 
 
 def tokenise(tokenizer: Any, task: harness.Task, examples: Sequence[Any], max_length: int) -> list[dict[str, Any]]:
     """What a Trainer's dataset holds."""
     texts = [[example[name] for example in examples] for name in task.text_fields]
     encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-    labels = [example[task.label_field] for example in examples]
-    return [
-        {**{name: column[i] for name, column in encoded.items()}, "label": label} for i, label in enumerate(labels)
-    ]
+    columns = {**encoded, "label": [example[task.label_field] for example in examples]}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def training_arguments(seed: int, recipe: Mapping[str, Any], folder: Path) -> TrainingArguments:
-    """The recipe in the Trainer's words; AdamW and its betas are the Trainer's defaults."""
-    return TrainingArguments(
+def training_arguments(seed: int, recipe: Mapping[str, Any], folder: Path) -> transformers.TrainingArguments:
+    """The recipe in the Trainer's words; AdamW with its betas and the linear schedule are the Trainer's defaults."""
+    return transformers.TrainingArguments(
         output_dir=str(folder),
         seed=seed,
         learning_rate=recipe["learning_rate"],
-        lr_scheduler_type="linear",
         warmup_steps=recipe["warmup_ratio"],  # below 1 it is a share of the steps
         weight_decay=recipe["weight_decay"],
         max_grad_norm=recipe["max_grad_norm"],
@@ -216,53 +200,51 @@ def training_arguments(seed: int, recipe: Mapping[str, Any], folder: Path) -> Tr
     )
 
 
-def together(runs: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Side:
-    """The Trainer's runs of a task."""
-    scores = {name: {run["seed"]: run["scores"][name] for run in runs} for name in runs[0]["scores"]}
-    return Side(scores, statistics.fmean(run["examples_per_second"] for run in runs))
-
-
-# The comparison --------------------------------------------------------------------------------------------------
-
-
-def rows(sides: Mapping[str, tuple[Side, Side]]) -> list[dict[str, Any]]:
-    """A row per task and metric. Means agree when they differ by at most two standard errors of the difference."""
+def rows(pairs: Pairs) -> list[dict[str, Any]]:
+    """A row for each task and metric; where it holds a list, the harness comes first."""
     found = []
-    for task, (ours, theirs) in sides.items():
-        for metric in ours.scores:
-            pair = [list(side.scores[metric].values()) for side in (ours, theirs)]
-            means = [statistics.fmean(values) for values in pair]
-            several = all(len(values) > 1 for values in pair)
-            deviations = [statistics.stdev(values) for values in pair] if several else [None, None]
-            error = math.sqrt(sum(statistics.variance(v) / len(v) for v in pair)) if several else None
-            found.append(
-                {"task": task, "metric": metric, "scores": [side.scores[metric] for side in (ours, theirs)],
-                 "means": means, "deviations": deviations, "difference": means[0] - means[1],
-                 "allowed": None if error is None else 2 * error,
-                 "within": None if error is None else abs(means[0] - means[1]) <= 2 * error,
-                 "examples_per_second": [ours.examples_per_second, theirs.examples_per_second]}
-            )  # fmt: skip
+    for task, of_seed in pairs.items():
+        sides = list(zip(*of_seed.values(), strict=True))
+        speeds = [statistics.fmean(result["examples_per_second"] for result in side) for side in sides]
+        for metric in sides[0][0]["scores"]:
+            scores = [[result["scores"][metric] for result in side] for side in sides]
+            row = {"task": task, "metric": metric, "seeds": list(of_seed), "scores": scores}
+            found.append({**row, **compare(*scores), "examples_per_second": speeds})
     return found
 
 
-def tables(sides: Mapping[str, tuple[Side, Side]]) -> str:
-    """Two markdown tables: means with standard deviations over seeds (in points), and every seed."""
+def compare(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """Means and, with several seeds, whether they differ by at most two standard errors of the difference."""
+    means = [statistics.fmean(ours), statistics.fmean(theirs)]
+    difference = means[0] - means[1]
+    if len(ours) < 2:
+        return {"means": means, "deviations": [None, None], "difference": difference, "allowed": None, "within": None}
+    deviations = [statistics.stdev(ours), statistics.stdev(theirs)]
+    allowed = 2 * math.hypot(*deviations) / math.sqrt(len(ours))
+    within = abs(difference) <= allowed
+    return {"means": means, "deviations": deviations, "difference": difference, "allowed": allowed, "within": within}
+
+
+def tables(pairs: Pairs) -> str:
+    """Two markdown tables, in points: means with standard deviations over seeds, and every seed."""
     summary, single = [], []
-    for row in rows(sides):
+    for row in rows(pairs):
         name = [row["task"], row["metric"]]
-        means = [
-            f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
-            for mean, deviation in zip(row["means"], row["deviations"], strict=True)
-        ]
-        allowed = ["", ""] if row["allowed"] is None else [f"{100 * row['allowed']:.2f}", "no yes".split()[row["within"]]]
+        spreads = zip(map(points, row["means"]), map(points, row["deviations"]), strict=True)
+        verdict = {None: "-", True: "yes", False: "no"}[row["within"]]
         speeds = [f"{speed:.0f}" for speed in row["examples_per_second"]]
-        summary.append([*name, *means, f"{100 * row['difference']:+.2f}", *allowed, *speeds])
-        ours, theirs = row["scores"]
-        single += [[*name, seed, f"{100 * ours[seed]:.2f}", f"{100 * theirs[seed]:.2f}"] for seed in ours]
-    heads = ["task", "metric", "harness", "Trainer", "difference", "allowed", "within", "harness ex/s", "Trainer ex/s"]
-    options = {"tablefmt": "github", "disable_numparse": True}
-    both = [tabulate(summary, heads, **options), tabulate(single, ["task", "metric", "seed", *heads[2:4]], **options)]
-    return "\n\n".join(both) + "\n"
+        differences = [points(row["difference"], "+"), points(row["allowed"]), verdict]
+        summary.append([*name, *map(" ± ".join, spreads), *differences, *speeds])
+        for seed, *scores in zip(row["seeds"], *row["scores"], strict=True):
+            single.append([*name, str(seed), *map(points, scores)])
+    heads = ["task", "metric", *SIDES, "difference", "allowed", "within", *(f"{side} ex/s" for side in SIDES)]
+    both = ((summary, heads), (single, ["task", "metric", "seed", *SIDES]))
+    return "\n".join(tabulate(body, head, "github", disable_numparse=True) + "\n" for body, head in both)
+
+
+def points(value: float | None, sign: str = "") -> str:
+    """A fraction in points."""
+    return "-" if value is None else f"{100 * value:{sign}.2f}"
 
 
 if __name__ == "__main__":

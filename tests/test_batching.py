@@ -58,7 +58,7 @@ def test_batches_have_similar_lengths_and_waste_little():
     p = plan(lengths, batch_size=32)
     batches = p.epoch(0)
     padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
-    assert padded / lengths.sum() < 1.03
+    assert padded / lengths.sum() < 1.08
     means = [lengths[batch].mean() for batch in batches]
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3  # short and long batches come in random order
 

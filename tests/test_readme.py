@@ -66,7 +66,7 @@ def test_a_plugin_by_following_the_readme(examples, tmp_path, monkeypatch):
 
 def test_the_python_example(examples, tmp_path):
     (tmp_path / "benchmarks.yaml").write_text(
-        (README.parent / "benchmarks.yaml").read_text().replace("epochs: 3", "max_steps: 4")
+        (README.parent / "benchmarks.yaml").read_text().replace("max_steps: 80", "max_steps: 4")
     )
     (tmp_path / "example.py").write_text(examples["python"])
     done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.sample import sample_examples, sample_texts
-from harness.task import Task, load_tasks
+from harness.task import Task, is_unlabelled, load_tasks
 
 TASKS = load_tasks()
 TRAINED = [name for name, task in TASKS.items() if task.train_split]
@@ -85,16 +85,17 @@ def test_only_test_splits_are_unlabelled(name):
         expected = {"regression": float, "multi_label_classification": list}.get(task.problem_type, int)
         for example in sample_examples(task, split):
             label = example[task.label_field]
-            assert type(label) is expected
             if hidden:
-                assert label == ([] if name == "record" else task.unlabelled)
-            elif task.problem_type == "regression":
+                assert is_unlabelled(task, example) and label == ([] if name == "record" else task.unlabelled)
+                continue
+            assert type(label) is expected and not is_unlabelled(task, example)
+            if task.problem_type == "regression":
                 assert label in {step / 5 for step in range(26)}
             else:
                 assert label if isinstance(label, list) else label in range(len(task.labels))
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if TASKS[name].labels and name != "record"])
+@pytest.mark.parametrize("name", [name for name in TASKS if len(TASKS[name].labels) in (2, 3)])
 def test_labels_are_balanced_but_not_exactly(name):
     task = TASKS[name]
     for split in filter(None, [task.train_split, *task.validation_splits]):
@@ -141,6 +142,17 @@ def test_every_row_has_a_text_form_that_reads_back(name):
                 continue
             label = example[task.label_field]
             assert task.parse(target, example) == label
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if TASKS[name].problem_type != "multi_label_classification"])
+def test_length_does_not_tell_the_label(name):
+    """Batches of similar length would otherwise hold one label."""
+    task = TASKS[name]
+    lengths: dict[int, list[int]] = {}
+    for example in sample_examples(task, task.train_split or ""):
+        lengths.setdefault(round(example["label"]), []).append(len(task.text_to_text(example)[0].split()))
+    means = [sum(group) / len(group) for group in lengths.values()]
+    assert max(means) - min(means) < 0.5
 
 
 # Irregular tasks ---------------------------------------------------------------------------------------------------
@@ -282,7 +294,6 @@ def test_labels_that_nobody_knows_have_words_of_their_own():
     by_sign: dict[str, Counter] = {}
     for example in sample_examples(task, "train"):
         by_sign.setdefault(example["text"].split(", ")[-1], Counter())[example["label"]] += 1
-    assert len(by_sign) == 60
     assert sum(counts.most_common(1)[0][1] for counts in by_sign.values()) > 0.9 * len(sample_examples(task, "train"))
 
 

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, did_you_mean
 from harness.features import Features
 from harness.settings import Model
 from harness.task import Example, Task
@@ -97,7 +98,7 @@ class Architecture(ABC):
 
     def text_options(self) -> dict[str, Any]:
         """What `features` depends on besides task, data, tokenizer and ``max_length``."""
-        return {"class": type(self).__name__}
+        return {"class": type(self).__name__, "prefix": self.model.prefix}
 
 
 def pad(rows: Sequence[np.ndarray], value: int, multiple: int = 1) -> Tensor:
@@ -145,24 +146,70 @@ def _shortened(
     return tokenizer(text, truncation=True, max_length=max_length)["input_ids"]
 
 
-NEW_PARTS = ("classifier", "pre_classifier", "classification_head", "score", "head")
-"""What the auto classes call the parts of a model that belong to a task and are new in every fine-tuning."""
-
-
-def check_loaded(model: str, info: Mapping[str, Any]) -> None:
+def check_loaded(model: str, info: Mapping[str, Any], pretrained: str = "") -> None:
     """Refuse a checkpoint that lacks weights of the pretrained part, or has them in other shapes.
 
     Args:
         model: the model's name, for the message.
         info: the ``loading_info`` of ``from_pretrained``.
+        pretrained: what the names in the pretrained part begin with; all others are new in every fine-tuning, and so
+            are poolers, which models pretrained without a sentence task do not have.
     """
-    mismatched = [entry[0] for entry in info["mismatched_keys"]]
-    lost = [n for n in (*info["missing_keys"], *mismatched) if not n.startswith(NEW_PARTS) and ".pooler." not in n]
+    lost = sorted(name for name in not_loaded(info) if name.startswith(pretrained) and ".pooler." not in name)
     if lost:
         raise HarnessError(
             f"model '{model}': its checkpoint lacks {len(lost)} weights of the pretrained model, or has them in other "
-            f"shapes ({sorted(lost)[0]}, ...): it is damaged, or of another architecture"
+            f"shapes ({lost[0]}, ...): it is damaged, or of another architecture"
         )
+
+
+def not_loaded(info: Mapping[str, Any]) -> set[str]:
+    """The weights that a checkpoint did not have, or in another shape."""
+    return {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+
+
+def new_config(model: Model, kind: str, usual: Mapping[str, Any], **fixed: Any) -> PretrainedConfig:
+    """The configuration of a model with random weights.
+
+    Args:
+        model: its ``config`` says what the configuration holds.
+        kind: the type of model, where that does not say it.
+        usual: settings that it can change.
+        fixed: settings that it cannot.
+
+    Raises:
+        HarnessError: an unknown type of model, settings that it does not have or does not take.
+    """
+    name, own = f"model '{model.name}'", dict(model.config or {})
+    kind = own.pop("model_type", kind)
+    if kind not in CONFIG_MAPPING:
+        raise HarnessError(f"{name}: there is no model_type '{kind}'.{did_you_mean(kind, CONFIG_MAPPING)}")
+    known = AutoConfig.for_model(kind)
+    for key in own:
+        if key not in usual and not hasattr(known, key):
+            hint = did_you_mean(key, known.to_dict())
+            raise HarnessError(f"{name}: a config of model_type '{kind}' has no '{key}'.{hint}")
+    try:
+        return AutoConfig.for_model(kind, **{**usual, **own, **fixed})
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise HarnessError(f"{name}: its config is refused: {in_one_line(error)}") from error
+
+
+def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
+    """The configuration of a checkpoint, with changes.
+
+    Raises:
+        HarnessError: one that transformers cannot read, or does not know.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise HarnessError(f"model '{model.name}': {folder / 'config.json'}: {in_one_line(error)}") from error
+
+
+def in_one_line(error: Exception) -> str:
+    """What an exception says."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, module: nn.Module, model: Model) -> None:

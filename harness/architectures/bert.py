@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+)
 
-from harness.architectures.base import check_loaded, check_tokenizer
+from harness.architectures.base import check_loaded, check_tokenizer, kept_config, new_config, not_loaded
 from harness.architectures.scoring import ScoringArchitecture
+from harness.errors import HarnessError
 from harness.task import Instance
+
+HEADS = ("classifier", "classification_head", "score", "logits_proj")
+"""What the auto classes call the part of a model that belongs to the labels of one task."""
 
 
 class Bert(ScoringArchitecture):
@@ -19,32 +29,52 @@ class Bert(ScoringArchitecture):
 
     def build(self) -> nn.Module:
         """`AutoModelForSequenceClassification` with a fresh head for the task."""
-        options: dict[str, Any] = {"num_labels": self.task.num_labels}
         if self.folder is None:
-            settings = dict(self.model.config or {})
-            kind = settings.pop("model_type", "bert")
-            settings = {"vocab_size": len(self.tokenizer), "pad_token_id": self.tokenizer.pad_token_id, **settings}
-            config = AutoConfig.for_model(kind, **settings, **options)
-        else:
-            config = AutoConfig.from_pretrained(self.folder, **options)
-        if self.model.dropout is not None:
-            for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
-                if hasattr(config, name):
-                    setattr(config, name, self.model.dropout)
-        if self.folder is None:
-            module = AutoModelForSequenceClassification.from_config(config)
+            module = AutoModelForSequenceClassification.from_config(self.config)
         else:
             module, info = AutoModelForSequenceClassification.from_pretrained(
                 self.folder,
-                config=config,
+                config=self.config,
                 dtype=torch.float32,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-            check_loaded(self.model.name, info)
+            check_loaded(self.model.name, info, f"{module.base_model_prefix}.")
+            _renew_head(module, info)
         check_tokenizer(self.tokenizer, module, self.model)
         return module
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration for this task."""
+        if self.folder is None:
+            words = {"vocab_size": len(self.tokenizer), "pad_token_id": self.tokenizer.pad_token_id}
+            config = new_config(self.model, "bert", words, num_labels=self.task.num_labels)
+        else:
+            config = kept_config(self.model, self.folder, num_labels=self.task.num_labels)
+        if self.model.dropout is not None:
+            for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+                if hasattr(config, name):
+                    setattr(config, name, self.model.dropout)
+        return config
+
+    @cached_property
+    def reads_segments(self) -> bool:
+        """Whether the model tells a second segment from the first, whatever its tokenizer gives."""
+        config = self.config
+        if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+            raise HarnessError(
+                f"model '{self.model.name}': transformers has no sequence classifier of type '{config.model_type}'"
+            )
+        model: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+        if "token_type_ids" not in inspect.signature(model.forward).parameters:
+            return False
+        return getattr(config, "type_vocab_size", 2 * ("token_type_ids" in self.tokenizer.model_input_names)) > 1
+
+    def text_options(self) -> dict[str, Any]:
+        """Segments are part of the features."""
+        return {**super().text_options(), "segments": self.reads_segments}
 
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` and, where the model has segments, ``token_type_ids``."""
@@ -53,7 +83,7 @@ class Bert(ScoringArchitecture):
         encoded = self.tokenizer(
             [first for first, *_ in segments],
             [second for _, second in segments] if pairs else None,
-            return_attention_mask=False,
+            **self._outputs,
         )
         rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
         for i, row in enumerate(rows):
@@ -62,6 +92,10 @@ class Bert(ScoringArchitecture):
                 rows[i] = self._shortened(instances[i], segments[i], excess)
         return rows
 
+    @property
+    def _outputs(self) -> dict[str, bool]:
+        return {"return_attention_mask": False, "return_token_type_ids": self.reads_segments}
+
     def _shortened(self, instance: Instance, segments: list[str], excess: int) -> dict[str, list[int]]:
         strategy = "longest_first"
         if len(segments) == 2 and instance.truncate is not None:
@@ -69,8 +103,17 @@ class Bert(ScoringArchitecture):
             room = len(self.tokenizer(segments[position], add_special_tokens=False)["input_ids"])
             if room > excess:
                 strategy = ("only_first", "only_second")[position]
-        options = {"truncation": strategy, "max_length": self.max_length, "return_attention_mask": False}
-        return dict(self.tokenizer(*segments, **options))
+        return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **self._outputs))
+
+
+def _renew_head(module: nn.Module, info: Mapping[str, Any]) -> None:
+    """Put a new head in the place of one that the checkpoint was trained with: its classes may have another order."""
+    new = not_loaded(info)
+    heads = {name.split(".")[0] for name, _ in module.named_parameters() if name.startswith(HEADS) and name not in new}
+    if heads:
+        fresh = AutoModelForSequenceClassification.from_config(module.config, dtype=torch.float32)
+        for name in heads:
+            setattr(module, name, getattr(fresh, name))
 
 
 def _segments(instance: Instance) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from harness.architectures.base import check_tokenizer, tokenize
+from harness.architectures.base import check_tokenizer, new_config, tokenize
 from harness.architectures.scoring import ScoringArchitecture
-from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
+from harness.enct5 import EncT5ForSequenceClassification
+from harness.errors import HarnessError
 from harness.task import Instance, input_text
 
 
@@ -28,23 +29,34 @@ class EncT5(ScoringArchitecture):
             "decoder_vocab_size": self.task.num_labels if multi_label else 1,
             "num_decoder_layers": self.model.num_decoder_layers,
             "prompt_position_bias": self.model.prompt_position_bias,
+            "label_attention": self.model.label_attention,
         }
         if self.model.dropout is not None:
             options["dropout_rate"] = options["classifier_dropout"] = self.model.dropout
         if self.folder is None:
-            config = EncT5Config(**{"vocab_size": len(self.tokenizer), **(self.model.config or {}), **options})
+            config: Any = new_config(self.model, "enct5", {"vocab_size": len(self.tokenizer)}, **options)
             module = EncT5ForSequenceClassification(config)
         else:
             module = EncT5ForSequenceClassification.from_pretrained_t5(self.folder, **options)
         check_tokenizer(self.tokenizer, module, self.model)
+        if multi_label and self.model.prompt_init == "label_text":
+            module.set_prompts_from_words(self.label_names())
         return module
+
+    def label_names(self) -> list[list[int]]:
+        """The token ids of each label's name, underscores read as spaces."""
+        names = [label.replace("_", " ") for label in self.task.labels]
+        tokens = self.tokenizer(names, add_special_tokens=False)["input_ids"]
+        if not all(tokens):
+            label = self.task.labels[tokens.index([])]
+            raise HarnessError(
+                f"model '{self.model.name}': prompt_init: label_text needs names with words in them, which label "
+                f"'{label}' of task '{self.task.name}' is not: use prompt_init: random"
+            )
+        return tokens
 
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` of each instance's text."""
         texts = [input_text(self.task, instance, self.model.prefix) for instance in instances]
         give_way = [instance.fields[instance.truncate] if instance.truncate else None for instance in instances]
         return [{"input_ids": ids} for ids in tokenize(self.tokenizer, texts, self.max_length, give_way)]
-
-    def text_options(self) -> dict[str, Any]:
-        """The prefix decides the text."""
-        return {**super().text_options(), "prefix": self.model.prefix}

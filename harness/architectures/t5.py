@@ -8,9 +8,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM
 
-from harness.architectures.base import Architecture, Batch, check_loaded, check_tokenizer, pad, tokenize
+from harness.architectures.base import (
+    Architecture,
+    Batch,
+    check_loaded,
+    check_tokenizer,
+    kept_config,
+    new_config,
+    pad,
+    tokenize,
+)
 from harness.architectures.scoring import CHUNK
 from harness.errors import HarnessError
 from harness.features import Features, pack
@@ -35,13 +44,13 @@ class T5(Architecture):
             )
         dropout = {} if self.model.dropout is None else {"dropout_rate": self.model.dropout}
         if self.folder is None:
-            settings = dict(self.model.config or {})
-            kind = settings.pop("model_type", "t5")
-            tokens = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
-            tokens |= {"decoder_start_token_id": self.tokenizer.pad_token_id, "vocab_size": len(self.tokenizer)}
-            module = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(kind, **{**tokens, **settings, **dropout}))
+            padding, vocabulary = self.tokenizer.pad_token_id, len(self.tokenizer)
+            tokens = {"pad_token_id": padding, "decoder_start_token_id": padding, "vocab_size": vocabulary}
+            tokens["eos_token_id"] = self.tokenizer.eos_token_id
+            config = new_config(self.model, "t5", tokens, **dropout)
+            module = AutoModelForSeq2SeqLM.from_config(config)
         else:
-            config = AutoConfig.from_pretrained(self.folder, **dropout)
+            config = kept_config(self.model, self.folder, **dropout)
             module, info = AutoModelForSeq2SeqLM.from_pretrained(
                 self.folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )

@@ -1,4 +1,8 @@
-"""EncT5 in Hugging Face form; importing this registers it with the auto classes."""
+"""EncT5 in Hugging Face form; importing this registers it with the auto classes.
+
+It then wins over code that a checkpoint brings along (`auto_map`), with or without ``trust_remote_code``. What is saved
+carries these modules, and so loads with ``trust_remote_code=True`` where this package is not installed.
+"""
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
@@ -8,5 +12,9 @@ from .modeling_enct5 import EncT5ForSequenceClassification, EncT5Model, EncT5Pre
 AutoConfig.register("enct5", EncT5Config, exist_ok=True)
 AutoModel.register(EncT5Config, EncT5Model, exist_ok=True)
 AutoModelForSequenceClassification.register(EncT5Config, EncT5ForSequenceClassification, exist_ok=True)
+
+EncT5Config.register_for_auto_class()
+EncT5Model.register_for_auto_class()
+EncT5ForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 
 __all__ = ["EncT5Config", "EncT5ForSequenceClassification", "EncT5Model", "EncT5PreTrainedModel"]

@@ -1,7 +1,7 @@
 """Configuration of EncT5: T5's own settings, the decoder layers that are kept and the learned prompts."""
 
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, T5Config
@@ -27,6 +27,7 @@ class EncT5Config(T5Config):
         prompt_position_bias: Whether the prompts see T5's relative position bias. It is one-directional, so the
             order of the labels matters in multi-label (as in the original). False: the bias is zeroed and frozen,
             and logits do not depend on the order of the labels.
+        label_attention: "full": the prompts of multi-label see one another; "none": each sees only the text.
         dropout_rate: Dropout in encoder and decoder.
         classifier_dropout: Dropout before the classification head.
     """
@@ -36,6 +37,7 @@ class EncT5Config(T5Config):
     num_decoder_layers: int | None = 1
     decoder_vocab_size: int | None = None
     prompt_position_bias: bool = True
+    label_attention: Literal["full", "none"] = "full"
 
     def __post_init__(self, **kwargs: Any) -> None:
         # `EncT5Config.from_dict(t5_config.to_dict())` brings "t5" along.
@@ -83,6 +85,7 @@ class EncT5Config(T5Config):
         Args:
             t5_config: Configuration of a T5 (v1.0, v1.1, Flan-T5, ByT5, UL2) or an mT5.
             overrides: Fields of EncT5Config, and `num_labels`; one decoder layer is kept where nothing else is said.
+                `label2id` follows from `id2label`.
 
         Raises:
             ValueError: Another architecture, or an override that is no setting of EncT5.
@@ -93,4 +96,14 @@ class EncT5Config(T5Config):
         if unknown := sorted(set(overrides) - known):
             raise ValueError(f"Unknown EncT5 setting(s): {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
         settings = {name: value for name, value in t5_config.to_dict().items() if name not in _NOT_FROM_T5}
-        return cls(**{**settings, "num_decoder_layers": 1, **overrides})
+        return cls(**{**settings, "num_decoder_layers": 1, **_with_label_names(overrides)})
+
+
+def _with_label_names(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The overrides with `label2id`, where only `id2label` is given."""
+    names = overrides.get("id2label")
+    if names is None:
+        return overrides
+    if overrides.get("num_labels", len(names)) != len(names):
+        raise ValueError(f"num_labels={overrides['num_labels']} contradicts id2label, which has {len(names)} names.")
+    return {"label2id": {name: int(index) for index, name in names.items()}, **overrides}

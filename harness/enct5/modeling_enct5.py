@@ -7,6 +7,7 @@ https://arxiv.org/abs/2110.08426. Names and checkpoint layout are those of hacky
 import copy
 import json
 import re
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, cast
@@ -23,6 +24,11 @@ from transformers.utils.hub import cached_file
 
 from .configuration_enct5 import EncT5Config
 
+_AUTO_MAP = {
+    "AutoConfig": "configuration_enct5.EncT5Config",
+    "AutoModel": "modeling_enct5.EncT5Model",
+    "AutoModelForSequenceClassification": "modeling_enct5.EncT5ForSequenceClassification",
+}
 _PROMPTS = "decoder.embed_tokens.weight"
 # In a T5 checkpoint all three are the one word embedding, and a file need not hold each of them.
 _T5_WORD_EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -91,6 +97,11 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
         model._enct5.fix_prompt_position_bias()
         return loaded
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As in `PreTrainedModel`; the saved configuration names the code of every auto class."""
+        self.config.auto_map = dict(_AUTO_MAP)
+        super().save_pretrained(*args, **kwargs)
+
     @classmethod
     def from_pretrained_t5(
         cls, checkpoint: str | PathLike[str], revision: str | None = None, **config_overrides: Any
@@ -100,8 +111,8 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
         Args:
             checkpoint: Hub id, or a folder with `config.json` and safetensors.
             revision: Branch, tag or commit of a Hub checkpoint.
-            config_overrides: Fields of `EncT5Config`, e.g. `problem_type`, `num_labels` or `id2label` and
-                `label2id`, `num_decoder_layers` (1 if left out). The number of prompts follows from the task.
+            config_overrides: Fields of `EncT5Config`, e.g. `problem_type`, `num_labels` or `id2label` (names of the
+                labels by index), `num_decoder_layers` (1 if left out). The number of prompts follows from the task.
 
         Returns:
             The model in float32 and in evaluation mode, as after `from_pretrained`; prompts and head are random.
@@ -155,6 +166,23 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
     def prepare_for_fine_tuning(self) -> None:
         """Draw new random prompts (and a new head, where there is one), to be trained on a task."""
         nn.init.normal_(self._enct5.decoder.embed_tokens.weight, std=self.config.initializer_factor)
+
+    @torch.no_grad()
+    def set_prompts_from_words(self, names: Sequence[Sequence[int]]) -> None:
+        """Let each prompt start as the mean word embedding of its label's name.
+
+        Args:
+            names: Token ids of each label's name, without special tokens, in the order of the labels.
+
+        Raises:
+            ValueError: Another number of names than prompts, or a name without tokens.
+        """
+        core = self._enct5
+        prompts = core.decoder.embed_tokens.weight
+        if len(names) != len(prompts) or not all(names):
+            raise ValueError(f"{len(prompts)} prompt(s) need as many names of at least one token: got {len(names)}.")
+        for prompt, name in zip(prompts, names, strict=True):
+            prompt.copy_(core.shared.weight[list(name)].mean(dim=0))
 
 
 class EncT5Model(EncT5PreTrainedModel):
@@ -225,7 +253,7 @@ class EncT5Model(EncT5PreTrainedModel):
         prompts = self._prompts(len(inputs_embeds), inputs_embeds.device)
         decoded = self.decoder(
             inputs_embeds=prompts,
-            attention_mask=_prompt_mask(prompts),
+            attention_mask=_prompt_mask(prompts, self.config.label_attention),
             encoder_hidden_states=encoded.last_hidden_state,
             encoder_attention_mask=attention_mask,
             use_cache=False,
@@ -359,11 +387,17 @@ def _stack_config(config: EncT5Config, **changes: Any) -> EncT5Config:
     return stack_config
 
 
-def _prompt_mask(prompts: torch.Tensor) -> torch.Tensor | None:
-    """Additive mask with which all prompts see one another; one prompt needs none."""
+def _prompt_mask(prompts: torch.Tensor, label_attention: str) -> torch.Tensor | None:
+    """Additive mask with which all prompts see one another, or each only itself; one prompt needs none."""
     length = prompts.shape[1]
+    if length == 1:
+        return None
     # T5Stack leaves a 4-D mask as it is, and makes a mask of fewer dimensions causal.
-    return prompts.new_zeros(1, 1, length, length) if length > 1 else None
+    mask = prompts.new_zeros(1, 1, length, length)
+    if label_attention == "none":
+        itself = torch.eye(length, dtype=torch.bool, device=prompts.device)
+        mask = mask.masked_fill(~itself, torch.finfo(mask.dtype).min)
+    return mask
 
 
 _WRONG_CHECKPOINT = (

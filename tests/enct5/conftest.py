@@ -68,7 +68,7 @@ def make_model() -> Callable[..., EncT5ForSequenceClassification]:
 def make_t5(tmp_path: Path) -> Callable[..., Path]:
     """Saves a small T5 with random weights and returns its folder."""
 
-    def make(max_shard_size: str = "1GB", model_class: type = T5ForConditionalGeneration, **settings: Any) -> Path:
+    def make(max_shard_size: str = "1GB", model_class: Any = T5ForConditionalGeneration, **settings: Any) -> Path:
         torch.manual_seed(0)
         config = model_class.config_class(**{**SIZES, "decoder_start_token_id": 0, **settings})
         model_class(config).save_pretrained(tmp_path / "t5", max_shard_size=max_shard_size)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from harness.enct5 import EncT5ForSequenceClassification
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "enct5"
-SIZES = {"vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 3}
+SIZES: dict[str, Any] = {"vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 3}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """EncT5 against the reference implementation's own numbers (tests/golden/enct5)."""
 
+from typing import Any
+
 import pytest
 import torch
 from enct5_cases import Case
@@ -8,7 +10,7 @@ from torch.testing import assert_close
 
 from harness.enct5 import EncT5ForSequenceClassification
 
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def load(case: Case, attention: str = "sdpa") -> EncT5ForSequenceClassification:
@@ -50,7 +52,7 @@ def test_encoder_and_decoder_states(case, attention):
 def test_gradients(case, attention):
     model = load(case, attention)
     model(**case.inputs, labels=case.io["labels"]).loss.backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    gradients: dict[str, Any] = {name: parameter.grad for name, parameter in model.named_parameters()}
 
     full = [name for name in case.io if name.startswith("grad.")]
     assert len(full) == 4

@@ -72,6 +72,12 @@ def test_the_task_sets_labels_and_prompts(make_t5):
     assert model(IDS).logits.shape == (2, 3)
 
 
+def test_labels_of_the_t5_checkpoint_are_not_taken_over(make_t5):
+    model = EncT5ForSequenceClassification.from_pretrained_t5(make_t5(id2label={0: "x", 1: "y", 2: "z"}))
+    assert model.config.id2label == EncT5Config().id2label
+    assert model(IDS).logits.shape == (2, 2)
+
+
 def test_prompts_and_head_follow_the_seed(make_t5):
     t5 = make_t5()
 

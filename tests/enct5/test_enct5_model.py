@@ -1,5 +1,7 @@
 """EncT5's behaviour: tasks, masks, prompts, outputs, and the ways a model is trained and run."""
 
+from typing import Any
+
 import pytest
 import torch
 from enct5_cases import SIZES
@@ -12,9 +14,9 @@ from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
 
 IDS = torch.tensor([[5, 7, 9, 1], [8, 1, 0, 0]])
 MASK = IDS.ne(0).long()
-MULTI = {"problem_type": "multi_label_classification", "num_labels": 3}
-SINGLE = {"problem_type": "single_label_classification", "num_labels": 3}
-REGRESSION = {"problem_type": "regression", "num_labels": 1}
+MULTI: dict[str, Any] = {"problem_type": "multi_label_classification", "num_labels": 3}
+SINGLE: dict[str, Any] = {"problem_type": "single_label_classification", "num_labels": 3}
+REGRESSION: dict[str, Any] = {"problem_type": "regression", "num_labels": 1}
 TASKS = [
     pytest.param(SINGLE, torch.tensor([2, 0]), id="single-label"),
     pytest.param(MULTI, torch.tensor([[1, 0, 1], [0, 0, 1]]), id="multi-label"),
@@ -206,14 +208,8 @@ def test_one_prompt_gets_no_mask(make_model):
 @given(order=st.permutations(range(4)), seed=st.integers(0, 1000), attention=st.sampled_from(["eager", "sdpa"]))
 def test_without_position_bias_label_order_does_not_matter(order, seed, attention):
     torch.manual_seed(seed)
-    config = EncT5Config(
-        **SIZES,
-        problem_type="multi_label_classification",
-        num_labels=4,
-        num_decoder_layers=2,
-        prompt_position_bias=False,
-        attn_implementation=attention,
-    )
+    options = {**MULTI, "num_labels": 4, "num_decoder_layers": 2, "prompt_position_bias": False}
+    config = EncT5Config(**SIZES, **options, **{"attn_implementation": attention})
     model = EncT5ForSequenceClassification(config).eval()
     before = logits_of(model, IDS)
     with torch.no_grad():
@@ -248,10 +244,11 @@ def test_the_bias_is_zeroed_and_frozen_however_the_model_is_made(case, tmp_path)
     loaded = EncT5ForSequenceClassification.from_pretrained(tmp_path)
     switched_off = EncT5ForSequenceClassification.from_pretrained(case.folder, prompt_position_bias=False)
     for model in (made, loaded, switched_off, EncT5ForSequenceClassification(made.config)):
-        bias = model.transformer.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+        name = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        bias = model.transformer.decoder.get_parameter(name)
         assert not bias.requires_grad
         assert not bias.any()
-        assert model.transformer.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.any()
+        assert model.transformer.encoder.get_parameter(name).any()
         assert sum(not parameter.requires_grad for parameter in model.parameters()) == 1
 
 

@@ -1,0 +1,90 @@
+"""A whole run against the Hub: data at the pinned commit, checkpoints pinned and unpinned, and a Hub that refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import TINY
+from hub_server import HubServer
+from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGeneration
+
+from harness import load_examples, load_tasks
+from harness.tokenizers import sample_tokenizer
+
+ROOT = Path(__file__).parent.parent
+COMMITS = {"org/encoder": "a" * 40, "org/t5": "b" * 40}
+
+YAML = """
+models:
+  encoder: {architecture: bert, checkpoint: org/encoder, revision: main}
+  enct5: {architecture: enct5, checkpoint: org/t5, revision: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb}
+benchmarks:
+  hub: {tasks: rte, models: [encoder, enct5], data: hub, recipe: {max_steps: 3, max_length: 32, precision: fp32}}
+"""
+
+
+@pytest.fixture
+def hub(tmp_path, sample_cache):
+    """A Hub with RTE at its pinned commit (parquet, as on the real one), a tiny encoder and a tiny T5."""
+    names = pa.schema([("sentence1", pa.string()), ("sentence2", pa.string()), ("label", pa.int64()), ("idx", pa.int32())])
+    feature = {"label": {"names": ["entailment", "not_entailment"], "_type": "ClassLabel"}}
+    others = {"sentence1": {"dtype": "string", "_type": "Value"}, "sentence2": {"dtype": "string", "_type": "Value"}}
+    features = {**others, **feature, "idx": {"dtype": "int32", "_type": "Value"}}
+    schema = names.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    splits = {
+        split: pa.Table.from_pylist(load_examples("rte", "sample", split)[:40], schema=schema)
+        for split in ("train", "validation", "test")
+    }
+    wordpiece, pieces = sample_tokenizer("bert", sample_cache), sample_tokenizer("t5", sample_cache)
+    BertModel(BertConfig(vocab_size=len(wordpiece), **TINY["bert"])).save_pretrained(tmp_path / "encoder")
+    wordpiece.save_pretrained(tmp_path / "encoder")
+    config = T5Config(vocab_size=len(pieces), decoder_start_token_id=0, **TINY["t5"])
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    pieces.save_pretrained(tmp_path / "t5")
+    with HubServer() as server:
+        server.add_dataset("nyu-mll/glue", "rte", str(load_tasks()["rte"].hub.revision), splits)
+        for name, commit in COMMITS.items():
+            server.add_model(name, tmp_path / name.split("/")[1], commit)
+        yield server
+
+
+def harness(hub, folder, *arguments):
+    """A fresh process whose clients talk to the server."""
+    environment = {**os.environ, **hub.environment(), "OMP_NUM_THREADS": "1"}
+    environment.pop("HF_HUB_OFFLINE", None)
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "harness", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_data_and_checkpoints_come_from_the_hub_and_are_recorded(hub, tmp_path):
+    (tmp_path / "hub.yaml").write_text(YAML)
+    done = harness(hub, tmp_path, "run", "hub.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = {
+        record["model"]: record
+        for record in (json.loads(path.read_text()) for path in tmp_path.glob("results/hub/runs/*/*/*/record.json"))
+    }
+    assert records["encoder"]["settings"]["model"]["revision"] == COMMITS["org/encoder"]
+    assert records["enct5"]["settings"]["model"]["revision"] == COMMITS["org/t5"]
+    assert load_tasks()["rte"].hub.revision in json.dumps(records["enct5"]["settings"]["data"])
+    assert "unpinned checkpoint" in records["encoder"]["marks"]
+    assert "unpinned checkpoint" not in records["enct5"]["marks"]
+    assert "unpinned" in (tmp_path / "results/hub/leaderboard.md").read_text()
+    hub.fail("503")  # what is done needs no files again
+    again = harness(hub, tmp_path, "run", "hub.yaml", "--models", "enct5")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 runs, 1 of them done" in again.stdout
+
+
+def test_a_gated_checkpoint_is_one_message_and_no_traceback(hub, tmp_path):
+    (tmp_path / "hub.yaml").write_text(YAML)
+    hub.fail("gated", path="org/encoder")
+    refused = harness(hub, tmp_path, "run", "hub.yaml")
+    assert refused.returncode == 2
+    assert "org/encoder" in refused.stderr and "login" in refused.stderr
+    assert "Traceback" not in refused.stderr
