@@ -128,7 +128,7 @@ def _probe(source: HubSource, commit: str) -> None:
 def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[Any], Any]:
     """A function from the data set's labels to the task's, by name where the data set names its classes."""
     read = label_reader(task)
-    feature = features.get("label")
+    feature = features.get(task.label_field)
     if getattr(feature, "dtype", None) == "float32":
         return lambda label: read(_decimal(label))
     names = getattr(getattr(feature, "feature", feature), "names", None)
@@ -173,11 +173,11 @@ def _reads(read: Callable[[Any], Any], label: Any) -> bool:
 def _example(task: Task, row: Row, read: Callable[[Any], Any], unlabelled: bool) -> Example:
     for name in task.text_fields:
         check_text(name, row[name])
-    if task.label_field != "label":
+    if task.open_answers and task.label_field != "label":
         return row
-    label = row.get("label")
+    label = row.get(task.label_field)
     missing = unlabelled and label in (None, -1, task.unlabelled)
-    return {**row, "label": task.unlabelled if missing else read(label)}
+    return {**row, task.label_field: task.unlabelled if missing else read(label)}
 
 
 # Checkpoints -----------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from conftest import TINY
 from safetensors.torch import load_file
+from tiny import TINY
 from torch import Tensor
 
 import harness

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from conftest import TINY, tiny_model
 from safetensors.torch import load_file, save_file
+from tiny import TINY, tiny_model
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, T5Config
 from transformers import T5ForConditionalGeneration as T5Model
 

@@ -395,6 +395,8 @@ def test_options_are_those_of_the_architecture(read):
         "prefix": True,
         "num_decoder_layers": 2,
         "prompt_position_bias": True,
+        "prompt_init": "random",
+        "label_attention": "full",
         "dropout": None,
     }
 

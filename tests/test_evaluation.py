@@ -7,8 +7,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from conftest import tiny_model
 from running import RECIPE, Bench, Updates, evaluations
+from tiny import tiny_model
 
 from harness.architectures import T5, Bert
 from harness.data import load_examples

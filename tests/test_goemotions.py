@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import TINY, Bench
+from tiny import tiny_model
 
 import harness
 from harness import HarnessError, load_examples, load_tasks

@@ -11,12 +11,14 @@ import pytest
 from running import Bench, evaluations, losses, tiny
 
 from harness.plan import SCORE_VERSION
+from harness.sample import SAMPLE_VERSION
 from harness.tokenizers import sample_tokenizer
 
 FILE = Path(__file__).parent / "golden" / "training.json"
 RECIPE = {"max_steps": 10, "eval_every": 5, "learning_rate": 2e-4, "warmup_ratio": 0.2, "weight_decay": 0.1}
 MODELS = ("bert", "enct5", "t5")
 SENTENCE = "Anna bought the zebra near the river, and it was (almost) worth 3.2!"
+VERSIONS = {"score_version": SCORE_VERSION, "sample_version": SAMPLE_VERSION}
 RAISE = (
     "the code now gives other scores than records of this version hold. Where that is wanted, raise SCORE_VERSION in "
     "harness/plan.py and write the numbers anew (see the top of this file)"
@@ -42,13 +44,14 @@ def found(tmp_path_factory, sample_cache):
         }
     tokenizers = {kind: sample_tokenizer(kind, sample_cache)(SENTENCE)["input_ids"] for kind in ("bert", "t5")}
     if os.environ.get("HARNESS_WRITE_GOLDEN"):
-        content = {"score_version": SCORE_VERSION, "tokenizers": tokenizers, "models": numbers}
+        content = {**VERSIONS, "tokenizers": tokenizers, "models": numbers}
         FILE.write_text(json.dumps(content, indent=1) + "\n")
     return tokenizers, numbers
 
 
 def test_the_numbers_are_those_of_this_version():
-    assert json.loads(FILE.read_text())["score_version"] == SCORE_VERSION, "write the numbers anew"
+    golden = json.loads(FILE.read_text())
+    assert {name: golden[name] for name in VERSIONS} == VERSIONS, "write the numbers anew (see the top of this file)"
 
 
 def test_sample_tokenizers_are_the_same_in_every_process(found):

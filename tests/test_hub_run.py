@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import TINY
 from hub_server import HubServer
+from tiny import TINY
 from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
 from harness import load_examples, load_tasks
@@ -30,7 +30,9 @@ benchmarks:
 @pytest.fixture
 def hub(tmp_path, sample_cache):
     """A Hub with RTE at its pinned commit (parquet, as on the real one), a tiny encoder and a tiny T5."""
-    names = pa.schema([("sentence1", pa.string()), ("sentence2", pa.string()), ("label", pa.int64()), ("idx", pa.int32())])
+    names = pa.schema(
+        [("sentence1", pa.string()), ("sentence2", pa.string()), ("label", pa.int64()), ("idx", pa.int32())]
+    )
     feature = {"label": {"names": ["entailment", "not_entailment"], "_type": "ClassLabel"}}
     others = {"sentence1": {"dtype": "string", "_type": "Value"}, "sentence2": {"dtype": "string", "_type": "Value"}}
     features = {**others, **feature, "idx": {"dtype": "int32", "_type": "Value"}}

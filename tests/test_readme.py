@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from tiny import TINY
 from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
 from harness import load_tasks, yaml12

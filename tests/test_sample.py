@@ -95,7 +95,7 @@ def test_only_test_splits_are_unlabelled(name):
                 assert label if isinstance(label, list) else label in range(len(task.labels))
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if len(TASKS[name].labels) in (2, 3)])
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if len(task.labels) in (2, 3)])
 def test_labels_are_balanced_but_not_exactly(name):
     task = TASKS[name]
     for split in filter(None, [task.train_split, *task.validation_splits]):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from conftest import tiny_model
+from tiny import tiny_model
 
 from harness.architectures import ARCHITECTURES
 from harness.data import load_examples
