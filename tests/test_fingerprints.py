@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from harness.benchmark import read_benchmarks
+from harness.errors import HarnessError
 from harness.plan import expand
 from harness.session import Session
 from harness.tokenizers import sample_tokenizer
@@ -85,7 +86,7 @@ def original(tmp_path_factory, sample_cache) -> tuple[World, str]:
     tokenizer = sample_tokenizer("bert", sample_cache)
     tokenizer.save_pretrained(folder / "model")
     torch.manual_seed(0)
-    config = AutoConfig.for_model("bert", vocab_size=len(tokenizer), **tiny("bert")["config"] | {"model_type": "bert"})
+    config = AutoConfig.for_model(**tiny("bert")["config"], vocab_size=len(tokenizer))
     AutoModelForMaskedLM.from_config(config).save_pretrained(folder / "model")
     world = World(folder, RECIPE, {"architecture": "bert", "checkpoint": "./model"}, {})
     return world, world.fingerprint()
@@ -149,6 +150,14 @@ def test_the_definition_of_the_tasks_counts(original, world, name):
     assert world.fingerprint() != original[1]
 
 
+def is_changed(world: World, fingerprint: str) -> bool:
+    """Whether it is another run now, or none at all."""
+    try:
+        return world.fingerprint() != fingerprint
+    except HarnessError:
+        return True
+
+
 @pytest.mark.parametrize("file", DATA)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.integers(0, 10**6), change=st.integers(1, 255))
@@ -158,9 +167,9 @@ def test_every_byte_of_the_data_counts(original, world, file, where, change):
     altered = bytearray(content)
     altered[where % len(altered)] ^= change
     path.write_bytes(altered)
-    assert world.fingerprint() != original[1]
+    assert is_changed(world, original[1])
     path.write_bytes(content + b"\n")
-    assert world.fingerprint() != original[1]
+    assert is_changed(world, original[1])
     path.write_bytes(content)
     assert world.fingerprint() == original[1]
 
