@@ -113,6 +113,7 @@ class Soak:
     def compare(self, results: Path, what: str) -> None:
         """The results must be the reference's."""
         ours, theirs = content(results), content(self.reference)
+        self.check("there is nothing to compare", len(theirs) > 50)
         different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         self.check(f"{what}: other bytes in {', '.join(different[:5])}", not different)
         self.check(f"{what}: warnings {Store(results, 'soak').warnings}", not damaged(results))
@@ -266,7 +267,7 @@ def small_disk(folder: Path) -> Iterator[None]:
 def full_disk(soak: Soak) -> str:
     """Leave less and less room; each time nothing may be half-written, and with room again it must go on."""
     disk, stopped = soak.folder / "disk", []
-    for free in (20_000, 100_000, 250_000, 500_000, 1_000_000):
+    for free in (50_000, 400_000, 1_000_000, 2_000_000, 4_000_000):
         with small_disk(disk):
             results = soak.fresh(disk / "results")
             room = shutil.disk_usage(disk).free
@@ -309,7 +310,8 @@ def run(options: argparse.Namespace, folder: Path) -> list[str]:
     started = time.monotonic()
     soak.check("the reference failed", soak.finish(soak.reference) == 0)
     soak.seconds = time.monotonic() - started
-    print(f"uninterrupted: {len(Store(soak.reference, 'soak').current())} runs in {soak.seconds:.0f} s", flush=True)
+    runs, files = len(Store(soak.reference, "soak").current()), len(content(soak.reference))
+    print(f"uninterrupted: {runs} runs in {soak.seconds:.0f} s, {files} files to compare", flush=True)
     print(f"kills: {kill_again_and_again(soak, options.kills)}", flush=True)
     print(f"together: {commands_at_once(soak, options.commands, kill_one=False)}", flush=True)
     print(f"together: {commands_at_once(soak, options.commands, kill_one=True)}", flush=True)

@@ -207,6 +207,17 @@ def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
         raise HarnessError(f"model '{model.name}': {folder / 'config.json'}: {in_one_line(error)}") from error
 
 
+def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any], what: str) -> Any:
+    """The class among those of ``transformers`` that a configuration belongs to.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    if type(config) not in classes:
+        raise HarnessError(f"model '{model.name}': transformers has no {what} of type '{config.model_type}'")
+    return classes[type(config)]
+
+
 def in_one_line(error: Exception) -> str:
     """What an exception says."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -15,7 +15,7 @@ from transformers import (
     PretrainedConfig,
 )
 
-from harness.architectures.base import check_loaded, check_tokenizer, kept_config, new_config, not_loaded
+from harness.architectures.base import check_loaded, check_tokenizer, class_for, kept_config, new_config, not_loaded
 from harness.architectures.scoring import ScoringArchitecture
 from harness.errors import HarnessError
 from harness.task import Instance
@@ -43,7 +43,18 @@ class Bert(ScoringArchitecture):
             check_loaded(self.model.name, info, f"{module.base_model_prefix}.")
             _renew_head(module, info)
         check_tokenizer(self.tokenizer, module, self.model)
+        self._check_positions(module)
         return module
+
+    def _check_positions(self, module: nn.Module) -> None:
+        for name, table in module.named_modules():
+            if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+                room = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+                if self.max_length > room:
+                    raise HarnessError(
+                        f"model '{self.model.name}' reads at most {room} tokens, and the recipe's max_length is "
+                        f"{self.max_length}: set max_length to {room} or less"
+                    )
 
     @property
     def config(self) -> PretrainedConfig:
@@ -63,11 +74,7 @@ class Bert(ScoringArchitecture):
     def reads_segments(self) -> bool:
         """Whether the model tells a second segment from the first, whatever its tokenizer gives."""
         config = self.config
-        if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-            raise HarnessError(
-                f"model '{self.model.name}': transformers has no sequence classifier of type '{config.model_type}'"
-            )
-        model: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+        model = class_for(self.model, config, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "sequence classifier")
         if "token_type_ids" not in inspect.signature(model.forward).parameters:
             return False
         return getattr(config, "type_vocab_size", 2 * ("token_type_ids" in self.tokenizer.model_input_names)) > 1

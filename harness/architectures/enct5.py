@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.architectures.base import check_tokenizer, new_config, tokenize
+from harness.architectures.base import check_tokenizer, in_one_line, new_config, tokenize
 from harness.architectures.scoring import ScoringArchitecture
 from harness.enct5 import EncT5ForSequenceClassification
 from harness.errors import HarnessError
@@ -37,7 +37,10 @@ class EncT5(ScoringArchitecture):
             config: Any = new_config(self.model, "enct5", {"vocab_size": len(self.tokenizer)}, **options)
             module = EncT5ForSequenceClassification(config)
         else:
-            module = EncT5ForSequenceClassification.from_pretrained_t5(self.folder, **options)
+            try:
+                module = EncT5ForSequenceClassification.from_pretrained_t5(self.folder, **options)
+            except (OSError, ValueError) as error:
+                raise HarnessError(f"model '{self.model.name}': {self.folder}: {in_one_line(error)}") from error
         check_tokenizer(self.tokenizer, module, self.model)
         if multi_label and self.model.prompt_init == "label_text":
             module.set_prompts_from_words(self.label_names())

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForSeq2SeqLM
+from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
 
 from harness.architectures.base import (
     Architecture,
     Batch,
     check_loaded,
     check_tokenizer,
+    class_for,
     kept_config,
     new_config,
     pad,
@@ -51,6 +52,7 @@ class T5(Architecture):
             module = AutoModelForSeq2SeqLM.from_config(config)
         else:
             config = kept_config(self.model, self.folder, **dropout)
+            class_for(self.model, config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, "text-to-text model")
             module, info = AutoModelForSeq2SeqLM.from_pretrained(
                 self.folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
