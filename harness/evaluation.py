@@ -75,9 +75,10 @@ def model_outputs(
     batches = evaluation_batches(features.lengths, features.sizes, max(1, training.plan.micro_batch_tokens // 2))
     mine: list[tuple[int, Any]] = []
     for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
-        with memory_errors(), training.autocast():
-            batch = architecture.collate(features, groups.tolist()).to(accelerator.device)
-            mine += zip(groups.tolist(), architecture.predict(module, batch), strict=True)
+        batch = architecture.collate(features, groups.tolist())
+        with memory_errors(batch), training.autocast():
+            outputs = architecture.predict(module, batch.to(accelerator.device))
+        mine += zip(groups.tolist(), outputs, strict=True)
     answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)
     return [answers[group] for group in range(len(features))]
 

@@ -208,7 +208,7 @@ class Execution:
             self.pause(training)
 
     def in_memory(self, training: Training, attempt: Callable[[], T]) -> T:
-        """What ``attempt`` gives; where memory runs out, it is made again with half the tokens in a forward pass.
+        """What ``attempt`` gives; where memory runs out, it is made again with half the tokens in a micro-batch.
 
         Of several processes the one that ran out ends, because the others wait for it: the next launch goes on with
         half the tokens.
@@ -217,7 +217,7 @@ class Execution:
             try:
                 return attempt()
             except OutOfMemory as error:
-                half = training.plan.micro_batch_tokens // 2
+                half = min(training.plan.micro_batch_tokens, error.tokens) // 2
                 if half and self.accelerator.num_processes > 1 and self.workplace is not None:
                     self.workplace.set_limit(half)
                 if not half or self.accelerator.num_processes > 1:

@@ -149,7 +149,12 @@ def make_accelerator() -> Accelerator:
     Raises:
         HarnessError: several processes were started, but they do not form a group.
     """
-    accelerator = Accelerator(mixed_precision="no")
+    try:
+        accelerator = Accelerator(mixed_precision="no")
+    except ValueError as error:  # Accelerate has one precision for a whole process
+        raise HarnessError(
+            f"another program in this process set up Accelerate: use a fresh process ({error})"
+        ) from None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and accelerator.num_processes == 1:
         raise HarnessError(
             "several processes were started, but they do not work together: on CPU, launch with "

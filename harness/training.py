@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from harness.architectures import Architecture
+from harness.architectures import Architecture, Batch
 from harness.batching import TrainingPlan
 from harness.errors import HarnessError
 from harness.features import Features
@@ -26,7 +26,15 @@ class NotFinite(HarnessError):
 
 
 class OutOfMemory(HarnessError):
-    """A forward or backward pass did not fit; nothing has changed, so that it can be tried again in smaller parts."""
+    """A forward or backward pass did not fit; nothing has changed, so that it can be tried again in smaller parts.
+
+    Args:
+        tokens: the padded tokens of the pass; 0 where it read one group only, and cannot be made smaller.
+    """
+
+    def __init__(self, message: str, tokens: int):
+        super().__init__(message)
+        self.tokens = tokens
 
 
 class Training:
@@ -87,8 +95,7 @@ class Training:
         batch = self._next_batch()
         random = self._random_state()
         try:
-            with memory_errors():
-                total = self._add_gradients(batch)
+            total = self._add_gradients(batch)
         except OutOfMemory:
             self.optimizer.zero_grad(set_to_none=True)
             self._set_random_state(random)
@@ -123,7 +130,8 @@ class Training:
         total = torch.zeros((), device=accelerator.device)
         for i, micro in enumerate(micros):
             last = i == len(micros) - 1
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
+            synced = contextlib.nullcontext() if last else accelerator.no_sync(self.module)
+            with memory_errors(micro), synced:
                 with self.autocast():
                     loss = self.architecture.loss(self.forward, micro.to(accelerator.device))
                 # Gradients are averaged over processes; the loss is a sum over the examples of all of them.
@@ -235,17 +243,18 @@ class Training:
 
 
 @contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn what PyTorch says when memory runs out, on any device, into `OutOfMemory`."""
+def memory_errors(batch: Batch) -> Iterator[None]:
+    """Turn what PyTorch says when memory runs out over a batch, on any device, into `OutOfMemory`."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        text = str(error)
+        text = str(error).strip() or type(error).__name__
         known = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not known and "out of memory" not in text and "can't allocate memory" not in text:
             raise
-        first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-        raise OutOfMemory(f"out of memory: {first}") from error
+        alone = len(batch.sizes) == 1
+        message = f"out of memory{' for a single example' if alone else ''}: {text.splitlines()[0]}"
+        raise OutOfMemory(message, 0 if alone else batch.inputs["input_ids"].numel()) from error
 
 
 def plan_of(features: Features, recipe: Recipe, seed: int) -> TrainingPlan:
