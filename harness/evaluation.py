@@ -18,6 +18,9 @@ from harness.metrics import compute_metrics
 from harness.task import Example, Task, is_unlabelled
 from harness.training import Training, memory_errors
 
+PASSES = 2
+"""An evaluation batch has the tokens of a micro-batch of training, divided by this."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -72,11 +75,11 @@ def model_outputs(
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
     """
     module = accelerator.unwrap_model(training.module).eval()
-    batches = evaluation_batches(features.lengths, features.sizes, max(1, training.plan.micro_batch_tokens // 2))
+    batches = evaluation_batches(features.lengths, features.sizes, max(1, training.plan.micro_batch_tokens // PASSES))
     mine: list[tuple[int, Any]] = []
     for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
         batch = architecture.collate(features, groups.tolist())
-        with memory_errors(batch), training.autocast():
+        with memory_errors(batch, PASSES), training.autocast():
             outputs = architecture.predict(module, batch.to(accelerator.device))
         mine += zip(groups.tolist(), outputs, strict=True)
     answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)

@@ -29,7 +29,7 @@ class OutOfMemory(HarnessError):
     """A forward or backward pass did not fit; nothing has changed, so that it can be tried again in smaller parts.
 
     Args:
-        tokens: the padded tokens of the pass; 0 where it read one group only, and cannot be made smaller.
+        tokens: the size of a micro-batch that is too large; 0 where one group is, which cannot be cut.
     """
 
     def __init__(self, message: str, tokens: int):
@@ -243,8 +243,11 @@ class Training:
 
 
 @contextlib.contextmanager
-def memory_errors(batch: Batch) -> Iterator[None]:
-    """Turn what PyTorch says when memory runs out over a batch, on any device, into `OutOfMemory`."""
+def memory_errors(batch: Batch, passes: int = 1) -> Iterator[None]:
+    """Turn what PyTorch says when memory runs out over a batch, on any device, into `OutOfMemory`.
+
+    ``passes`` is how many passes of this kind a micro-batch is cut into.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -254,7 +257,7 @@ def memory_errors(batch: Batch) -> Iterator[None]:
             raise
         alone = len(batch.sizes) == 1
         message = f"out of memory{' for a single example' if alone else ''}: {text.splitlines()[0]}"
-        raise OutOfMemory(message, 0 if alone else batch.inputs["input_ids"].numel()) from error
+        raise OutOfMemory(message, 0 if alone else passes * batch.inputs["input_ids"].numel()) from error
 
 
 def plan_of(features: Features, recipe: Recipe, seed: int) -> TrainingPlan:

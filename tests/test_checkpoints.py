@@ -7,6 +7,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -469,3 +471,21 @@ def test_a_damaged_model_is_never_started_from(bench, monkeypatch):
     assert updates.new() == 2 * RECIPE["max_steps"]  # the parent as well
     assert is_sound(path)
     assert content(bench.results / "b" / "runs") == expected
+
+
+# All together ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_soak_test_in_short():
+    root = Path(__file__).parents[1]
+    short = ["--kills", "4", "--steps", "6", "--commands", "2"]
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / "soak.py"), *short],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "everything is byte for byte as without interruption" in done.stdout
