@@ -62,9 +62,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         Damaged: the file was altered or cut short, or is not one of ours.
         FileNotFoundError: there is none.
+        HarnessError: the disk says no.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
+        with disk_errors(path), safe_open(path, framework="pt") as file:
             notes = json.loads((file.metadata() or {})["harness"])
             # A mapped file would be read again later, when it may be gone.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
@@ -103,11 +106,11 @@ def load_state(path: Path) -> dict[str, Any] | None:
     Raises:
         Damaged: it was altered, cut short, or written by another version of the program.
     """
-    if not path.exists():
+    if not path.is_file():
         return None
     tensors = load_tensors(path)
-    state = json.loads(tensors.pop(PLAIN).numpy().tobytes())
-    if state.pop("version") != STATE_VERSION:
+    state = json.loads(tensors.pop(PLAIN).numpy().tobytes()) if PLAIN in tensors else {}
+    if state.pop("version", None) != STATE_VERSION:
         raise Damaged(f"{path}: written by another version of this program")
     for name, tensor in tensors.items():
         *way, last = json.loads(name)

@@ -46,10 +46,11 @@ class Claim:
             self.path.parent.rmdir()
 
     def empty(self) -> None:
-        """Remove everything in the folder but claims."""
-        for path in self.path.parent.iterdir():
-            if not path.name.startswith("claim."):
-                remove(path)
+        """Remove everything in the folder but claims, as far as the disk allows."""
+        with contextlib.suppress(OSError):
+            for path in self.path.parent.iterdir():
+                if not path.name.startswith("claim."):
+                    remove(path)
 
     def __enter__(self) -> Claim:
         return self

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.checkpoints import save_tensors
 from harness.display import Display, score_text
+from harness.errors import HarnessError
 from harness.evaluation import Evaluation, evaluate, plain
 from harness.interrupts import stop
 from harness.metrics import task_score
@@ -380,7 +381,11 @@ class Execution:
         }
 
     def go_on(self, training: Training, workplace: Workplace) -> None:
-        """Take over the state that was saved, if there is one."""
+        """Take over the state that was saved, if there is one.
+
+        Raises:
+            HarnessError: it is of another model than this.
+        """
         state, problem = workplace.load(self.run.fingerprint)
         if state is not None and self.needs_best_weights and state["best"]["weights"] is None:
             state, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
@@ -388,7 +393,14 @@ class Execution:
             self.note(problem)
             self.display.message(problem)
         if state is not None:
-            training.load_state_dict(state["training"])
+            try:
+                training.load_state_dict(state["training"])
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                workplace.discard()
+                raise HarnessError(
+                    f"{workplace.state}: does not fit the model of this version of the program or its libraries: "
+                    "removed; the same command starts the run anew"
+                ) from error
             self.best = Best.of_state(state["best"])
             self.earlier_seconds = state["seconds"]
             for name in PLAIN_STATE:

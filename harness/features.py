@@ -105,7 +105,7 @@ def cached(folder: Path, key: str, make: Callable[[], Features]) -> Features:
         HarnessError: the disk says no.
     """
     place = folder / "features" / key
-    with disk_errors(place):
+    with disk_errors(place.parent):
         if not place.is_dir():
             _save(make(), place)
         try:
@@ -122,10 +122,10 @@ def _save(features: Features, place: Path) -> None:
     remove(draft)
     draft.mkdir()
     try:
-        np.save(draft / "groups.npy", features.groups)
+        _write(draft / "groups.npy", features.groups)
         for name, column in features.columns.items():
-            np.save(draft / f"{name}.values.npy", column.values)
-            np.save(draft / f"{name}.offsets.npy", column.offsets)
+            _write(draft / f"{name}.values.npy", column.values)
+            _write(draft / f"{name}.offsets.npy", column.offsets)
         sums = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
         content = {"columns": sorted(features.columns), "sums": sums}
         (draft / CONTENT).write_bytes(to_json({**content, "sum": _digest(content)}))
@@ -136,6 +136,13 @@ def _save(features: Features, place: Path) -> None:
                 raise
     finally:
         remove(draft)
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    """As `numpy.save`, which does not tell a full disk from other troubles."""
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array).data)
 
 
 def _load(place: Path) -> Features:

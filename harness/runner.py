@@ -18,6 +18,7 @@ from tabulate import tabulate
 
 from harness.benchmark import BenchmarkFile
 from harness.claims import Claim, Claims
+from harness.disk import remove
 from harness.display import Display, make_display
 from harness.errors import HarnessError
 from harness.execution import Execution, Outcome, Run
@@ -74,7 +75,7 @@ def run_benchmark(
     display = make_display() if progress and accelerator.is_main_process else Display()
     quiet_libraries()
     try:
-        with Interrupts() as interrupts:
+        with contextlib.closing(display), Interrupts() as interrupts:
             if accelerator.is_main_process:
                 store.clean()
             session = Session(spec, store.cache)
@@ -85,8 +86,6 @@ def run_benchmark(
         if accelerator.is_main_process:
             print(GO_ON, file=sys.stderr)
         raise
-    finally:
-        display.close()
 
 
 def _run(command: Command, retrain: bool) -> tuple[Leaderboard, int]:
@@ -340,4 +339,4 @@ def _drop_models(command: Command) -> None:
     work = command.work
     if not any(command.claims.is_taken(folder) for folder in work.store.workplaces()):
         for run in work.runs:
-            work.weights(run).unlink(missing_ok=True)
+            remove(work.weights(run))

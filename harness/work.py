@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,8 +157,9 @@ def tidy(work: Work, claims: Claims) -> None:
     """Remove training states that nobody goes on with: of runs that are done, and those untouched for a month."""
     finished = {run.fingerprint for run in work.of("done")} - {run.fingerprint for run in work.of(*TO_TRAIN)}
     for folder in work.store.workplaces():
-        if folder.name in finished or time.time() - folder.stat().st_mtime > 30 * 24 * 3600:
-            claim = claims.take(folder)
-            if claim is not None:
-                with claim:
-                    claim.empty()
+        with contextlib.suppress(FileNotFoundError):  # another command was faster
+            if folder.name in finished or time.time() - folder.stat().st_mtime > 30 * 24 * 3600:
+                claim = claims.take(folder)
+                if claim is not None:
+                    with claim:
+                        claim.empty()

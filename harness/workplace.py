@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from harness.checkpoints import load_state, save_state
 from harness.claims import Claim
-from harness.disk import write_file
+from harness.disk import remove, write_file
 from harness.errors import HarnessError
 from harness.interrupts import Interrupts
 from harness.record import Damaged
@@ -97,6 +97,11 @@ class Workplace:
             if len(steps.unique()) > 1:
                 raise HarnessError(f"{self.folder}: the processes see different states: they need one results folder")
         return state, problem
+
+    def discard(self) -> None:
+        """Forget the state."""
+        if self.accelerator.is_main_process:
+            remove(self.state)
 
     def limit(self) -> int | None:
         """The number of tokens that `set_limit` left for the next time."""

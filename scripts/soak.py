@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -96,6 +97,8 @@ class Soak:
             code = main(["run", str(self.folder / "benchmarks.yaml"), "--results", str(results)])
         except SystemExit as end:
             code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -223,7 +226,7 @@ def notes_trainings(path: Path) -> None:
 
     def noted(self: execution.Execution) -> object:
         with open(path, "a") as file:
-            file.write(json.dumps(self.run.key) + "\n")
+            file.write(json.dumps([*self.run.key, os.getpid()]) + "\n")
         return prepare(self)
 
     execution.Execution.prepare = noted  # type: ignore[method-assign]
@@ -236,13 +239,15 @@ def commands_at_once(soak: Soak, commands: int, kill_one: bool) -> str:
     started = time.monotonic()
     children = [soak.start(results, lambda: notes_trainings(log)) for _ in range(commands)]
     if kill_one:
-        time.sleep(soak.chance.uniform(0.3, 0.6) * soak.seconds)
+        while not log.exists() or f" {children[0]}]" not in log.read_text():
+            time.sleep(0.01)
+        time.sleep(soak.chance.uniform(0, 0.5))
         os.kill(children[0], signal.SIGKILL)
     codes = [wait(child) for child in children]
     expected = [-signal.SIGKILL if kill_one else 0] + [0] * (commands - 1)
     soak.check(f"together: exit codes {codes}", codes == expected)
     soak.compare(results, "together")
-    counts = Counter(log.read_text().splitlines())
+    counts = Counter(tuple(json.loads(line)[:3]) for line in log.read_text().splitlines())
     again = sum(counts.values()) - len(counts)
     soak.check(f"together: {again} runs were done twice", again <= kill_one)
     return f"{len(counts)} runs by {commands} commands in {time.monotonic() - started:.0f} s, {again} done again" + (

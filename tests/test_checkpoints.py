@@ -36,6 +36,11 @@ def bench(tmp_path, sample_cache):
     return Bench(tmp_path, sample_cache)
 
 
+@pytest.fixture
+def updates(monkeypatch):
+    return Updates(monkeypatch)
+
+
 def states(bench: Bench) -> list[Path]:
     return list((bench.results / "b" / ".work").rglob("*.safetensors"))
 
@@ -101,6 +106,12 @@ def test_no_state_is_none_and_one_of_another_version_is_not_used(tmp_path, monke
         save_state(tmp_path / "state", {"step": 1})
     with pytest.raises(Damaged, match="another version"):
         load_state(tmp_path / "state")
+
+
+def test_a_model_is_no_state(tmp_path):
+    save_tensors(tmp_path / "t", {"a": torch.zeros(1)})
+    with pytest.raises(Damaged, match="another version"):
+        load_state(tmp_path / "t")
 
 
 def test_tied_and_cut_tensors_are_written_once_and_whole(tmp_path):
@@ -339,6 +350,23 @@ def test_a_damaged_state_is_not_used(bench, monkeypatch, capsys):
     assert "altered (its checksum does not fit): not used; the run starts from the beginning" in capsys.readouterr().out
     assert updates.new() == STEPS
     assert content(bench.results / "b" / "runs") == expected
+
+
+def test_a_state_of_another_model_is_removed_and_the_next_command_starts_anew(bench, updates):
+    bench.write(**SETTINGS)
+    run_killed(bench, Training, "update", 4)
+    (path,) = states(bench)
+    state = load_state(path)
+    assert state is not None
+    state["training"]["weights"]["renamed"] = state["training"]["weights"].popitem()[1]
+    save_state(path, state)
+    updates.new()
+    assert bench.command() == 1
+    error = bench.record().error
+    assert error is not None and "removed; the same command starts the run anew" in error
+    assert not states(bench) and updates.new() == 0
+    assert bench.command() == 0
+    assert updates.new() == STEPS
 
 
 def test_a_state_without_the_best_model_is_not_used_when_that_is_wanted_now(bench, monkeypatch):
