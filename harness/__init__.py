@@ -6,7 +6,8 @@ from harness.errors import HarnessError
 from harness.report import Leaderboard
 from harness.task import HubSource, Instance, SplitFile, Suite, Task, load_tasks
 
-run, report = api.run, api.report  # here, and not above: `harness.report` was the package of that name until now
+# Here, and not above: `harness.report` was the package of that name until now.
+run, report, submit = api.run, api.report, api.submit
 
 __version__ = "0.1.0"
 
@@ -22,4 +23,5 @@ __all__ = [
     "load_tasks",
     "report",
     "run",
+    "submit",
 ]

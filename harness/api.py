@@ -1,4 +1,4 @@
-"""What the command line does, from Python: `run` and `report`."""
+"""What the command line does, from Python: `run`, `report` and `submit`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def run(
     settings: Mapping[str, str] | None = None,
     retrain: bool = False,
     progress: bool = False,
+    offline: bool = False,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
@@ -36,6 +37,7 @@ def run(
         settings: changes to every recipe, as ``--set`` makes them: ``{"recipe.learning_rate": "1e-4"}``.
         retrain: train runs again that lack test predictions and whose models were not kept.
         progress: show what goes on.
+        offline: use no network: what is on the Hub comes from its cache.
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -48,14 +50,16 @@ def run(
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
     from harness.benchmark import narrow, read_benchmarks
+    from harness.network import network
     from harness.runner import run_benchmark
 
     loaded = read_benchmarks(file, overrides=settings or {})
     boards = {}
     names: list[str | None] = [*benchmarks] or [None]
-    for name in names:
-        spec = narrow(loaded.benchmark(name), tasks=tasks, models=models, seeds=seeds, data=data)
-        boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress, retrain=retrain)
+    with network(offline):
+        for name in names:
+            spec = narrow(loaded.benchmark(name), tasks=tasks, models=models, seeds=seeds, data=data)
+            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress, retrain=retrain)
     return boards
 
 

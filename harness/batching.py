@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW_BATCHES = 64
+WINDOW_BATCHES = 128
 """Batches per shuffled window: examples are sorted by length only within a window, so training stays random.
 
 Where length tells the label, a larger window would fill batches with one class.
 """
+
+CUT_SHARE, CUT_TOKENS = 1 / 40, 32
+"""A batch is computed in two passes where that saves this share of its padded tokens, and this many of them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ class TrainingPlan:
         mine = ordered[process::processes]
         pieces = np.array_split(mine, min(self.accumulation, len(mine))) if len(mine) else []
         return [
-            micro for piece in pieces for micro in by_tokens(piece, self.lengths, self.sizes, self.micro_batch_tokens)
+            micro
+            for piece in pieces
+            for run in by_tokens(piece, self.lengths, self.sizes, self.micro_batch_tokens)
+            for micro in without_padding(run, self.lengths, self.sizes)
         ]
 
 
@@ -90,6 +96,17 @@ def by_tokens(order: np.ndarray, lengths: np.ndarray, sizes: np.ndarray, tokens:
     if start < len(order):
         runs.append(order[start:])
     return runs
+
+
+def without_padding(order: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    """Cut ``order``, which is sorted by length, into runs of whole groups where that saves enough padded tokens."""
+    rows, longest = np.cumsum(sizes[order]), lengths[order]
+    padded = rows[-1] * longest[-1]
+    saved = rows[:-1] * (longest[-1] - longest[:-1])
+    cut = int(saved.argmax()) + 1 if len(saved) else 0
+    if not cut or saved[cut - 1] < max(CUT_SHARE * padded, CUT_TOKENS):
+        return [order]
+    return [run for part in (order[:cut], order[cut:]) for run in without_padding(part, lengths, sizes)]
 
 
 def evaluation_batches(lengths: np.ndarray, sizes: np.ndarray, tokens: int = 8192) -> list[np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ from harness.settings import (
     BenchmarkEntry,
     BenchmarkSpec,
     FileEntry,
+    Grid,
     Limit,
     Model,
     Overrides,
@@ -30,6 +33,7 @@ from harness.yaml12 import Where, shown
 __all__ = ["BenchmarkFile", "BenchmarkSpec", "Limit", "Model", "Overrides", "Recipe", "narrow", "read_benchmarks"]
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+MOST_TRIALS = 256
 HUB_ID = re.compile(r"(?!.*(?:\.\.|--))(?:[\w.-]+/)?\w[\w.-]{0,95}\Z", re.ASCII)
 
 
@@ -157,12 +161,11 @@ def _known_tasks(top: FileEntry, base: Path, problems: Problems) -> _Known:
             known.broken.add(None)
         elif Path(folder) not in known.folders:
             known.folders.append(Path(folder))
-    try:
-        plugins = load_plugins(known.folders)
-    except HarnessError as error:
-        problems.add(("plugins",), f"plugins: {error}")
+    broken: list[str] = []
+    plugins = load_plugins(known.folders, broken)
+    for problem in broken:
+        problems.add(("plugins",), f"plugins: {problem}")
         known.broken.add(None)
-        plugins = load_plugins()
     known.tasks, known.suites = dict(plugins.tasks), dict(plugins.suites)
     lower: dict[str, str] = {}
     for name in known.tasks:
@@ -273,7 +276,8 @@ def _benchmark(name: str, raw: Any, known: _Known, problems: Problems) -> Benchm
         return None
     recipes = {name: model.recipe for name, model in known.models.items() if model is not None}
     update = {"tasks": tasks, "data": data, "model_recipes": recipes, "catalogue": known.tasks}
-    spec = BenchmarkSpec(**{**dict(entry), **update})
+    spec = BenchmarkSpec(**{**dict(entry), **update, "first_seed": entry.seeds[0]})
+    _check_sweep(spec, known, problems.at("benchmarks", name, "sweep"))
     for task in map(known.tasks.__getitem__, tasks):
         if task.hub is None and spec.source(task) == "hub" and not has_own_files(task):
             report(("data",), f"task '{task.name}' is not on the Hub: give its folder in 'data'")
@@ -296,6 +300,29 @@ def _check_overrides(
 ) -> None:
     _check_members("task", [(("tasks", name), name) for name in overrides.tasks], tasks, known, report)
     _check_members("model", [(("models", name), name) for name in overrides.models], models, known, report)
+
+
+def _check_sweep(spec: BenchmarkSpec, known: _Known, report: Report) -> None:
+    trained = [task for task in spec.tasks if known.tasks[task].evaluated_by is None]
+    sweep = spec.sweep
+    _check_members("task", [(("tasks", name), name) for name in sweep.tasks], trained, known, report)
+    _check_members("model", [(("models", name), name) for name in sweep.models], spec.models, known, report)
+    grids: list[tuple[Where, Grid]] = [((), sweep)]
+    grids += [(("tasks", name), grid) for name, grid in sweep.tasks.items()]
+    grids += [(("models", name), grid) for name, grid in sweep.models.items()]
+    for place, grid in grids:
+        for key, values in grid.swept().items():
+            for value in dict.fromkeys(value for i, value in enumerate(values) if value in values[:i]):
+                report((*place, key), f"{'.'.join(map(str, ('sweep', *place, key)))}: {shown(value)} is listed twice")
+    for task, model in itertools.product(trained, spec.models):
+        count = math.prod(len(values) for _, values in sweep.grid(task, model).values())
+        if count > MOST_TRIALS:
+            report((), f"sweep: {count:,} combinations of values for '{task}' with '{model}': at most {MOST_TRIALS}")
+            return
+    for task in trained:
+        child = next((name for name in trained if spec.parent(name) == task), None)
+        if child is not None and any(len(spec.recipes_for(task, model)) > 1 for model in spec.models):
+            report((), f"sweep: '{task}' cannot be swept, because '{child}' starts from its model (init_from)")
 
 
 def _expand(names: Sequence[str], known: _Known, report: Report) -> tuple[str, ...]:

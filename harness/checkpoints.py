@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.disk import disk_errors, remove, sync_folder, temporary_name
 from harness.record import Damaged
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raise when the content of a training state changes: one of another version is not used."""
 
 PLAIN = "json"

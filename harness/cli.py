@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.report import Leaderboard
+
+SPEAKS_FIRST = 30.0
+"""Seconds in which the first process of a machine tells a mistake that all find; its launcher then ends the others."""
 
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
@@ -28,10 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
     """
+    from harness.network import network
+
     options = parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        with network(offline=getattr(options, "offline", False)):
+            return int(options.command(options))
     except HarnessError as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            time.sleep(SPEAKS_FIRST)
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of the output has seen enough (`| head`)
@@ -51,8 +60,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
+    offline = argparse.ArgumentParser(add_help=False)
+    offline.add_argument("--offline", action="store_true", help="use no network: take from the Hub's cache, or fail")
 
-    run = commands.add_parser("run", help="train and evaluate what is not done yet, and make the leaderboards")
+    about = "train and evaluate what is not done yet, and make the leaderboards"
+    run = commands.add_parser("run", help=about, parents=[offline])
     run.add_argument("file", type=Path, help="benchmarks.yaml")
     run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
     run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
@@ -84,11 +96,13 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument("file", nargs="?", type=Path, default=Path("benchmarks.yaml"))
     models.set_defaults(command=command_models)
 
-    validate = commands.add_parser("validate", help="check a file: all mistakes at once, with their lines")
+    about = "check a file: all mistakes at once, with their lines"
+    validate = commands.add_parser("validate", help=about, parents=[offline])
     validate.add_argument("file", type=Path)
     validate.set_defaults(command=command_validate)
 
-    submit = commands.add_parser("submit", help="write the file that a leaderboard takes from test predictions")
+    about = "write the file that a leaderboard takes from test predictions"
+    submit = commands.add_parser("submit", help=about, parents=[offline])
     submit.add_argument("results", type=Path, help="a results folder")
     submit.add_argument("benchmark", help="a benchmark in it, run with 'predict: [test]'")
     submit.add_argument("--model", required=True, help="whose predictions")

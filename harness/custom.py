@@ -1,15 +1,18 @@
-"""A user's own data files (csv, tsv, jsonl, parquet), described by a few lines of YAML, as a task."""
+"""A user's own data files (csv, tsv, jsonl, parquet, conll), described by a few lines of YAML, as a task."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from harness.errors import HarnessError, did_you_mean
+from harness import conll
+from harness.entities import tag_order
+from harness.errors import HarnessError, did_you_mean, printable
 from harness.files import FORMATS, column_names, label_names
 from harness.metrics import METRICS as KNOWN_METRICS
-from harness.task import PROBLEM_TYPES, Example, Instance, ProblemType, SplitFile, Task
+from harness.task import PROBLEM_TYPES, SEVERAL, Example, Instance, ProblemType, SplitFile, Task
 
 SUITE = "custom"
 METRICS = {
@@ -17,8 +20,12 @@ METRICS = {
     "multi_label_classification": ("micro_f1", "macro_f1"),
     "regression": ("pearson", "spearmanr"),
     "multiple_choice": ("accuracy",),
+    "token_classification": ("entity_f1",),
 }
 SPLITS = ("train", "validation", "test")
+TABLES = tuple(suffix for suffix in FORMATS if suffix != ".conll")
+SENTENCES = tuple(suffix for suffix in FORMATS if suffix not in (".csv", ".tsv"))
+"""The files that token classification can be read from: they hold lists of words."""
 REQUIRED = ("problem_type", "text", "train")
 KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "separator", "suite")
 
@@ -30,7 +37,9 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
         name: the task's name.
         spec: ``problem_type``; ``text``, a column or a list of columns; ``train`` and, if there are, ``validation``
             (else it is cut from train) and ``test``, files relative to ``base``; ``label``, the column of the label
-            (default "label"); ``labels``, the class names in order (default: those in the training file, sorted);
+            (default "label"); ``labels``, the class names in order (default: those in the training file, sorted).
+            Token classification reads conll, jsonl and parquet; its columns are lists, called "tokens" and "tags"
+            unless ``text`` and ``label`` say otherwise, as in a conll file;
             ``choices``, the columns of the choices (multiple choice; the label is the right one's position from 0,
             or its column); ``metrics``; ``separator`` between the labels of one cell (multi-label csv and tsv,
             default ","); ``suite``. A test file may lack the label column.
@@ -40,6 +49,8 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
         HarnessError: an unknown key, a wrong value, a file or a column that is missing.
     """
     problem = _checked(name, spec)
+    if problem == "token_classification":
+        spec = {"text": conll.TOKENS, "label": conll.TAGS, **spec}
     text, choices = _names(name, spec, "text"), _names(name, spec, "choices")
     label = str(spec.get("label", "label"))
     paths = {split: _path(name, spec, split, Path(base)) for split in SPLITS if spec.get(split) is not None}
@@ -76,7 +87,7 @@ def _checked(name: str, spec: Mapping[str, Any]) -> str:
         if key not in KEYS:
             raise _error(name, f"unknown key '{key}'.{did_you_mean(key, KEYS)} Known: {', '.join(KEYS)}")
     for key in REQUIRED:
-        if spec.get(key) is None:
+        if spec.get(key) is None and (key, spec.get("problem_type")) != ("text", "token_classification"):
             raise _error(name, f"'{key}' is missing")
     problem = spec["problem_type"]
     if problem not in PROBLEM_TYPES:
@@ -112,10 +123,15 @@ def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
     value = spec[split]
     if not isinstance(value, str | Path):
         raise _error(name, f"'{split}' must be a file name, found {value!r}")
-    path = (base / Path(value).expanduser()).absolute()
-    if path.suffix not in FORMATS:
-        raise _error(name, f"'{split}': {value} must end with one of {', '.join(FORMATS)}")
-    if not path.is_file():
+    path = Path(os.path.abspath(os.path.join(base, os.path.expanduser(value))))
+    formats = SENTENCES if spec["problem_type"] == "token_classification" else TABLES
+    if path.suffix not in formats:
+        raise _error(name, f"'{split}': {value} must end with one of {', '.join(formats)}")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that no disk can have
+        raise _error(name, f"'{split}': {value}: {getattr(error, 'strerror', None) or error}") from None
+    if not there:
         raise _error(name, f"'{split}': there is no file {path}")
     return path
 
@@ -125,7 +141,8 @@ def _labels(name: str, spec: Mapping[str, Any], train: SplitFile, path: Path) ->
         return ()
     labels = spec.get("labels")
     if labels is None:
-        return label_names(train, path, spec["problem_type"] == "multi_label_classification")
+        names = label_names(train, path, spec["problem_type"] in SEVERAL)
+        return tag_order(names) if spec["problem_type"] == "token_classification" else names
     if not isinstance(labels, list | tuple) or not labels or not all(isinstance(x, str | int) for x in labels):
         raise _error(name, f"'labels' must be a list of class names, found {labels!r}")
     return tuple(_spelling(label) for label in labels)
@@ -170,4 +187,4 @@ def _choice_instances(text: Sequence[str], choices: Sequence[str]) -> Callable[[
 
 
 def _error(name: str, problem: str) -> HarnessError:
-    return HarnessError(f"task '{name}': {problem}")
+    return HarnessError(printable(f"task '{name}': {problem}"))

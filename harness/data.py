@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,40 @@ from harness.task import Example, SplitFile, Task, load_tasks
 
 HUB, SAMPLE = "hub", "sample"
 CUT_SHARE, CUT_MOST = 0.1, 1000
+
+
+class Examples:
+    """The examples of a split: every iteration reads them anew, so that never all of them are in memory.
+
+    They have no length, because `list` would ask for it, and read everything to count it.
+
+    Args:
+        read: gives an iterator over them.
+        count: their number, where it is known without reading.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[Example]], count: int | None = None):
+        self._read, self._known = read, count
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._read()
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are; they may have to be read for it."""
+        return sum(1 for _ in self) if self._known is None else self._known
+
+    def first(self, number: int) -> Examples:
+        """The first ones; the others are read, too, and checked."""
+        return Examples(lambda: compress(self, chain(repeat(True, number), repeat(False))))
+
+    def at(self, positions: Sequence[int], others: bool = False) -> Examples:
+        """Those at some positions (or all ``others``), in their old order."""
+        import numpy as np
+
+        chosen = np.full(self.count, others)
+        chosen[positions] = not others
+        return Examples(lambda: compress(self, chosen.tobytes()), int(chosen.sum()))
 
 
 def load_examples(
@@ -39,16 +76,24 @@ def load_examples(
     Raises:
         HarnessError: an unknown task or split, files that are missing or wrong, a Hub that does not answer.
     """
+    return list(open_examples(task, source, split, allow_partial=allow_partial, limit=limit))
+
+
+def open_examples(
+    task: Task | str, source: str | Path, split: str, *, allow_partial: bool = False, limit: int | None = None
+) -> Examples:
+    """As `load_examples`, but read as they are asked for; what is wrong in a file shows when it is reached."""
     task = _task(task)
     _check_split(task, split)
     if _is(source, SAMPLE, task):
         from harness.sample import sample_examples
 
-        examples = sample_examples(task, split)
+        generated = sample_examples(task, split)
+        examples = Examples(lambda: iter(generated), len(generated))
     elif _is(source, HUB, task):
         from harness.hub import hub_examples
 
-        examples = hub_examples(task, split)
+        examples = Examples(*hub_examples(task, split))
     else:
         examples = _from_files(task, _folder(task, source), split, allow_partial)
     return _limited(examples, limit, sample=split == task.train_split)
@@ -131,43 +176,43 @@ def has_own_files(task: Task) -> bool:
     return any(Path(file.path).is_absolute() for file in task.files.values())
 
 
-def _limited(examples: list[Example], limit: int | None, sample: bool) -> list[Example]:
-    if limit is None or limit >= len(examples):
+def _limited(examples: Examples, limit: int | None, sample: bool) -> Examples:
+    if limit is None:
         return examples
     if limit < 1:
         raise HarnessError(f"limit must be at least 1, found {limit}")
-    return [examples[i] for i in sorted(_permutation(len(examples))[:limit])] if sample else examples[:limit]
+    return examples.at(permutation(examples.count)[:limit]) if sample else examples.first(limit)
 
 
-def _permutation(count: int) -> list[int]:
+def permutation(count: int) -> Any:
+    """The numbers up to ``count`` in an order that is always the same."""
     import numpy as np
 
-    return list(np.random.default_rng(0).permutation(count).tolist())
+    return np.random.default_rng(0).permutation(count)
 
 
 # Files -----------------------------------------------------------------------------------------------------------
 
 
-def _from_files(task: Task, folder: Path, split: str, allow_partial: bool) -> list[Example]:
+def _from_files(task: Task, folder: Path, split: str, allow_partial: bool) -> Examples:
     cut = _cut_split(task, folder, allow_partial)
     if cut is None or split not in (cut, task.train_split):
         return _read(task, folder, split, allow_partial)
     assert task.train_split is not None
     examples = _read(task, folder, task.train_split, allow_partial)
-    if len(examples) < 2:
+    if examples.count < 2:
         path = _find(folder, task.files[task.train_split])
         raise HarnessError(f"{path}: one example is too little to cut a validation split from it")
-    kept = len(examples) - min(CUT_MOST, max(1, int(len(examples) * CUT_SHARE)))
-    order = _permutation(len(examples))
-    return [examples[i] for i in sorted(order[kept:] if split == cut else order[:kept])]
+    cut_out = min(CUT_MOST, max(1, int(examples.count * CUT_SHARE)))
+    return examples.at(permutation(examples.count)[-cut_out:], others=split != cut)
 
 
-def _read(task: Task, folder: Path, split: str, allow_partial: bool) -> list[Example]:
+def _read(task: Task, folder: Path, split: str, allow_partial: bool) -> Examples:
     found = _find(folder, task.files[split]) if split in task.files else None
     if found is None:
         raise _missing(task, folder, split)
     spec, path = found
-    return read_examples(task, spec, path, () if allow_partial else spec.rows)
+    return Examples(lambda: read_examples(task, spec, path, () if allow_partial else spec.rows))
 
 
 def _cut_split(task: Task, folder: Path, allow_partial: bool) -> str | None:
@@ -193,11 +238,11 @@ def _find(folder: Path, spec: SplitFile) -> tuple[SplitFile, Path] | None:
 
 def _folder(task: Task, source: str | Path) -> Path:
     """The folder that the task's file paths start from: the source, or the suite's folder in it."""
-    source = Path(source).expanduser()
+    source = Path(os.path.expanduser(source))
     if has_own_files(task):
         return source
-    if not source.is_dir():
-        what = "is a file: name the folder it lies in" if source.is_file() else "there is no such folder"
+    if not os.path.isdir(source):  # which also takes names that no disk can have
+        what = "is a file: name the folder it lies in" if os.path.isfile(source) else "there is no such folder"
         raise HarnessError(f"{source}: {what} (the data of task '{task.name}')")
     try:
         inner = sorted(path for path in source.iterdir() if path.name.lower() == task.suite.lower() and path.is_dir())

@@ -24,8 +24,8 @@ class Display:
     def message(self, text: str) -> None:
         """A line about what happens outside the runs."""
 
-    def run_started(self, task: str, model: str, seed: int, steps: int) -> None:
-        """A run begins its training."""
+    def run_started(self, task: str, model: str, seed: int, steps: int, trial: str = "") -> None:
+        """A run begins its training; ``trial`` are its values in a sweep."""
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
         """The loss and speed at a step."""
@@ -70,15 +70,15 @@ class Lines(Display):
         print(text, flush=True)
 
     def plan(self, total: int, done: int) -> None:
-        self.total, self.done = total, done
+        self.total, self.done, self.finished = total, done, 0
         self.started = time.monotonic()
         self.say(f"{total} runs, {done} of them done" if done else f"{total} runs")
 
     def message(self, text: str) -> None:
         self.say(text)
 
-    def run_started(self, task: str, model: str, seed: int, steps: int) -> None:
-        self.title = f"{task} · {model} · seed {seed}"
+    def run_started(self, task: str, model: str, seed: int, steps: int, trial: str = "") -> None:
+        self.title = " · ".join(filter(None, (task, model, f"seed {seed}", trial)))
 
     def run_finished(self, record: Record) -> None:
         self.finished += 1
@@ -145,10 +145,12 @@ class LiveView(Lines):
     def plan(self, total: int, done: int) -> None:
         self.note.plain = ""
         super().plan(total, done)
+        if self.overall is not None:
+            self.all_runs.remove_task(self.overall)
         self.overall = self.all_runs.add_task("runs", total=total, completed=done, eta="")
 
-    def run_started(self, task: str, model: str, seed: int, steps: int) -> None:
-        self.title = f"{task} · {model} · seed {seed}"
+    def run_started(self, task: str, model: str, seed: int, steps: int, trial: str = "") -> None:
+        self.title = " · ".join(filter(None, (task, model, f"seed {seed}", trial)))
         self.state = {"loss": "", "speed": "", "score": ""}
         self.current = self.one_run.add_task(self.title, total=steps, state="")
 

@@ -9,6 +9,11 @@ class HarnessError(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """A message in one line that a terminal bears, whatever the names and values in it hold."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def did_you_mean(name: str, known: object) -> str:
     """`` Did you mean 'x'?`` for the closest of the ``known`` names, or an empty string."""
     import difflib

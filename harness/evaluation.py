@@ -16,6 +16,7 @@ from harness.batching import deal, evaluation_batches
 from harness.features import Features
 from harness.metrics import compute_metrics
 from harness.task import Example, Task, is_unlabelled
+from harness.thresholds import MULTI_LABEL, shifted
 from harness.training import Training, memory_errors
 
 PASSES = 2
@@ -31,6 +32,8 @@ class Evaluation:
     unparsable: int
     scores: dict[str, float]
     """Metric name to fraction; empty for an unlabelled split."""
+    unread: int = 0
+    """Token classification: the words that a scoring model did not read, which are predicted to be outside."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and at most one array."""
@@ -48,14 +51,25 @@ class Evaluation:
         return cls(**{**state, "outputs": outputs})
 
 
-def evaluate(training: Training, task: Task, examples: Sequence[Example], features: Features) -> Evaluation:
-    """Predict every example once, over all processes, and score the predictions."""
+def evaluate(
+    training: Training, task: Task, examples: Sequence[Example], features: Features, threshold: float = 0.5
+) -> Evaluation:
+    """Predict every example once, over all processes, and score the predictions.
+
+    Args:
+        threshold: the probability from which on a label is predicted (multi-label scores).
+    """
     outputs = model_outputs(training, training.architecture, features, training.accelerator)
-    decide = task.parse if training.architecture.generates else task.decide
-    predictions = [decide(output, example) for output, example in zip(outputs, examples, strict=True)]
+    generates = training.architecture.generates
+    decide = task.parse if generates else task.decide
+    shift = task.problem_type == MULTI_LABEL and not generates
+    answers = [shifted(output, threshold) for output in outputs] if shift else outputs
+    predictions = [decide(answer, example) for answer, example in zip(answers, examples, strict=True)]
     unparsable = sum(prediction is None for prediction in predictions)
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
-    return Evaluation(predictions, outputs, unparsable, score(task, examples, predictions))
+    words = task.problem_type == "token_classification" and not generates
+    unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
+    return Evaluation(predictions, outputs, unparsable, score(task, examples, predictions), unread)
 
 
 def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:
@@ -77,11 +91,12 @@ def model_outputs(
     module = accelerator.unwrap_model(training.module).eval()
     batches = evaluation_batches(features.lengths, features.sizes, max(1, training.plan.micro_batch_tokens // PASSES))
     mine: list[tuple[int, Any]] = []
-    for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
-        batch = architecture.collate(features, groups.tolist())
-        with memory_errors(batch, PASSES), training.autocast():
-            outputs = architecture.predict(module, batch.to(accelerator.device))
-        mine += zip(groups.tolist(), outputs, strict=True)
+    with training.autocast():  # around all batches: weights are converted once
+        for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
+            batch = architecture.collate(features, groups.tolist())
+            with memory_errors(batch, PASSES):
+                outputs = architecture.predict(module, batch.to(accelerator.device))
+            mine += zip(groups.tolist(), outputs, strict=True)
     answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)
     return [answers[group] for group in range(len(features))]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,19 +12,23 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
+from harness.architectures.base import HEADS
 from harness.checkpoints import save_tensors
+from harness.choices import in_words
 from harness.display import Display, score_text
+from harness.efficiency import COUNTED, Usage, compile_seconds, measured, synchronize, together, training_speed
 from harness.errors import HarnessError
 from harness.evaluation import Evaluation, evaluate, plain
 from harness.interrupts import stop
 from harness.metrics import task_score
 from harness.session import HOLDOUT, Session
 from harness.settings import Model, Recipe
-from harness.task import Task, is_unlabelled
-from harness.training import OutOfMemory, Training, evaluation_steps, trained_parameters
+from harness.task import SEVERAL, Task, is_unlabelled
+from harness.thresholds import MULTI_LABEL, tuned_threshold
+from harness.training import OutOfMemory, Training, evaluation_steps
 from harness.workplace import Workplace
 
 T = TypeVar("T")
@@ -31,11 +36,11 @@ T = TypeVar("T")
 LOG_EVERY = 20
 """Updates between two readings of the loss (each makes the device wait)."""
 
-PLAIN_STATE = ("curve", "log", "evaluated", "waited", "train_seconds", "evaluate_seconds", "evaluated_examples")
+PLAIN_STATE = (
+    "curve", "log", "evaluated", "waited", "train_seconds", "warmup_seconds", "warmup_examples", "compile_seconds",
+    "evaluate_seconds", "evaluated_examples",
+)  # fmt: skip
 """The attributes of an `Execution` that a training state holds as they are."""
-
-HEADS = ("classifier", "classification_head", "score")
-"""What the auto classes and EncT5 call the part of a model that belongs to one task's labels."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Run:
 
     ``own_splits`` are the validation splits of ``task`` that are there, ``diagnostics`` the (task, split) pairs that
     its model answers besides, ``missing`` the reasons why others are not, ``tests`` the test splits that it predicts
-    on request. ``parent`` is the run whose model this one starts from.
+    on request. ``parent`` is the run whose model this one starts from. ``trial`` is what makes it one of several trials
+    of a sweep: its values of the swept settings.
     """
 
     task: Task
@@ -58,6 +64,17 @@ class Run:
     missing: Mapping[str, Mapping[str, str]]
     tests: tuple[tuple[Task, str], ...] = ()
     parent: Run | None = None
+    trial: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """(task, model)."""
+        return self.task.name, self.model.name
+
+    @property
+    def identity(self) -> tuple[str, str, int, str]:
+        """`key` and fingerprint: no two runs have the same."""
+        return *self.key, self.fingerprint
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -90,6 +107,7 @@ class Best:
     step: int = -1
     primary: float = float("-inf")
     evaluations: Mapping[str, Evaluation] | None = None
+    threshold: float = 0.5
     weights: dict[str, Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,7 +155,9 @@ class Execution:
         self.evaluated = -1  # the step of the last evaluation
         self.waited = 0  # evaluations since the best one
         self.earlier_seconds = self.train_seconds = self.evaluate_seconds = 0.0
-        self.evaluated_examples = 0
+        self.warmup_seconds = self.compile_seconds = 0.0
+        self.evaluated_examples = self.warmup_examples = 0
+        self.cold = True  # until this process has done an update
         self.started = time.perf_counter()
 
     def __call__(self) -> Outcome:
@@ -147,10 +167,14 @@ class Execution:
             TakenOver: the run is another process's now.
             KeyboardInterrupt, Terminated: it was stopped; its state is saved.
         """
+        with Usage(self.accelerator.device) as usage:
+            return self.execute(usage)
+
+    def execute(self, usage: Usage) -> Outcome:
+        """As `__call__`."""
         run = self.run
         training = self.prepare()
-        parameters = trained_parameters(self.accelerator.unwrap_model(training.module))
-        self.display.run_started(run.task.name, run.model.name, run.seed, training.steps)
+        self.display.run_started(run.task.name, run.model.name, run.seed, training.steps, in_words(run.trial))
         if self.workplace is None:
             self.train(training)
         else:
@@ -161,7 +185,7 @@ class Execution:
             training.load_weights(self.best.weights)
         evaluations = self.final_evaluations(training)
         tests = self.test_predictions(training) if self.session.spec.predict else []
-        return self.outcome(training, parameters, evaluations, tests)
+        return self.outcome(training, evaluations, tests, self.efficiency(training, usage))
 
     def prepare(self) -> Training:
         """The model at step 0, with its data."""
@@ -200,13 +224,27 @@ class Execution:
         seconds, examples = self.train_seconds, training.examples
         while training.step < target:
             started = time.perf_counter()
-            self.in_memory(training, training.update)
+            with self.warmup(training):
+                self.in_memory(training, training.update)
             logged = training.step % LOG_EVERY == 0 or training.step == target
             loss = training.mean_loss() if logged else 0.0
             self.train_seconds += time.perf_counter() - started
             if logged:
                 self.progress(training, loss, (training.examples - examples) / (self.train_seconds - seconds))
             self.pause(training)
+
+    @contextlib.contextmanager
+    def warmup(self, training: Training) -> Iterator[None]:
+        """Keeps an update apart that is the first one of this process, or in which something is compiled."""
+        started, examples, compiled = time.perf_counter(), training.examples, compile_seconds()
+        yield
+        compiling = compile_seconds() - compiled
+        if self.cold or compiling:
+            synchronize(self.accelerator.device)
+            self.warmup_seconds += time.perf_counter() - started
+            self.warmup_examples += training.examples - examples
+            self.compile_seconds += compiling
+            self.cold = False
 
     def in_memory(self, training: Training, attempt: Callable[[], T]) -> T:
         """What ``attempt`` gives; where memory runs out, it is made again with half the tokens in a micro-batch.
@@ -238,7 +276,8 @@ class Execution:
         """Evaluate on the splits that choose the checkpoint, and keep it if it is the best so far."""
         run, spec = self.run, self.session.spec
         splits = (HOLDOUT,) if spec.selection == HOLDOUT else run.own_splits
-        evaluations = {split: self.measure(training, run.task, split) for split in splits}
+        threshold = self.threshold(training)
+        evaluations = {split: self.measure(training, run.task, split, threshold) for split in splits}
         first = next(iter(evaluations.values()))
         primary = task_score(first.scores, run.task.metrics)
         scores = {split: evaluation.scores for split, evaluation in evaluations.items()}
@@ -252,7 +291,7 @@ class Execution:
             save_tensors(self.models.with_name(name), training.weights())
         if primary > self.best.primary:
             weights = training.weights() if self.needs_best_weights else None
-            self.best = Best(training.step, primary, evaluations, weights)
+            self.best = Best(training.step, primary, evaluations, threshold, weights)
             self.waited = 0
 
     @property
@@ -261,12 +300,22 @@ class Execution:
         spec = self.session.spec
         return bool(self.run.diagnostics) or spec.selection == HOLDOUT or bool(spec.predict) or self.keep
 
-    def measure(self, training: Training, task: Task, split: str) -> Evaluation:
+    def threshold(self, training: Training) -> float:
+        """The probability from which on the model as it is now predicts a label (multi-label)."""
+        task, threshold = self.run.task, self.run.model.threshold
+        if threshold != "tuned":
+            return threshold
+        if task.problem_type != MULTI_LABEL:
+            return 0.5
+        labels = [example[task.label_field] for example in self.session.examples(task, HOLDOUT)]
+        return tuned_threshold(self.measure(training, task, HOLDOUT, 0.5).outputs, labels)
+
+    def measure(self, training: Training, task: Task, split: str, threshold: float) -> Evaluation:
         """Predict and score one split."""
         examples = self.session.examples(task, split)
         features = self.session.features(training.architecture, task, split, training=False)
         started = time.perf_counter()
-        found = self.in_memory(training, lambda: evaluate(training, task, examples, features))
+        found = self.in_memory(training, lambda: evaluate(training, task, examples, features, threshold))
         self.evaluate_seconds += time.perf_counter() - started
         self.evaluated_examples += len(examples)
         return found
@@ -278,14 +327,15 @@ class Execution:
         found = {(run.task.name, split): e for split, e in self.best.evaluations.items() if split != HOLDOUT}
         for task, split in [*((run.task, split) for split in run.own_splits), *run.diagnostics]:
             if (task.name, split) not in found:
-                found[task.name, split] = self.measure(training, task, split)
+                found[task.name, split] = self.measure(training, task, split, self.best.threshold)
         return found
 
     def test_predictions(self, training: Training) -> list[dict[str, Any]]:
         """Rows for the test splits that are there: the task's own and its diagnostics'."""
-        return [
-            row for task, split in self.run.tests for row in self.rows(task, split, self.measure(training, task, split))
+        found = [
+            (task, split, self.measure(training, task, split, self.best.threshold)) for task, split in self.run.tests
         ]
+        return [row for task, split, evaluation in found for row in self.rows(task, split, evaluation)]
 
     def rows(self, task: Task, split: str, evaluation: Evaluation) -> Iterable[dict[str, Any]]:
         """One line of predictions.jsonl per example."""
@@ -297,9 +347,9 @@ class Execution:
     def outcome(
         self,
         training: Training,
-        parameters: dict[str, int],
         evaluations: Mapping[tuple[str, str], Evaluation],
         tests: list[dict[str, Any]],
+        efficiency: dict[str, Any],
     ) -> Outcome:
         """What the record is made of."""
         run = self.run
@@ -310,28 +360,31 @@ class Execution:
             "counts": {run.task.name: {"train": len(training.features)}},
             "missing": {task: dict(reasons) for task, reasons in run.missing.items()},
             "repaired": {},
+            "overlap": {},
             "steps": training.step,
             "best_step": self.best.step,
             "primary": self.best.primary,
-            "parameters": parameters,
+            "parameters": training.parameters,
             "micro_batch_tokens": training.plan.micro_batch_tokens,
+            "unread_words": {},
+            "labels": {name: list(task.labels) for name, task in tasks.items() if _scored_by_label(task)},
+            "threshold": None,
         }
+        if run.task.problem_type == MULTI_LABEL and not training.architecture.generates:
+            record["threshold"] = self.best.threshold
+        evaluated = [(tasks[task], split) for task, split in evaluations]
+        for (task, split), count in self.session.overlap(run.task, evaluated).items():
+            record["overlap"].setdefault(task, {})[split] = count
         for (task, split), evaluation in evaluations.items():
             record["scores"].setdefault(task, {})[split] = evaluation.scores
             record["counts"].setdefault(task, {})[split] = len(evaluation.predictions)
             if repaired := self.session.repairs(tasks[task], split):
                 record["repaired"].setdefault(task, {})[split] = repaired
+            if evaluation.unread:
+                record["unread_words"].setdefault(task, {})[split] = evaluation.unread
             if training.architecture.generates:
                 share = evaluation.unparsable / len(evaluation.predictions)
                 record["unparsable"].setdefault(task, {})[split] = share
-        efficiency = {
-            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "total_seconds": self.seconds,
-            "train_seconds": self.train_seconds,
-            "evaluate_seconds": self.evaluate_seconds,
-            "train_examples_per_second": training.examples / max(self.train_seconds, 1e-9),
-            "inference_examples_per_second": self.evaluated_examples / max(self.evaluate_seconds, 1e-9),
-        }
         self.note(f"best at step {self.best.step}; {efficiency['total_seconds']:.1f} s")
         return Outcome(
             record,
@@ -342,6 +395,39 @@ class Execution:
             self.log,
             self.best.weights if self.keep else None,
         )
+
+    def efficiency(self, training: Training, usage: Usage) -> dict[str, Any]:
+        """The content of efficiency.json: all that the clock and the machine decide."""
+        used = [usage.read()]
+        if self.accelerator.num_processes > 1:
+            used = gather_object(used)
+        cost = self.cost(training) if self.accelerator.is_main_process else {}
+        examples, seconds = training.examples - self.warmup_examples, self.train_seconds - self.warmup_seconds
+        if not examples:
+            examples, seconds = training.examples, self.train_seconds
+        return {
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "total_seconds": self.seconds,
+            "train_seconds": self.train_seconds,
+            "warmup_seconds": self.warmup_seconds,
+            "compile_seconds": self.compile_seconds,
+            "evaluate_seconds": self.evaluate_seconds,
+            **training_speed(training, examples, seconds, cost.get("train_flops_per_example")),
+            "inference_examples_per_second": self.evaluated_examples / max(self.evaluate_seconds, 1e-9),
+            **cost,
+            **together(used, whole=not self.earlier_seconds),
+        }
+
+    def cost(self, training: Training) -> dict[str, Any]:
+        """What the trained model takes: measured once per task, model and recipe; of other seeds operations only."""
+        run, known = self.run, self.session.costs
+        key = (*run.pair, run.recipe)
+        if key in known:
+            return {name: known[key][name] for name in COUNTED}
+        split = HOLDOUT if self.session.spec.selection == HOLDOUT else run.own_splits[0]
+        features = self.session.features(training.architecture, run.task, split, training=False)
+        known[key] = measured(training, features, self.seconds)
+        return known[key]
 
     def note(self, text: str) -> None:
         """A line of the run's log."""
@@ -410,6 +496,10 @@ class Execution:
         limit = workplace.limit()
         if limit is not None and limit < training.plan.micro_batch_tokens:
             training.set_micro_batch_tokens(limit)
+
+
+def _scored_by_label(task: Task) -> bool:
+    return task.problem_type in SEVERAL and not task.open_answers
 
 
 def start_from(module: torch.nn.Module, weights: Mapping[str, Tensor], same_labels: bool) -> None:

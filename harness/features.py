@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +25,12 @@ CONTENT = "columns.json"
 FEATURES_VERSION = 1
 """Raise when the code turns the same text into other features."""
 
+BUFFER = 2**18
+"""Numbers of a column that are kept in memory before they are written."""
+
+Group = Sequence[Mapping[str, Sequence[float]]]
+"""The instances of one example: column name -> row."""
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -30,15 +38,6 @@ class Ragged:
 
     values: np.ndarray
     offsets: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Iterable[Sequence[float]], dtype: Any = np.int32) -> Ragged:
-        """Pack rows of numbers."""
-        rows = list(rows)
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in rows], out=offsets[1:])
-        values = np.fromiter((value for row in rows for value in row), dtype=dtype, count=int(offsets[-1]))
-        return cls(values, offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -49,7 +48,7 @@ class Ragged:
     @property
     def lengths(self) -> np.ndarray:
         """Length of every row, ``(rows,)``."""
-        return np.diff(self.offsets)
+        return np.diff(np.asarray(self.offsets))
 
 
 @dataclass(frozen=True)
@@ -71,35 +70,103 @@ class Features:
         """The instance rows of the given groups, in order."""
         return [row for group in groups for row in range(self.groups[group], self.groups[group + 1])]
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray:
         """Instances per group, ``(groups,)``."""
-        return np.diff(self.groups)
+        return np.diff(np.asarray(self.groups))
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """The longest input of each group in tokens, ``(groups,)``; every group has at least one instance."""
         return np.maximum.reduceat(self.columns["input_ids"].lengths, self.groups[:-1])
 
 
-def pack(rows: Iterable[Sequence[Mapping[str, Sequence[float]]]]) -> Features:
-    """Features from one list of instances (column name -> row) per example; examples without instances are dropped."""
-    kept = [instances for instances in rows if instances]
-    if not kept:
+def pack(groups: Iterable[Group]) -> Features:
+    """Features in memory; examples without instances are dropped."""
+    arrays = _gather(groups, lambda name, code: _Growing(code))
+    names = [name.removesuffix(".values") for name in arrays if name.endswith(".values")]
+    columns = {name: Ragged(arrays[f"{name}.values"].array(), arrays[f"{name}.offsets"].array()) for name in names}
+    return Features(columns, arrays["groups"].array())
+
+
+class _Growing:
+    """A one-dimensional array that grows, in memory or, with a path, in an ``.npy`` file.
+
+    Args:
+        code: the type of its numbers, as `array.array` names it.
+        path: a new file.
+    """
+
+    def __init__(self, code: str, path: Path | None = None):
+        self.buffer: array[Any] = array(code)
+        self.written = 0
+        self.file: IO[bytes] | None = open(path, "wb") if path else None  # noqa: SIM115
+        self._write_header()
+
+    def array(self) -> np.ndarray:
+        """What an array in memory holds."""
+        return np.frombuffer(self.buffer, dtype=self.buffer.typecode)
+
+    def flush(self) -> None:
+        """Write what is in memory."""
+        if self.file is not None:
+            self.file.write(self.buffer)
+            self.written += len(self.buffer)
+            del self.buffer[:]
+
+    def close(self) -> None:
+        """Write the rest, and the final size."""
+        if self.file is not None:
+            self.flush()
+            self._write_header()
+            self.file.close()
+
+    def _write_header(self) -> None:
+        """NumPy leaves room in a header for a larger first dimension, so that it can be written again in place."""
+        if self.file is not None:
+            self.file.seek(0)
+            dtype = np.dtype(self.buffer.typecode)
+            header = {"descr": dtype.str, "fortran_order": False, "shape": (self.written,)}
+            np.lib.format.write_array_header_1_0(self.file, header)
+
+
+def _gather(groups: Iterable[Group], new: Callable[[str, str], _Growing]) -> dict[str, _Growing]:
+    """Arrays ``groups`` and, for each column, ``<name>.values`` and ``<name>.offsets``, filled group by group."""
+    arrays: dict[str, _Growing] = {}
+    columns: dict[str, tuple[_Growing, _Growing]] = {}
+    ends: dict[str, int] = {}
+    rows = 0
+    for instances in groups:
+        if not arrays and instances:
+            arrays["groups"] = new("groups", "q")
+            arrays["groups"].buffer.append(0)
+            for name in instances[0]:
+                columns[name] = new(f"{name}.values", "f" if name == "labels" else "i"), new(f"{name}.offsets", "q")
+                arrays[f"{name}.values"], arrays[f"{name}.offsets"] = columns[name]
+                columns[name][1].buffer.append(0)
+                ends[name] = 0
+        for instance in instances:
+            for name, (values, offsets) in columns.items():
+                row = instance[name]
+                values.buffer.extend(row)
+                ends[name] += len(row)
+                offsets.buffer.append(ends[name])
+        if instances:
+            rows += len(instances)
+            arrays["groups"].buffer.append(rows)
+        for grown in arrays.values():
+            if len(grown.buffer) > BUFFER:
+                grown.flush()
+    if not arrays:
         raise HarnessError("there is nothing to read: the split holds no example that this model can use")
-    flat = [instance for instances in kept for instance in instances]
-    dtypes = {"labels": np.float32}
-    columns = {name: Ragged.of((row[name] for row in flat), dtypes.get(name, np.int32)) for name in flat[0]}
-    groups = np.zeros(len(kept) + 1, dtype=np.int64)
-    np.cumsum([len(instances) for instances in kept], out=groups[1:])
-    return Features(columns, groups)
+    return arrays
 
 
-def cached(folder: Path, key: str, make: Callable[[], Features]) -> Features:
+def cached(folder: Path, key: str, make: Callable[[], Iterable[Group]]) -> Features:
     """The features stored under ``key`` (a content hash), made and stored first when they are not there.
 
-    The arrays come memory-mapped. A stored copy that does not fit its checksums is made again; big files are checked
-    once per process.
+    They are written as ``make`` gives them, so that never all of them are in memory, and come memory-mapped. A stored
+    copy that does not fit its checksums is made again; big files are checked once per process.
 
     Raises:
         HarnessError: the disk says no.
@@ -116,18 +183,22 @@ def cached(folder: Path, key: str, make: Callable[[], Features]) -> Features:
             return _load(place)
 
 
-def _save(features: Features, place: Path) -> None:
+def _save(groups: Iterable[Group], place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = temporary_name(place, "new")
     remove(draft)
     draft.mkdir()
     try:
-        _write(draft / "groups.npy", features.groups)
-        for name, column in features.columns.items():
-            _write(draft / f"{name}.values.npy", column.values)
-            _write(draft / f"{name}.offsets.npy", column.offsets)
+        with contextlib.ExitStack() as files:
+
+            def new(name: str, code: str) -> _Growing:
+                grown = _Growing(code, draft / f"{name}.npy")
+                files.callback(grown.close)
+                return grown
+
+            names = [name.removesuffix(".values") for name in _gather(groups, new) if name.endswith(".values")]
         sums = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
-        content = {"columns": sorted(features.columns), "sums": sums}
+        content = {"columns": sorted(names), "sums": sums}
         (draft / CONTENT).write_bytes(to_json({**content, "sum": _digest(content)}))
         try:
             os.rename(draft, place)
@@ -138,15 +209,8 @@ def _save(features: Features, place: Path) -> None:
         remove(draft)
 
 
-def _write(path: Path, array: np.ndarray) -> None:
-    """As `numpy.save`, which does not tell a full disk from other troubles."""
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
-
-
 def _load(place: Path) -> Features:
-    def array(name: str) -> np.ndarray:
+    def mapped(name: str) -> np.ndarray:
         return np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     content = json.loads((place / CONTENT).read_bytes())
@@ -154,8 +218,8 @@ def _load(place: Path) -> Features:
         raise ValueError(f"{place} is damaged")
     if any(file_hash(place / name) != expected for name, expected in content["sums"].items()):
         raise ValueError(f"{place} is damaged")
-    columns = {name: Ragged(array(f"{name}.values"), array(f"{name}.offsets")) for name in content["columns"]}
-    return Features(columns, array("groups"))
+    columns = {name: Ragged(mapped(f"{name}.values"), mapped(f"{name}.offsets")) for name in content["columns"]}
+    return Features(columns, mapped("groups"))
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import functools
 import hashlib
-import io
 import itertools
 import json
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from harness.errors import HarnessError, did_you_mean
-from harness.labels import BadValue, label_reader, parts, shown, whole
+from harness import conll
+from harness.errors import HarnessError, did_you_mean, printable
+from harness.labels import BadValue, check_sentence, label_reader, parts, shown, whole
 from harness.task import Example, SplitFile, Task
 
 Place = int | str
 """Where in a file: a line number, or ``row N`` of a file without lines."""
+ROW = "row "
 
-FORMATS = (".tsv", ".csv", ".jsonl", ".parquet")
+FORMATS = (".tsv", ".csv", ".jsonl", ".parquet", ".conll")
 CACHED_HASH_SIZE = 16 * 2**20  # a smaller file is hashed in no time, and could change within the clock's tick
+BLOCK = 2**20
+"""Bytes of a text file that are looked at together."""
+BATCH = 1000
+"""Rows of a parquet file that are made together."""
 
 
-def read_examples(task: Task, spec: SplitFile, path: Path, rows: Sequence[int] = ()) -> list[Example]:
-    """All examples of a data file, in order.
+def read_examples(task: Task, spec: SplitFile, path: Path, rows: Sequence[int] = ()) -> Iterator[Example]:
+    """The examples of a data file in order, read as they are asked for: a big file never is in memory as a whole.
 
     Text is UTF-8 with or without byte-order mark. ``.tsv`` is read without quoting and split on newlines only (a
     file whose every line ends with CR LF loses the CRs); ``.csv`` is quoted as in RFC 4180; ``.jsonl`` holds an
@@ -37,22 +45,25 @@ def read_examples(task: Task, spec: SplitFile, path: Path, rows: Sequence[int] =
             skipped here too, but only where exactly an official number of examples remains.
 
     Raises:
-        HarnessError: an unreadable file, row, label or score, a missing column, another number of examples.
+        HarnessError: an unreadable file, row, label or score, a missing column; after the last example, also another
+            number of examples, and an idx that stands twice.
     """
     short: list[HarnessError] = []
+    count = 0
     build = _expanded if spec.expand else _mapped
-    examples = build(task, spec, path, _records(spec, path, short))
-    if short and len(examples) not in rows:
+    for example in build(task, spec, path, _records(spec, path, short)):
+        count += 1
+        yield example
+    if short and count not in rows:
         raise short[0]
-    if not examples:
+    if not count:
         raise _at(path, 1, "there are no examples in the file")
-    if rows and len(examples) not in rows:
+    if rows and count not in rows:
         expected = " or ".join(map(str, rows))
         raise HarnessError(
-            f"{path}: found {len(examples)} examples, expected {expected} (the official number): "
+            f"{path}: found {count} examples, expected {expected} (the official number): "
             "get the file again, or set `allow_partial: true` for a partial copy"
         )
-    return examples
 
 
 def file_hash(path: Path) -> str:
@@ -117,8 +128,12 @@ def _at(path: Path, place: Place, problem: str) -> HarnessError:
     return HarnessError(f"{path}:{place}: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in problem))
 
 
+def _in_one_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unreadable(path: Path, error: OSError) -> HarnessError:
-    return HarnessError(f"{path}: cannot be read: {error.strerror or error}")
+    return HarnessError(printable(f"{path}: cannot be read: {error.strerror or _in_one_line(error)}"))
 
 
 # Examples --------------------------------------------------------------------------------------------------------
@@ -126,52 +141,59 @@ def unreadable(path: Path, error: OSError) -> HarnessError:
 Records = Iterable[tuple[Place, Mapping[str, Any]]]
 
 
-def _mapped(task: Task, spec: SplitFile, path: Path, records: Records) -> list[Example]:
+def _mapped(task: Task, spec: SplitFile, path: Path, records: Records) -> Iterator[Example]:
     """Examples of a regular file: each field is one column."""
-    examples: list[Example] = []
     read_label = label_reader(task, spec)
     columns = {field: str(column) for field, column in spec.columns.items()}
     texts = [field for field in task.text_fields if field in columns]
-    seen: dict[Any, Place] = {}
-    for place, record in records:
+    seen = _Seen()
+    for count, (place, record) in enumerate(records):
         try:
             example = {field: _pick(record, column) for field, column in columns.items()}
             for field in texts:
-                check_text(field, example[field])
-            if task.label_field == "label":
-                example["label"] = read_label(example["label"]) if "label" in columns else task.unlabelled
-            example["idx"] = _idx(example["idx"]) if "idx" in columns else len(examples)
+                check_field(task, field, example[field])
+            label = task.label_field
+            if label == "label" or task.problem_type == "token_classification":
+                example[label] = read_label(example[label]) if label in columns else task.unlabelled
+                if task.problem_type == "token_classification" and label in columns:
+                    check_sentence(task, example)
+            example["idx"] = _idx(example["idx"]) if "idx" in columns else count
             if "idx" in columns:
-                _check_new(example["idx"], place, seen)
+                seen.add(example["idx"], place)
         except BadValue as error:
             raise _at(path, place, str(error)) from None
-        examples.append(example)
-    return examples
+        yield example
+    seen.check(path)
 
 
-def _expanded(task: Task, spec: SplitFile, path: Path, records: Records) -> list[Example]:
+def _expanded(task: Task, spec: SplitFile, path: Path, records: Records) -> Iterator[Example]:
     """Examples of an irregular file: ``spec.expand`` makes them; labels that are spelled become indices here."""
     assert spec.expand is not None
-    examples: list[Example] = []
+    count = 0
     spelled = (str, bool, int) if spec.labels else (str, bool)
     read_label = label_reader(task, spec)
-    seen: dict[Any, Place] = {}
+    seen = _Seen()
     for place, record in records:
+        examples: list[Example] = []
         try:
             for expanded in spec.expand(dict(record)):
-                example = {"idx": len(examples), **expanded}
+                example = {"idx": count + len(examples), **expanded}
+                for field in task.text_fields:
+                    check_field(task, field, example[field])
                 if task.label_field == "label":
                     example.setdefault("label", task.unlabelled)
                     if isinstance(example["label"], spelled):
                         example["label"] = read_label(example["label"])
-                _check_new(example["idx"], place, seen)
+                seen.add(example["idx"], place)
                 examples.append(example)
         except (BadValue, HarnessError) as error:
             raise _at(path, place, str(error)) from error
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problem = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise _at(path, place, f"not a record of task '{task.name}': {problem}") from error
-    return examples
+        count += len(examples)
+        yield from examples
+    seen.check(path)
 
 
 def _pick(record: Mapping[str, Any], column: str) -> Any:
@@ -190,9 +212,20 @@ def _pick(record: Mapping[str, Any], column: str) -> Any:
 def _idx(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    if not value.isdecimal():
+    if not value.isdecimal() or len(value) > 18:
         raise BadValue(f"the idx must be a whole number, found {shown(value)}")
     return int(value)
+
+
+def check_field(task: Task, field: str, value: Any) -> None:
+    """Raise `BadValue` for what is not a text or, in token classification, not a list of words."""
+    if task.problem_type != "token_classification":
+        check_text(field, value)
+        return
+    if not isinstance(value, list) or not value:
+        raise BadValue(f"'{field}' must be a list of words, found {shown(value)}")
+    for word in value:
+        check_text(f"a word of {field}", word)
 
 
 def check_text(field: str, value: Any) -> None:
@@ -206,11 +239,43 @@ def check_text(field: str, value: Any) -> None:
             raise BadValue(f"'{field}' holds half a character (a lone surrogate)") from None
 
 
-def _check_new(idx: Any, place: Place, seen: dict[Any, Place]) -> None:
-    key = idx if isinstance(idx, int) else repr(idx)
-    if key in seen:
-        raise BadValue(f"the idx {shown(idx)} was already in {'line ' * isinstance(place, int)}{seen[key]}")
-    seen[key] = place
+class _Seen:
+    """Every idx so far with its place; whole numbers, which big files have, take 16 bytes each."""
+
+    def __init__(self) -> None:
+        self.numbers, self.rows = array("q"), array("q")
+        self.rest: dict[Any, Place] = {}
+        self.lines = True
+
+    def add(self, idx: Any, place: Place) -> None:
+        """Raise `BadValue` where an idx that is no number stands twice."""
+        number = type(idx) is int and -(2**63) <= idx < 2**63
+        key = idx if number else repr(idx)
+        if number:
+            self.lines = isinstance(place, int)
+            self.numbers.append(idx)
+            self.rows.append(place if isinstance(place, int) else int(place.removeprefix(ROW)))
+        elif key in self.rest:
+            raise _twice(idx, self.rest[key])
+        else:
+            self.rest[key] = place
+
+    def check(self, path: Path) -> None:
+        """Raise for the first number that stands twice."""
+        import numpy as np
+
+        numbers = np.frombuffer(self.numbers, dtype=np.int64)
+        order = np.argsort(numbers, kind="stable")
+        again = np.flatnonzero(numbers[order[1:]] == numbers[order[:-1]])
+        if len(again):
+            at = int(order[again + 1].min())
+            before = int(np.flatnonzero(numbers == numbers[at])[0])
+            places = [row if self.lines else f"{ROW}{row}" for row in (self.rows[at], self.rows[before])]
+            raise _at(path, places[0], str(_twice(self.numbers[at], places[1])))
+
+
+def _twice(idx: Any, place: Place) -> BadValue:
+    return BadValue(f"the idx {shown(idx)} was already in {'line ' * isinstance(place, int)}{place}")
 
 
 # Records ---------------------------------------------------------------------------------------------------------
@@ -229,6 +294,8 @@ def _records(spec: SplitFile, path: Path, short: list[HarnessError]) -> Iterator
         return _table(spec, path, _csv_rows(path), short)
     if path.suffix == ".tsv":
         return _table(spec, path, _tsv_rows(path), short)
+    if path.suffix in conll.SUFFIXES:
+        return _sentences(path)
     raise HarnessError(f"{path}: unknown kind of file '{path.suffix}': known are {', '.join(FORMATS)}")
 
 
@@ -262,35 +329,48 @@ def _short(name: str) -> str:
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    lines = _lines(_text(path))
-    while "\t" in lines[0] and len(lines) > 1 and not lines[-1]:
-        lines.pop()  # empty lines after the last row
-    for number, line in enumerate(lines, start=1):
+    table, empty = False, 0
+    for number, line in enumerate(_lines(path), start=1):
+        table = table or (number == 1 and "\t" in line)
+        if table and not line:  # after the last row, empty lines are nothing
+            empty += 1
+            continue
+        while empty:
+            yield number - empty, [""]
+            empty -= 1
         yield number, line.split("\t")
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    text = _text(path)
+    _check_text(path)
     limit = csv.field_size_limit(sys.maxsize)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        start = 1
-        while True:
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise _at(path, start, f"not valid CSV: {error}") from None
-            if cells is None:
-                return
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
+        with _opened(path, newline="") as file:
+            reader = csv.reader(file, strict=True)
+            start = 1
+            while True:
+                try:
+                    cells = next(reader, None)
+                except csv.Error as error:
+                    raise _at(path, start, f"not valid CSV: {error}") from None
+                if cells is None:
+                    return
+                if cells:
+                    yield start, cells
+                start = reader.line_num + 1
     finally:
         csv.field_size_limit(limit)
 
 
+def _sentences(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    try:
+        yield from conll.sentences(_lines(path))
+    except conll.BadLine as error:
+        raise _at(path, error.line, str(error)) from None
+
+
 def _json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
-    for number, line in enumerate(_lines(_text(path)), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -305,20 +385,25 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    return ((f"{ROW}{number}", row) for number, row in enumerate(_parquet_records(path), start=1))
+
+
+def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = class_names(file.schema_arrow)
+            for batch in file.iter_batches(BATCH):
+                for row in batch.to_pylist():
+                    for column, spelled in names.items():
+                        row[column] = with_names(row[column], spelled)
+                    yield row
     except OSError as error:
         raise unreadable(path, error) from error
-    except pyarrow.ArrowException as error:
-        raise HarnessError(f"{path}: not a parquet file: {str(error).splitlines()[0]}") from error
-    names = class_names(table.schema)
-    for number, row in enumerate(table.to_pylist(), start=1):
-        for column, spelled in names.items():
-            row[column] = with_names(row[column], spelled)
-        yield f"row {number}", row
+    except (pyarrow.ArrowException, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise HarnessError(printable(f"{path}: not a parquet file: {_in_one_line(error)}")) from error
 
 
 def class_names(schema: Any) -> dict[str, list[str]]:
@@ -339,33 +424,55 @@ def with_names(value: Any, names: Sequence[str]) -> Any:
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
 
 
-def _text(path: Path) -> str:
+def _lines(path: Path) -> Iterator[str]:
+    """Split on newlines only: some texts hold other line separators. CR LF is a line's end where every line has it."""
+    end = "\r\n" if _check_text(path) else "\n"
+    with _opened(path, newline="\n") as file:
+        for line in file:
+            yield line.removesuffix(end)
+
+
+def _check_text(path: Path) -> bool:
+    """Go over a text file once; returns whether every line of it ends with CR LF.
+
+    Raises:
+        HarnessError: it is not UTF-8, holds a NUL byte, or is empty.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    ends = returns = length = 0
+    last = b""
+    with _opened(path) as file:
+        while True:
+            block: bytes = file.read(BLOCK)
+            if not length and not ends and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise _at(path, 1, "the file is in UTF-16: save it as UTF-8")
+            if (zero := block.find(b"\0")) >= 0:
+                line = ends + block.count(b"\n", 0, zero) + 1
+                raise _at(path, line, "a NUL byte: the file is damaged, or not a text file")
+            try:
+                length += len(decoder.decode(block, final=not block))
+            except UnicodeDecodeError as error:
+                line, byte = ends + error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
+                raise _at(path, line, f"not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8") from None
+            if not block:
+                break
+            ends += block.count(b"\n")
+            returns += block.count(b"\r\n") + (last == b"\r" and block.startswith(b"\n"))
+            last = block[-1:]
+    if not length:
+        raise _at(path, 1, "the file is empty")
+    return bool(ends) and ends == returns
+
+
+@contextlib.contextmanager
+def _opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
+    """A file of bytes; with ``newline`` (see `open`) one of text, behind its byte-order mark."""
     try:
-        data = path.read_bytes()
+        text = newline is not None
+        file: IO[Any] = open(path, "r" if text else "rb", encoding="utf-8" if text else None, newline=newline)  # noqa: SIM115
     except OSError as error:
         raise unreadable(path, error) from error
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise _at(path, 1, "the file is in UTF-16: save it as UTF-8")
-    if (zero := data.find(b"\0")) >= 0:
-        line = data.count(b"\n", 0, zero) + 1
-        raise _at(path, line, "a NUL byte: the file is damaged, or not a text file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        raise _at(path, line, f"not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8") from None
-    if not text:
-        raise _at(path, 1, "the file is empty")
-    return text
-
-
-def _lines(text: str) -> list[str]:
-    """Split on newlines only: some texts hold other line separators. CR LF is a line's end where every line has it."""
-    lines = text.split("\n")
-    ended = len(lines) - 1
-    if ended and text.count("\r\n") == ended:
-        lines[:ended] = [line[:-1] for line in lines[:ended]]
-    if not lines[-1]:
-        lines.pop()
-    return lines
+    with file:
+        if text and file.read(1) != "\ufeff":
+            file.seek(0)
+        yield file

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import check_text, file_hash, with_names
+from harness.files import BATCH, check_field, file_hash, with_names
 from harness.hub_errors import Asked, Unclear, ask
-from harness.labels import BadValue, label_reader
-from harness.task import Example, HubSource, Task
+from harness.labels import BadValue, check_sentence, label_reader
+from harness.task import SEVERAL, Example, HubSource, Task
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 SETTINGS = (
@@ -38,8 +39,10 @@ Row = dict[str, Any]
 # Data sets -------------------------------------------------------------------------------------------------------
 
 
-def hub_examples(task: Task, split: str) -> list[Example]:
+def hub_examples(task: Task, split: str) -> tuple[Callable[[], Iterator[Example]], int]:
     """A split's examples with all columns that the Hub has, and class labels as the task's indices.
+
+    What is returned reads them, from a file that is mapped into memory, as often as it is called; and their number.
 
     Class labels are matched by the names that the data set gives them; integers without names are class indices.
     The reader is ``datasets.load_dataset``, at the commit of `hub_revision`.
@@ -56,15 +59,23 @@ def hub_examples(task: Task, split: str) -> list[Example]:
             raise HarnessError(f"{place}: there is no column '{name}'. Found: {', '.join(dataset.features)}")
     read = _reader(task, dataset.features, place)
     unlabelled = split in task.test_splits
-    examples = []
-    for number, row in enumerate(dataset.to_list()):
-        try:
-            examples.append(_example(task, {"idx": number, **row}, read, unlabelled))
-        except BadValue as error:
-            raise HarnessError(f"{place}, row {number}: {error}") from None
-    if not examples:
+    if not len(dataset):
         raise HarnessError(f"{place}: there are no examples")
-    return examples
+
+    def examples() -> Iterator[Example]:
+        for number, row in enumerate(_rows(dataset)):
+            try:
+                example = _example(task, {"idx": number, **row}, read, unlabelled)
+            except BadValue as error:
+                raise HarnessError(f"{place}, row {number}: {error}") from None
+            yield example
+
+    return examples, len(dataset)
+
+
+def _rows(dataset: Any) -> Iterator[Row]:
+    for start in range(0, len(dataset), BATCH):
+        yield from dataset.select(range(start, min(start + BATCH, len(dataset)))).to_list()
 
 
 def hub_revision(task: Task) -> tuple[str, bool]:
@@ -133,9 +144,11 @@ def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[An
         return lambda label: read(_decimal(label))
     names = getattr(getattr(feature, "feature", feature), "names", None)
     if names is None:
-        return functools.partial(_unnamed, read, len(task.labels))
-    multi = task.problem_type == "multi_label_classification"
-    unknown = [name for name in names if not _reads(read, [name] if multi else name)]
+        unnamed = functools.partial(_unnamed, read, len(task.labels))
+        is_set = task.problem_type == "multi_label_classification"
+        return (lambda label: sorted(set(unnamed(label)))) if is_set else unnamed
+    several = task.problem_type in SEVERAL
+    unknown = [name for name in names if not _reads(read, [name] if several else name)]
     if unknown:
         raise HarnessError(
             f"{place}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
@@ -153,7 +166,7 @@ def _decimal(score: Any) -> Any:
 
 def _unnamed(read: Callable[[Any], Any], count: int, label: Any) -> Any:
     if isinstance(label, list):
-        return sorted({_unnamed(lambda one: read([one])[0], count, one) for one in label})
+        return [_unnamed(lambda one: read([one])[0], count, one) for one in label]
     try:
         return read(label)
     except BadValue:
@@ -172,12 +185,15 @@ def _reads(read: Callable[[Any], Any], label: Any) -> bool:
 
 def _example(task: Task, row: Row, read: Callable[[Any], Any], unlabelled: bool) -> Example:
     for name in task.text_fields:
-        check_text(name, row[name])
+        check_field(task, name, row[name])
     if task.open_answers and task.label_field != "label":
         return row
     label = row.get(task.label_field)
     missing = unlabelled and label in (None, -1, task.unlabelled)
-    return {**row, task.label_field: task.unlabelled if missing else read(label)}
+    example = {**row, task.label_field: task.unlabelled if missing else read(label)}
+    if task.problem_type == "token_classification" and not missing:
+        check_sentence(task, example)
+    return example
 
 
 # Checkpoints -----------------------------------------------------------------------------------------------------
@@ -211,8 +227,8 @@ def resolve_checkpoint(checkpoint: str, revision: str | None = None, *, weights:
     Raises:
         HarnessError: no such folder or model, no access, no network, no safetensors weights.
     """
-    folder = Path(checkpoint).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(checkpoint))
+    if os.path.isdir(folder):
         if revision is not None:
             raise HarnessError(f"checkpoint {checkpoint} is a folder, and a folder has no revision ('{revision}')")
         names = [path.name for path in folder.iterdir() if path.is_file()]

@@ -155,7 +155,9 @@ def _refused(asked: Asked, error: BaseException) -> str | None:
 def _unreachable(asked: Asked, error: BaseException) -> str | None:
     """No answer, or half of one."""
     if _find(error, "OfflineModeIsEnabled"):
-        return f"{asked} is not in the cache, and offline mode (HF_HUB_OFFLINE) forbids the network: run once without"
+        found = asked.revision is not None and re.fullmatch("[0-9a-f]{40}", asked.revision)
+        hint = "run once without" + ("" if found else ", or name a commit that is in the cache as its revision")
+        return f"{asked} is not in the cache, and offline mode (--offline, HF_HUB_OFFLINE) forbids the network: {hint}"
     if _find(error, *BROKEN[:-1]) or _is_incomplete(error):
         return f"the transfer of {asked} broke off, again and again: nothing incomplete is used; run the command again"
     if _find(error, "TransportError", "ConnectionError"):

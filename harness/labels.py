@@ -7,8 +7,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from harness.entities import iob2_problem
 from harness.errors import did_you_mean
-from harness.task import SplitFile, Task
+from harness.task import Example, SplitFile, Task
+
+LARGEST = 1e18
+"""The largest score: its square, in the loss, has to be a number in single precision, too."""
 
 
 class BadValue(ValueError):
@@ -16,7 +20,8 @@ class BadValue(ValueError):
 
 
 def label_reader(task: Task, spec: SplitFile | None = None) -> Callable[[Any], Any]:
-    """A function from a label as data spell it to the class index, the score, or the sorted indices (multi-label).
+    """A function from a label as data spell it to the class index, the score, the sorted indices (multi-label), or
+    the indices of a sentence's tags (token classification).
 
     Labels are matched by name: ``spec.labels`` (the file's spellings, in class order), or the task's label names.
     The function raises `BadValue`.
@@ -30,6 +35,8 @@ def label_reader(task: Task, spec: SplitFile | None = None) -> Callable[[Any], A
     if task.problem_type == "multi_label_classification":
         separator = spec.separator if spec else ","
         return functools.partial(_label_set, indices, spellings, separator)
+    if task.problem_type == "token_classification":
+        return functools.partial(_tags, indices, spellings)
     return functools.partial(_label, indices, spellings)
 
 
@@ -42,6 +49,8 @@ def _score(score_range: tuple[float, float] | None, value: Any) -> float:
         raise BadValue(f"the score must be a number, found {shown(value)}") from None
     if not math.isfinite(score):
         raise BadValue(f"the score must be a finite number, found {shown(value)}")
+    if abs(score) > LARGEST:
+        raise BadValue(f"the score {shown(value)} is too large: single precision cannot hold its square")
     if score_range and not score_range[0] <= score <= score_range[1]:
         raise BadValue(f"the score {shown(value)} is not between {score_range[0]:g} and {score_range[1]:g}")
     return score
@@ -74,6 +83,27 @@ def _label_set(indices: Mapping[str, int], spellings: Sequence[str], separator: 
     if not isinstance(value, list):
         raise BadValue(f"the labels must be a list, found {shown(value)}")
     return sorted({_label(indices, spellings, part) for part in value})
+
+
+def _tags(indices: Mapping[str, int], spellings: Sequence[str], value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise BadValue(f"the tags must be a list, found {shown(value)}")
+    found = []
+    for number, tag in enumerate(value, start=1):
+        try:
+            found.append(_label(indices, spellings, tag))
+        except BadValue as error:
+            raise BadValue(f"word {number}: {error}") from None
+    return found
+
+
+def check_sentence(task: Task, example: Example) -> None:
+    """Raise `BadValue` where the tags of a sentence are not one for each word, or no IOB2."""
+    words, tags = example[task.text_fields[0]], example[task.label_field]
+    if len(words) != len(tags):
+        raise BadValue(f"there are {len(tags)} tags for {len(words)} words")
+    if problem := iob2_problem([task.labels[i] for i in tags]):
+        raise BadValue(problem)
 
 
 def parts(cell: str, separator: str) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from harness.errors import HarnessError
 from harness.settings import Recipe
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Compiling takes about a minute. It pays from about this many floating-point operations of training.
 COMPILE_FROM_FLOPS = {"cpu": 1e15, "cuda": 1e18}
@@ -22,10 +22,12 @@ def resolve_precision(requested: str, device: torch.device, half_precision: bool
     """``auto`` becomes bf16 where the hardware multiplies it natively, else fp16 (models that bear it), else fp32.
 
     Raises:
-        HarnessError: fp16 was asked for on a device that does not train in it.
+        HarnessError: fp16 or tf32 was asked for on a device that does not train in it.
     """
-    if requested == "fp16" and device.type != "cuda":
-        raise HarnessError(f"precision: fp16 needs a CUDA device, and this is {device.type}: use fp32, bf16 or auto")
+    if requested in ("fp16", "tf32") and device.type != "cuda":
+        raise HarnessError(
+            f"precision: {requested} needs a CUDA device, and this is {device.type}: use fp32, bf16 or auto"
+        )
     if requested != "auto":
         return requested
     if device.type == "cuda":

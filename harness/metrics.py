@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.entities import entity_f1
 from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def compute_metrics(names: Sequence[str], predictions: Sequence[Any], references
     Args:
         names: metric names, as in ``Task.metrics``.
         predictions, references: n rows each, lists or arrays. A row is a class index, a score (regression), a list
-            of one 0 or 1 per label (multi-label), a text against its list of right answers, or the form in which
-            SuperGLUE's MultiRC and ReCoRD are scored (see `f1_a` and `text_f1`).
+            of one 0 or 1 per label (multi-label), a list of one tag name per word (token classification), a text
+            against its list of right answers, or the form in which SuperGLUE's MultiRC and ReCoRD are scored (see
+            `f1_a` and `text_f1`).
 
     Raises:
         HarnessError: an unknown metric, no rows or a different number of them, references without labels, two
@@ -297,6 +299,7 @@ METRICS: Mapping[str, Metric] = {
     "f1_a": f1_a,
     "f1_m": f1_m,
     "exact_match": exact_match,
+    "entity_f1": entity_f1,
 }
 """Every metric that a task can name. All are better when higher; each gives its value under `score_key`."""
 
@@ -487,4 +490,6 @@ def _evaluate_features(task: Task) -> Any:
         rows = (Value("float64"), Value("float64"))
     elif task.problem_type == "multi_label_classification":
         rows = (Sequence(number), Sequence(number))
+    elif task.problem_type == "token_classification":
+        rows = (Sequence(text), Sequence(text))
     return Features({"predictions": rows[0], "references": rows[1]})

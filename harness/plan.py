@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.benchmark import BenchmarkFile
+from harness.data import has_own_files
 from harness.errors import HarnessError
 from harness.execution import Run
 from harness.machine import resolve
@@ -23,20 +25,69 @@ SCORE_VERSION = 1
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
 
-def expand(file: BenchmarkFile, session: Session, device: torch.device) -> list[Run]:
+Pair = tuple[str, str]
+"""(task, model)."""
+
+Wanted = Callable[[Pair, list[Recipe]], list[tuple[Recipe, tuple[int, ...]]]]
+"""Which recipes of a pair's are used, and with which seeds."""
+
+
+def expand(
+    file: BenchmarkFile, session: Session, device: torch.device, chosen: Mapping[Pair, Recipe] | None = None
+) -> list[Run]:
     """All runs of a benchmark: trained tasks x models x seeds, a parent before those that start from it.
+
+    Args:
+        chosen: the recipes that a sweep chose. Where several are swept and none is chosen, the first trial stands for
+            all runs.
 
     Raises:
         HarnessError: data or checkpoints that are not there or cannot be used; all of them at once.
     """
     spec = session.spec
-    runs: dict[tuple[str, str, int], Run] = {}
+
+    def wanted(pair: Pair, recipes: list[Recipe]) -> list[tuple[Recipe, tuple[int, ...]]]:
+        if len(recipes) == 1:
+            return [(recipes[0], spec.seeds)]
+        if chosen is not None and pair in chosen:
+            return [(chosen[pair], spec.seeds)]
+        return [(recipes[0], (spec.first_seed,))]
+
+    return [replace(run, trial={}) for run in _expand(file, session, device, wanted)]
+
+
+def trials(file: BenchmarkFile, session: Session, device: torch.device) -> list[Run]:
+    """The runs that choose the recipes of a sweep: every recipe of each swept (task, model), with the first seed.
+
+    Runs that those start from are among them; they have no ``trial``.
+
+    Raises:
+        HarnessError: as `expand`.
+    """
+    spec = session.spec
+    trained = [name for name in spec.tasks if file.tasks[name].evaluated_by is None]
+    if all(len(spec.recipes_for(task, model)) == 1 for task in trained for model in spec.models):
+        return []
+    runs = _expand(file, session, device, lambda pair, recipes: [(recipe, (spec.first_seed,)) for recipe in recipes])
+    needed = set()
+    for run in runs:
+        part = run if run.trial else None
+        while part is not None:
+            needed.add(part.identity)
+            part = part.parent
+    return [replace(run, tests=()) for run in runs if run.identity in needed]
+
+
+def _expand(file: BenchmarkFile, session: Session, device: torch.device, wanted: Wanted) -> list[Run]:
+    spec = session.spec
+    runs: dict[tuple[str, str, int, str], Run] = {}
+    parents: dict[tuple[str, str, int], Run] = {}
     problems: list[str] = []
     for name in _parents_first(spec, [name for name in spec.tasks if file.tasks[name].evaluated_by is None]):
         for model in spec.models:
             try:
-                for run in _runs_of(file, session, device, file.tasks[name], file.models[model], runs):
-                    runs[run.key] = run
+                for run in _runs_of(file, session, device, file.tasks[name], file.models[model], parents, wanted):
+                    runs[run.identity] = parents[run.key] = run
             except HarnessError as error:
                 problems += [line for line in str(error).splitlines() if line not in problems]
     if problems:
@@ -65,36 +116,54 @@ def _runs_of(
     device: torch.device,
     task: Task,
     model: Model,
-    known: dict[tuple[str, str, int], Run],
+    known: Mapping[tuple[str, str, int], Run],
+    wanted: Wanted,
 ) -> list[Run]:
     spec = session.spec
     own = _own_splits(task, session)
     diagnostics, missing = _diagnostics(file, session, task)
-    architecture = session.architecture(model, task, spec.recipe_for(task.name, model.name))
-    recipe = _resolved(spec.recipe_for(task.name, model.name), session, architecture, task, device)
+    recipes = _recipes(session, device, task, model)
     tests = _tests(file, session, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
     marks = tuple(_marks(session, task, model))
+    shared = {
+        "score_version": SCORE_VERSION,
+        "model": session.model_identity(model),
+        "tasks": {t.name: t.definition() for t in (task, *(t for t, _ in diagnostics))},
+        "data": {
+            task.name: session.data(task, (str(task.train_split), *own)),
+            **{t.name: session.data(t, (split,)) for t, split in diagnostics},
+        },
+        "selection": spec.selection,
+        "allow_partial": spec.allow_partial,
+    }
     runs = []
-    for seed in spec.seeds:
-        parent = known.get((parent_task, model.name, seed)) if parent_task else None
-        parts = {
-            "score_version": SCORE_VERSION,
-            "model": session.model_identity(model),
-            "tasks": {t.name: t.definition() for t in (task, *(t for t, _ in diagnostics))},
-            "data": {
-                task.name: session.data(task, (str(task.train_split), *own)),
-                **{t.name: session.data(t, (split,)) for t, split in diagnostics},
-            },
-            "recipe": recipe.model_dump(),
-            "selection": spec.selection,
-            "allow_partial": spec.allow_partial,
-            "seed": seed,
-            "parent": parent.fingerprint if parent else None,
-        }
-        identity = fingerprint(parts)
-        runs.append(Run(task, model, recipe, seed, own, diagnostics, identity, marks, missing, tests, parent))
+    for recipe, seeds in wanted((task.name, model.name), recipes):
+        for seed in seeds:
+            parent = known.get((parent_task, model.name, seed)) if parent_task else None
+            own_parts = {"recipe": recipe.model_dump(), "seed": seed, "parent": parent.fingerprint if parent else None}
+            identity = fingerprint({**shared, **own_parts})
+            trial = _differences(recipe, recipes)
+            runs.append(
+                Run(task, model, recipe, seed, own, diagnostics, identity, marks, missing, tests, parent, trial)
+            )
     return runs
+
+
+def _recipes(session: Session, device: torch.device, task: Task, model: Model) -> list[Recipe]:
+    """The recipes of a (task, model) as they will be used here, each once; several where they are swept."""
+    found: dict[str, Recipe] = {}
+    for recipe in session.spec.recipes_for(task.name, model.name):
+        architecture = session.architecture(model, task, recipe)
+        resolved = _resolved(recipe, session, architecture, task, device)
+        found.setdefault(resolved.model_dump_json(), resolved)
+    return list(found.values())
+
+
+def _differences(recipe: Recipe, recipes: Iterable[Recipe]) -> dict[str, Any]:
+    """The settings of a recipe that are not the same in all."""
+    dumps = [other.model_dump() for other in recipes]
+    return {name: value for name, value in recipe if any(dump[name] != value for dump in dumps)}
 
 
 def _own_splits(task: Task, session: Session) -> tuple[str, ...]:
@@ -142,7 +211,8 @@ def _resolved(recipe: Recipe, session: Session, architecture: Any, task: Task, d
 def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
     """What makes this run's numbers not comparable with published ones, or not reproducible."""
     spec, checkpoint = session.spec, session.checkpoint(model)
-    if session.source(task) == "sample":
+    source = "files" if has_own_files(task) else session.source(task)
+    if source == "sample":
         yield "sample data"
     if spec.allow_partial:
         yield "partial data"
@@ -152,7 +222,7 @@ def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
         yield f"intermediate training on {spec.parent(task.name)}"
     if checkpoint is not None and checkpoint.revision is not None and not checkpoint.pinned:
         yield "unpinned checkpoint"
-    if session.source(task) == "hub" and task.hub is not None and task.hub.revision is None:
+    if source == "hub" and task.hub is not None and task.hub.revision is None:
         yield "unpinned data"
     if checkpoint is not None and task.suite in ("glue", "superglue") and _is_t5_v1_0(checkpoint.folder):
         yield "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
@@ -160,7 +230,7 @@ def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
 
 def _is_t5_v1_0(folder: Path) -> bool:
     """Whether a checkpoint is T5 v1.0, whose pre-training mixed in the tasks: its config.json names their prefixes."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_bytes())
     return config.get("model_type") == "t5" and bool(config.get("task_specific_params"))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data import load_examples
+from harness.data import load_examples, open_examples
 from harness.errors import HarnessError, did_you_mean
 from harness.record import Record
 from harness.store import Store
@@ -94,7 +94,7 @@ def majorities(
 
 def _majority(task: Task, store: Store, data: str | Path | None) -> int:
     if data is not None and task.train_split is not None:
-        labels = Counter(example["label"] for example in load_examples(task, data, task.train_split))
+        labels = Counter(example["label"] for example in open_examples(task, data, task.train_split))
     else:
         rows = (row for *_, record in store.current() if record for row in record.predictions())
         labels = Counter(row["label"] for row in rows if row["task"] == task.name and row["label"] is not None)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, printable
 from harness.yaml12 import Document, Where, shown
 
 S = TypeVar("S", bound=BaseModel)
@@ -28,12 +28,13 @@ class Problems:
     found: list[tuple[float, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.found += [(line, f"{self.name}:{line}: {message}") for line, message in self.document.problems]
+        for line, message in self.document.problems:
+            self.found.append((line, f"{self.name}:{line}: {printable(message)}"))
 
     def add(self, where: Where, message: str) -> None:
         """Note a mistake at a place in the file."""
         line = self.document.line(where)
-        self.found.append((line, f"{self.name}:{line}: {message}"))
+        self.found.append((line, f"{self.name}:{line}: {printable(message)}"))
 
     def add_option(self, message: str) -> None:
         """Note a mistake that was not made in the file."""

@@ -80,6 +80,11 @@ class Record:
         return self.data.get("unparsable") or {}
 
     @property
+    def overlap(self) -> dict[str, dict[str, int]]:
+        """Evaluated examples whose texts are in the training data, too; {} in records from before it was counted."""
+        return self.data.get("overlap") or {}
+
+    @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Examples, ``counts[task][split]``."""
         return self.data.get("counts") or {}

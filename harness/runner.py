@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from tabulate import tabulate
+from accelerate.utils import broadcast_object_list, gather_object
 
 from harness.benchmark import BenchmarkFile
+from harness.choices import Choice, in_words
 from harness.claims import Claim, Claims
 from harness.disk import remove
 from harness.display import Display, make_display
@@ -24,15 +25,18 @@ from harness.errors import HarnessError
 from harness.execution import Execution, Outcome, Run
 from harness.interrupts import GO_ON, Interrupts, Terminated
 from harness.outcome import reason, write_outcome, write_tests
-from harness.plan import expand, test_fingerprint
+from harness.plan import expand, test_fingerprint, trials
 from harness.record import RECORD, Record
-from harness.report import Leaderboard, leaderboard, write_leaderboard
-from harness.session import HOLDOUT, Session
+from harness.report import Leaderboard, leaderboard, write_label_tables, write_leaderboard
+from harness.session import Session
 from harness.settings import BenchmarkSpec
 from harness.store import Store
+from harness.sweep import choose, drop_losers, pointers, recipes, run_table, verdict
 from harness.training import NotFinite
-from harness.work import Key, Queue, Work, tidy
+from harness.work import Identity, Queue, Work, tidy
 from harness.workplace import TakenOver, Workplace
+
+T = TypeVar("T")
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
@@ -73,31 +77,79 @@ def run_benchmark(
     store = Store(results, spec.name)
     accelerator = make_accelerator()
     display = make_display() if progress and accelerator.is_main_process else Display()
-    quiet_libraries()
+    prepare_libraries()
     try:
         with contextlib.closing(display), Interrupts() as interrupts:
             if accelerator.is_main_process:
                 store.clean()
             session = Session(spec, store.cache)
-            work = Work(expand(file, session, accelerator.device), store, session)
-            [work.states] = broadcast_object_list([work.states])
-            return _run(Command(file, work, accelerator, display, interrupts, Claims()), retrain)
+            runs = together(accelerator, lambda: trials(file, session, accelerator.device))
+            sweep = Command(file, _work(runs, store, session), accelerator, display, interrupts, Claims())
+            choices, failed = _sweep(sweep)
+            command = replace(sweep, work=_work(_runs(sweep, choices), store, session))
+            if command.main:
+                drop_losers(sweep.work, choices, command.work)
+            return _run(command, choices, failed, retrain)
     except Terminated:
         if accelerator.is_main_process:
             print(GO_ON, file=sys.stderr)
         raise
 
 
-def _run(command: Command, retrain: bool) -> tuple[Leaderboard, int]:
-    work, accelerator, display = command.work, command.accelerator, command.display
-    spec, store = work.session.spec, work.store
-    todo = work.to_train(retrain)
-    _read_data(todo, work.session, accelerator, display)
+def _work(runs: list[Run], store: Store, session: Session) -> Work:
+    """The runs with what is left to do of them, the same in all processes."""
+    work = Work(runs, store, session)
+    [work.states] = broadcast_object_list([work.states])
+    return work
+
+
+def _sweep(command: Command) -> tuple[list[Choice], set[Identity]]:
+    """Do the trials of a sweep that have no finished record, and let the trials choose.
+
+    Returns:
+        What is chosen so far, and the runs that failed.
+    """
+    work, display = command.work, command.display
+    todo, failed = work.to_train(retrain=False), set[Identity]()
+    [choices] = broadcast_object_list([choose(work)])
+    if todo:
+        together(command.accelerator, lambda: _read_data(todo, work.session, command.accelerator, display))
+        _point(command, _runs(command, choices), choices)
+        display.message(f"sweep: {len(work.runs)} runs with seed {choices[0].seed} choose the recipes")
+        display.plan(len(work.runs), len(work.runs) - len(todo))
+        failed = train_all(command, todo)
+        [choices] = broadcast_object_list([choose(work)])
+        for choice in choices:
+            display.message(verdict(choice))
+    return choices, failed
+
+
+def _runs(sweep: Command, choices: Sequence[Choice]) -> list[Run]:
+    """The benchmark's runs, with the recipes that were chosen."""
+    chosen, session = recipes(sweep.work, choices), sweep.work.session
+    device = sweep.accelerator.device
+    return together(sweep.accelerator, lambda: expand(sweep.file, session, device, chosen))
+
+
+def _point(command: Command, runs: Sequence[Run], choices: Sequence[Choice]) -> None:
+    """Say what the current runs are, and tidy up."""
     if command.main:
-        store.point({run.key: run.fingerprint for run in work.runs}, spec.data_as_json())
+        work, whole = command.work, command.file.benchmark(command.work.session.spec.name)
+        data = work.session.spec.data_as_json()
+        work.store.point(pointers(runs, choices), data, choices, whole.tasks, whole.models)
         tidy(work, command.claims)
+
+
+def _run(command: Command, choices: Sequence[Choice], failed: set[Identity], retrain: bool) -> tuple[Leaderboard, int]:
+    """Do the runs, once their recipes are known. What ``failed`` already is not tried again at once."""
+    work, accelerator, display = command.work, command.accelerator, command.display
+    spec = work.session.spec
+    unknown = {choice.pair for choice in choices if choice.chosen is None}
+    todo = [run for run in work.to_train(retrain) if run.identity not in failed and run.pair not in unknown]
+    together(accelerator, lambda: _read_data(todo, work.session, accelerator, display))
+    _point(command, work.runs, choices)
     display.plan(len(work.runs), len(work.runs) - len(todo))
-    failed = train_all(command, todo) | predict_tests(command)
+    failed = failed | train_all(command, todo) | predict_tests(command)
     if not retrain and (left := work.of("retraining needed")):
         display.message(
             f"{len(left)} finished runs lack test predictions, and their models were not kept: "
@@ -120,26 +172,23 @@ def make_board(file: BenchmarkFile, work: Work, write: bool = True) -> Leaderboa
             benchmark=spec.name,
             asked=spec.tasks,
             references=spec.references,
+            choices={"": store.choices()},
             warnings=store.warnings,
         )
         if write:
             write_leaderboard(store.folder, board)
+            write_label_tables(store.folder, {"": store.current()})
     return board
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
     """The runs of a benchmark as a table: which are done, and why others would be trained (again)."""
-    store = Store(results, spec.name)
+    store, device = Store(results, spec.name), make_accelerator().device
     session = Session(spec, store.cache)
-    work = Work(expand(file, session, make_accelerator().device), store, session)
-    rows = [
-        [run.task.name, run.model.name, run.seed, " ".join(task.name for task, _ in run.diagnostics),
-         run.parent.task.name if run.parent else "", work.states[run.key], run.fingerprint[:12]]
-        for run in work.runs
-    ]  # fmt: skip
-    headers = ["task", "model", "seed", "also answers", "starts from", "state", "fingerprint"]
-    done = len(work.of("done"))
-    return f"{spec.name}: {len(rows)} runs, {done} done\n\n{tabulate(rows, headers, tablefmt='simple')}"
+    tried = Work(trials(file, session, device), store, session)
+    choices = choose(tried)
+    work = Work(expand(file, session, device, recipes(tried, choices)), store, session)
+    return run_table(tried, choices, work)
 
 
 def make_accelerator() -> Accelerator:
@@ -162,49 +211,84 @@ def make_accelerator() -> Accelerator:
     return accelerator
 
 
-def quiet_libraries() -> None:
-    """Keep progress bars and reports of the libraries out of ours."""
+def together(accelerator: Accelerator, attempt: Callable[[], T]) -> T:
+    """What ``attempt`` gives in each process; a mistake that one of them finds ends all, with the same message."""
+    found: list[T] = []
+    problem: str | None = None
+    try:
+        found.append(attempt())
+    except HarnessError as error:
+        if accelerator.num_processes == 1:
+            raise
+        problem = str(error)
+    if accelerator.num_processes > 1:
+        problem = next(filter(None, gather_object([problem])), None)
+    if problem is not None:
+        raise HarnessError(problem)
+    return found[0]
+
+
+def prepare_libraries() -> None:
+    """Keep progress bars and reports of the libraries out of ours, and their modules out of garbage collections."""
     import datasets
     import transformers
 
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    gc.freeze()  # each run ends with a collection
 
 
 def _read_data(runs: Sequence[Run], session: Session, accelerator: Accelerator, display: Display) -> None:
     """Read, check and tokenise all data before the first step: mistakes in it show now, not in the third hour."""
     problems: list[str] = []
+    tasks: set[str] = set()
+    models: set[str] = set()
     with accelerator.main_process_first():
-        for run in {(run.task.name, run.model.name): run for run in runs}.values():
-            display.message(f"reading {run.task.name} for {run.model.name}")
+        for run in {(*run.pair, run.recipe.max_length): run for run in runs}.values():
+            first = run.task.name not in tasks
+            tasks.add(run.task.name)
+            if first:
+                display.message(f"reading {run.task.name}")
             try:
                 architecture = session.architecture(run.model, run.task, run.recipe)
+                if run.model.name not in models:
+                    models.add(run.model.name)
+                    architecture.build()  # a checkpoint that does not fit is told now, too
                 session.features(architecture, run.task, str(run.task.train_split), training=True)
                 for task, split in [*((run.task, split) for split in run.own_splits), *run.diagnostics, *run.tests]:
                     session.features(architecture, task, split, training=False)
                     session.examples(task, split)
+                if first:
+                    _tell_overlaps(run, session, display)
             except HarnessError as error:
                 problems += [line for line in str(error).splitlines() if line not in problems]
-            if session.spec.selection != HOLDOUT:
-                session.forget(run.task)
     if problems:
         raise HarnessError("\n".join(problems))
 
 
-def train_all(command: Command, todo: Sequence[Run]) -> set[Key]:
+def _tell_overlaps(run: Run, session: Session, display: Display) -> None:
+    """Warn where a model is evaluated on texts that it is trained on."""
+    evaluated = [*((run.task, split) for split in run.own_splits), *run.diagnostics]
+    for (task, split), count in session.overlap(run.task, evaluated).items():
+        if count:
+            total = len(session.examples(session.spec.catalogue.get(task, run.task), split))
+            display.message(f"{task}: {count} of {total} {split} texts are in the training data, too")
+
+
+def train_all(command: Command, todo: Sequence[Run]) -> set[Identity]:
     """Do the runs that no other command does, and wait for those of the others.
 
     Returns:
-        The keys of the runs that failed, here or there.
+        The runs that failed, here or there.
     """
-    failed: set[Key] = set()
-    runs = {run.key: run for run in todo}
+    failed: set[Identity] = set()
+    runs = {run.identity: run for run in todo}
     queue = Queue(command.work, list(todo), command.claims, lambda run, record: _tell(command, run, record, failed))
     waiting = False
     while True:
         run = queue.next() if command.main else None
-        [left, key] = broadcast_object_list([len(queue.left), run and run.key])
+        [left, key] = broadcast_object_list([len(queue.left), run and run.identity])
         if not left:
             [failed] = broadcast_object_list([failed])
             return failed
@@ -223,14 +307,14 @@ def train_all(command: Command, todo: Sequence[Run]) -> set[Key]:
             make_board(command.file, command.work)
 
 
-def _tell(command: Command, run: Run, record: Record, failed: set[Key]) -> None:
+def _tell(command: Command, run: Run, record: Record, failed: set[Identity]) -> None:
     """Show what another command has done."""
-    command.display.run_started(run.task.name, run.model.name, run.seed, 0)
+    command.display.run_started(run.task.name, run.model.name, run.seed, 0, in_words(run.trial))
     if record.finished:
         command.display.run_finished(record)
     else:
         command.display.run_failed(record)
-        failed.add(run.key)
+        failed.add(run.identity)
 
 
 def _do(command: Command, run: Run, claim: Claim | None) -> bool | None:
@@ -297,10 +381,10 @@ def _end_alone(command: Command, error: Exception) -> NoReturn:
     os._exit(1)
 
 
-def predict_tests(command: Command) -> set[Key]:
+def predict_tests(command: Command) -> set[Identity]:
     """Predict the test splits of finished runs with their kept models; keys of the runs where that failed."""
     work = command.work
-    failed: set[Key] = set()
+    failed: set[Identity] = set()
     for run in work.of("tests needed"):
         claim = None
         if command.main and not work.has_tests(run):
@@ -315,7 +399,7 @@ def predict_tests(command: Command) -> set[Key]:
                 if command.accelerator.num_processes > 1:
                     _end_alone(command, error)
                 command.display.message(f"{run.task.name} with {run.model.name}: no test predictions: {reason(error)}")
-                failed.add(run.key)
+                failed.add(run.identity)
     return failed
 
 

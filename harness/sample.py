@@ -455,6 +455,10 @@ def generator(task: Task) -> Generator:
             return irregular
     if any("parity" in metric for metric in task.metrics):
         return gender_pair
+    if task.problem_type == "token_classification":
+        from harness.sample_words import tagged_sentence  # which is made of what stands above
+
+        return tagged_sentence
     return REGULAR[task.problem_type]
 
 
@@ -503,7 +507,8 @@ def _distinct_groups(task: Task, kind: str, words: Words, rng: Random) -> Iterat
     make, seen = generator(task), set[str]()
     while True:
         group = make(task, words, rng, len(seen))
-        text = " ".join(str(value) for value in group[0].values() if isinstance(value, str))
+        texts = (value for field, value in group[0].items() if isinstance(value, str) or field in task.text_fields)
+        text = " ".join(value if isinstance(value, str) else " ".join(value) for value in texts)
         if text not in seen and zlib.crc32(text.encode()) % 4 in share:
             seen.add(text)
             yield group

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from harness.architectures import ARCHITECTURES, Architecture
-from harness.data import data_fingerprint, load_examples, splits_in
+from harness.data import Examples, data_fingerprint, open_examples, permutation, splits_in
 from harness.errors import HarnessError
-from harness.features import FEATURES_VERSION, Features, cached
+from harness.features import FEATURES_VERSION, Features, Group, cached
 from harness.hub import Checkpoint, resolve_checkpoint
+from harness.overlap import overlap
 from harness.settings import BenchmarkSpec, Model, Recipe
 from harness.task import Example, Task
+from harness.thresholds import MULTI_LABEL
 from harness.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
+from harness.weights import check_files
 
 HOLDOUT = "holdout"
 """The name of the part of the training data that chooses the checkpoint with ``selection: holdout``."""
@@ -37,11 +39,16 @@ class Session:
 
     spec: BenchmarkSpec
     cache: Path
+    _opened: dict[tuple[str, str], Examples] = field(default_factory=dict)
     _examples: dict[tuple[str, str], list[Example]] = field(default_factory=dict)
     _tokenizers: dict[str, PreTrainedTokenizerBase] = field(default_factory=dict)
     _tokenizer_hashes: dict[str, str] = field(default_factory=dict)
-    _checkpoints: dict[str, Checkpoint | None] = field(default_factory=dict)
+    _checkpoints: dict[str, Checkpoint | HarnessError | None] = field(default_factory=dict)
+    _overlaps: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _fingerprints: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
+
+    costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
+    """What `harness.efficiency.measured` found for a task, a model and a recipe."""
 
     # Data
 
@@ -54,33 +61,49 @@ class Session:
         return splits_in(task, self.source(task), allow_partial=self.spec.allow_partial)
 
     def examples(self, task: Task, split: str) -> list[Example]:
-        """A split's examples (``holdout`` and, when there is one, a train split without it)."""
-        if split == HOLDOUT or (split == task.train_split and self.spec.selection == HOLDOUT):
-            return self._held_out(task, split)
-        return self._read(task, split)
-
-    def _read(self, task: Task, split: str) -> list[Example]:
+        """A split's examples in memory, where they stay: for splits that are evaluated."""
         key = (task.name, split)
         if key not in self._examples:
-            self._examples[key] = load_examples(
-                task, self.source(task), split, allow_partial=self.spec.allow_partial, limit=self.limit(task, split)
-            )
+            self._examples[key] = list(self.open(task, split))
         return self._examples[key]
 
-    def _held_out(self, task: Task, split: str) -> list[Example]:
+    def open(self, task: Task, split: str, model: Model | None = None) -> Examples:
+        """A split's examples, to be read one by one (``holdout``, and a train split without it where `holds_out`)."""
+        if split == HOLDOUT or (split == task.train_split and self.holds_out(task, model)):
+            return self._held_out(task, split)
+        return self._open(task, split)
+
+    def holds_out(self, task: Task, model: Model | None) -> bool:
+        """Whether a part of the training data is not trained on: it chooses the checkpoint, or tunes a threshold."""
+        tuned = model is not None and model.threshold == "tuned" and task.problem_type == MULTI_LABEL
+        return tuned or self.spec.selection == HOLDOUT
+
+    def _open(self, task: Task, split: str) -> Examples:
+        key = (task.name, split)
+        if key not in self._opened:
+            self._opened[key] = open_examples(
+                task, self.source(task), split, allow_partial=self.spec.allow_partial, limit=self.limit(task, split)
+            )
+        return self._opened[key]
+
+    def _held_out(self, task: Task, split: str) -> Examples:
         assert task.train_split is not None
-        examples = self._read(task, task.train_split)
-        held = min(HOLDOUT_MOST, max(1, int(len(examples) * HOLDOUT_SHARE)))
-        chosen = set(np.random.default_rng(0).permutation(len(examples))[:held].tolist())
-        return [example for i, example in enumerate(examples) if (i in chosen) == (split == HOLDOUT)]
+        examples = self._open(task, task.train_split)
+        held = min(HOLDOUT_MOST, max(1, int(examples.count * HOLDOUT_SHARE)))
+        return examples.at(permutation(examples.count)[:held], others=split != HOLDOUT)
 
     def repairs(self, task: Task, split: str) -> int:
         """How many examples of a split had data that does not fit and was put right (see `Task.repairs`)."""
         return sum(bool(task.repairs(example)) for example in self.examples(task, split))
 
-    def forget(self, task: Task) -> None:
-        """Drop the task's training examples: its features stay on disk."""
-        self._examples.pop((task.name, str(task.train_split)), None)
+    def overlap(self, task: Task, evaluated: Sequence[tuple[Task, str]]) -> dict[tuple[str, str], int]:
+        """How many examples of each (task, split) have a text of the task's training data; counted once."""
+        new = {(task.name, other.name, split): (other, split) for other, split in evaluated}
+        new = {key: value for key, value in new.items() if key not in self._overlaps}
+        if new:
+            splits = {key: (other, self.examples(other, split)) for key, (other, split) in new.items()}
+            self._overlaps |= overlap(task, self._open(task, str(task.train_split)), splits)
+        return {(other.name, split): self._overlaps[task.name, other.name, split] for other, split in evaluated}
 
     def limit(self, task: Task, split: str) -> int | None:
         """The benchmark's ``limit`` for a split, if any."""
@@ -103,10 +126,14 @@ class Session:
     def checkpoint(self, model: Model) -> Checkpoint | None:
         """The model's checkpoint on this machine, or None for random weights."""
         if model.name not in self._checkpoints:
-            self._checkpoints[model.name] = None
-            if model.checkpoint is not None:
-                self._checkpoints[model.name] = resolve_checkpoint(model.checkpoint, model.revision)
-        return self._checkpoints[model.name]
+            try:
+                self._checkpoints[model.name] = _checkpoint(model)
+            except HarnessError as error:
+                self._checkpoints[model.name] = error
+        found = self._checkpoints[model.name]
+        if isinstance(found, HarnessError):
+            raise found  # the same for every task, without asking the Hub again
+        return found
 
     def tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
@@ -159,7 +186,7 @@ class Session:
             "version": FEATURES_VERSION,
             "data": self.data(task, [split if split != HOLDOUT else str(task.train_split)]),
             "split": split,
-            "selection": self.spec.selection if task.train_split in (split, HOLDOUT) or split == HOLDOUT else None,
+            "selection": self._selection(task, split, architecture.model),
             "task": task.definition(),
             "tokenizer": self._tokenizer_hashes[architecture.model.name],
             "max_length": architecture.max_length,
@@ -167,6 +194,23 @@ class Session:
             "training": training,
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-        return cached(
-            self.cache, digest, lambda: architecture.for_task(task).features(self.examples(task, split), training)
-        )
+
+        def groups() -> Iterator[Group]:
+            examples = self.open(task, split, architecture.model) if training else self.examples(task, split)
+            return architecture.for_task(task).groups(examples, training)
+
+        return cached(self.cache, digest, groups)
+
+    def _selection(self, task: Task, split: str, model: Model) -> str | None:
+        """What the examples of a split depend on besides the data."""
+        if split not in (task.train_split, HOLDOUT):
+            return None
+        return HOLDOUT if self.holds_out(task, model) else self.spec.selection
+
+
+def _checkpoint(model: Model) -> Checkpoint | None:
+    if model.checkpoint is None:
+        return None
+    checkpoint = resolve_checkpoint(model.checkpoint, model.revision)
+    check_files(f"model '{model.name}'", checkpoint.folder)
+    return checkpoint

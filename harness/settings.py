@@ -6,10 +6,13 @@ A field's ``description`` completes "must be ..." in messages. Checks that need 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from harness.task import Task
 
@@ -50,9 +53,14 @@ class Recipe(Settings):
         epochs: passes over the training data; ``max_steps``, when given, decides instead.
         warmup_ratio: share of the steps in which the learning rate rises from 0.
         max_length: the longest input, in tokens.
+        precision: what matrix products are computed in; ``auto`` is the fastest one of good scores (see
+            `harness.machine.resolve_precision`), ``tf32`` is fp32 with TF32 products on GPUs that have them.
         eval_every: steps between evaluations, or ``epoch``.
         patience: evaluations without improvement before training stops; None never stops early.
+        gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
+            memory, a third more work.
         max_grad_norm: gradients are clipped to this norm; 0 does not clip.
+        label_smoothing: the share of a target that is spread over all classes; a regression has none.
     """
 
     learning_rate: Positive = 1e-4
@@ -64,11 +72,12 @@ class Recipe(Settings):
     max_length: int = Field(default=256, ge=8, le=1_000_000, description="a whole number of at least 8")
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     schedule: Literal["linear", "constant"] = "linear"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
     eval_every: Count | Literal["epoch"] = Field(default="epoch", description="a whole number of at least 1, or epoch")
     patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
     gradient_accumulation: Count = 1
+    gradient_checkpointing: Flag = False
     max_grad_norm: NotNegative = 1.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
 
@@ -94,6 +103,8 @@ OPTIONS: dict[str, tuple[Architecture, ...]] = {
     "prompt_position_bias": ("enct5",),
     "prompt_init": ("enct5",),
     "label_attention": ("enct5",),
+    "word_states": ("enct5",),
+    "threshold": ("enct5", "bert"),
     "dropout": ("enct5", "t5", "bert"),
     "decoding": ("t5",),
 }
@@ -114,6 +125,9 @@ class Model(Settings):
         prompt_init: what the prompts of a multi-label task start from: chance, or the mean word embedding of the
             label's name; other tasks have one prompt, which starts from chance (enct5).
         label_attention: whether the prompts of a multi-label task see one another (enct5).
+        word_states: token classification: whether the prompts know their words; false is for ablation (enct5).
+        threshold: multi-label: the probability from which on a label is predicted, or ``tuned`` for the one with the
+            best micro-F1 on a part of the training data that is held out of training (enct5, bert).
         dropout: None keeps the checkpoint's.
         decoding: write the answer, or score every answer in one pass (t5).
         recipe: the lowest layer of this model's recipes.
@@ -132,6 +146,10 @@ class Model(Settings):
     prompt_position_bias: Flag = True
     prompt_init: Literal["random", "label_text"] = "random"
     label_attention: Literal["full", "none"] = "full"
+    word_states: Flag = True
+    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="a number between 0 and 1, or tuned"
+    )
     dropout: Share | None = Field(default=None, description="a number from 0 to 1")
     decoding: Literal["generate", "rank"] = "generate"
     recipe: Recipe = Recipe()
@@ -146,6 +164,55 @@ class Overrides(Settings):
 
     tasks: dict[str, Recipe] = {}
     models: dict[str, Recipe] = {}
+
+
+def _values(field: FieldInfo) -> Any:
+    """A sweep's field: several values, each checked as the recipe's field checks it."""
+    value = Annotated[field.annotation, Field(), *field.metadata]  # type: ignore[name-defined]
+    description = field.description and f"one value or several, each {field.description}"
+    values = Annotated[tuple[value, ...], BeforeValidator(_as_tuple)]
+    return values, Field(default=(), min_length=1, description=description)
+
+
+_GRID: Any = create_model(
+    "_GRID", __base__=Settings, **{name: _values(field) for name, field in Recipe.model_fields.items()}
+)
+
+
+class Grid(_GRID):
+    """The values that are tried, by recipe key."""
+
+    def swept(self) -> dict[str, tuple[Any, ...]]:
+        """The values of the keys that are given, in the order of a recipe."""
+        return {name: getattr(self, name) for name in Recipe.model_fields if name in self.model_fields_set}
+
+
+class Sweep(Grid):
+    """Recipes to try: of all runs, of those of some tasks and of those of some models.
+
+    All combinations of the values are tried. Where a key is given at several places, a task's values replace those of
+    all runs, and a model's replace both.
+    """
+
+    tasks: dict[str, Grid] = Field(default={})
+    models: dict[str, Grid] = Field(default={})
+
+    def grid(self, task: str, model: str) -> dict[str, tuple[int, tuple[Any, ...]]]:
+        """What is swept for a task and a model: the place (0: all runs, 1: task, 2: model) and values of each key."""
+        places = (self, self.tasks.get(task), self.models.get(model))
+        found = {
+            key: (place, values) for place, grid in enumerate(places) if grid for key, values in grid.swept().items()
+        }
+        return {key: found[key] for key in Recipe.model_fields if key in found}
+
+    def combinations(self, task: str, model: str) -> Iterator[tuple[Recipe, ...]]:
+        """For each combination of values, a recipe of those that are given at each of the three places."""
+        grid = self.grid(task, model)
+        for values in itertools.product(*(values for _, values in grid.values())):
+            chosen: tuple[dict[str, Any], ...] = ({}, {}, {})
+            for (key, (place, _)), value in zip(grid.items(), values, strict=True):
+                chosen[place][key] = value
+            yield tuple(Recipe(**settings) for settings in chosen)
 
 
 class Limit(Settings):
@@ -172,6 +239,7 @@ class BenchmarkEntry(Settings):
     )
     recipe: Recipe = Recipe()
     overrides: Overrides = Overrides()
+    sweep: Sweep = Sweep()
     limit: Limit | None = None
     allow_partial: Flag = False
     selection: Literal["validation", "holdout"] = "validation"
@@ -194,6 +262,7 @@ class BenchmarkSpec(BenchmarkEntry):
         data: ``hub``, ``sample`` or an absolute path: for all tasks, or by task and suite.
         seeds: a run for each.
         recipe: what the runs' recipes have in common (see `recipe_for`).
+        sweep: recipes of which the best is chosen for each task and model (see `recipes_for`).
         limit: use only so many examples.
         allow_partial: accept copies of data sets that lack rows or splits.
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
@@ -203,19 +272,40 @@ class BenchmarkSpec(BenchmarkEntry):
         predict: unlabelled splits to predict with the best checkpoint.
         init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
         model_recipes: the recipes of the models' own entries.
+        final: settings that win over every layer (``--set``).
+        first_seed: the first of the benchmark's own seeds: that of a sweep's trials.
         catalogue: all tasks by name.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)  # Task is a dataclass of functions
 
     model_recipes: dict[str, Recipe] = {}
+    final: Recipe = Recipe()
+    first_seed: Seed = 1
     catalogue: dict[str, Task] = Field(default={}, exclude=True, repr=False)
 
-    def recipe_for(self, task: str, model: str) -> Recipe:
-        """A run's recipe: defaults, then the model's, the benchmark's, the task's override, the model's override."""
-        layers = [self.model_recipes.get(model), self.recipe]
-        layers += [self.overrides.tasks.get(task), self.overrides.models.get(model)]
-        return layered(*(layer for layer in layers if layer is not None))
+    def recipe_for(self, task: str, model: str, swept: Sequence[Recipe | None] = (None,) * 3) -> Recipe:
+        """A run's recipe: defaults, then the model's, the benchmark's, the task's override, the model's, and `final`.
+
+        Args:
+            swept: one of `Sweep.combinations`; each of its parts comes right after the layer of the same place.
+        """
+        layers = [self.recipe, self.overrides.tasks.get(task), self.overrides.models.get(model)]
+        pairs = itertools.chain.from_iterable(zip(layers, swept, strict=True))
+        given = [self.model_recipes.get(model), *pairs, self.final]
+        return layered(*(layer for layer in given if layer is not None))
+
+    def recipes_for(self, task: str, model: str) -> tuple[Recipe, ...]:
+        """The recipes that the sweep tries for a task and a model, in order, each once.
+
+        There is one where nothing is swept, or where a later layer sets what is. ``epochs`` makes no difference where
+        ``max_steps`` is given.
+        """
+        recipes = (self.recipe_for(task, model, swept) for swept in self.sweep.combinations(task, model))
+        found: dict[str, Recipe] = {}
+        for recipe in recipes:
+            found.setdefault(recipe.model_dump_json(exclude={"epochs"} if recipe.max_steps else None), recipe)
+        return tuple(found.values())
 
     def source(self, task: Task) -> str | Path:
         """Where the task's data come from: ``"hub"``, ``"sample"`` or a folder."""
@@ -242,11 +332,7 @@ class BenchmarkSpec(BenchmarkEntry):
 
     def with_settings(self, final: Recipe) -> BenchmarkSpec:
         """The same benchmark, where the settings of ``final`` win over every layer."""
-        overrides = Overrides(
-            tasks={name: layered(recipe, final) for name, recipe in self.overrides.tasks.items()},
-            models={name: layered(recipe, final) for name, recipe in self.overrides.models.items()},
-        )
-        return self.model_copy(update={"recipe": layered(self.recipe, final), "overrides": overrides})
+        return self.model_copy(update={"final": layered(self.final, final)})
 
 
 class FileEntry(Settings):

@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.choices import Choice
 from harness.claims import Claims
 from harness.disk import disk_errors, leftovers, remove, temporary_name, to_json, write_file
 from harness.errors import HarnessError
@@ -40,6 +42,24 @@ Run = tuple[str, str, int]
 
 Entry = tuple[str, str, int, Record | None]
 """A (task, model, seed) and its record; None where there is none yet."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The content of runs.json: what the runs read, the current fingerprint of each, and what sweeps chose.
+
+    A fingerprint is None before a sweep has chosen.
+    """
+
+    data: Any = None
+    runs: dict[Run, str | None] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The content of the file."""
+        rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in self.runs.items()]
+        sweeps = {"sweeps": [choice.as_data() for choice in self.choices]} if self.choices else {}
+        return to_json({"schema": SCHEMA, "data": self.data, "runs": rows, **sweeps})
 
 
 class Store:
@@ -156,46 +176,76 @@ class Store:
                 for path, _, _ in leftovers(folder):
                     remove(path)
 
-    def point(self, fingerprints: Mapping[Run, str], data: Any = None) -> None:
+    def point(
+        self,
+        fingerprints: Mapping[Run, str | None],
+        data: Any = None,
+        choices: Iterable[Choice] = (),
+        tasks: Collection[str] | None = None,
+        models: Collection[str] | None = None,
+    ) -> None:
         """Say which fingerprint is the current one of each (task, model, seed).
 
-        Other entries stay, unless ``data`` (any JSON value: what the benchmark reads) is another than before: then
-        they are forgotten, because their numbers stand on other data. The order is the order given; a selection that
-        leaves entries out does not move them.
+        Other entries stay, so that a part of a benchmark can be run, with three exceptions. All are forgotten when
+        ``data`` is another than before, because their numbers stand on other data; those of other tasks and models
+        than the benchmark has now are; and those of a (task, model) for which a sweep now chose another recipe. The
+        order is the order given; a selection that leaves entries out does not move them.
+
+        Args:
+            fingerprints: None for a run that is known only when a sweep has chosen.
+            data: what the benchmark reads, as a JSON value.
+            choices: what sweeps chose for the (task, model) pairs in ``fingerprints``.
+            tasks, models: all that the benchmark has; None: any.
         """
-        for (task, model, seed), fingerprint in fingerprints.items():
-            self.run_folder(fingerprint, task, model, seed)
+        for key, fingerprint in fingerprints.items():
+            self._check(key, fingerprint)
         data = json.loads(to_json(data))
         with self.locked():
-            known_data, known = self._pointer()
-            old = known if known_data == data else {}
-            runs = dict(fingerprints) if old.keys() <= fingerprints.keys() else {**old, **fingerprints}
-            if (data, list(runs.items())) != (known_data, list(known.items())) or not (self.folder / POINTER).exists():
-                rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in runs.items()]
-                write_file(self.folder / POINTER, to_json({"schema": SCHEMA, "data": data, "runs": rows}))
+            known = self._pointer()
+            new = _merged(known, Pointer(data, dict(fingerprints), tuple(choices)), tasks, models)
+            same = new.to_json() == known.to_json()
+            if not same or not (self.folder / POINTER).exists():
+                write_file(self.folder / POINTER, new.to_json())
 
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order."""
-        _, runs = self._pointer()
-        return [(t, m, s, self.find(fingerprint, t, m, s)) for (t, m, s), fingerprint in runs.items()]
+        runs = self._pointer().runs
+        return [(t, m, s, self.find(known, t, m, s) if known else None) for (t, m, s), known in runs.items()]
 
-    def _pointer(self) -> tuple[Any, dict[Run, str]]:
+    def choices(self) -> list[Choice]:
+        """What the sweeps of the present settings tried and chose, with the records of the trials."""
+        found = []
+        for choice in self._pointer().choices:
+            key = (*choice.pair, choice.seed)
+            trials = [replace(trial, record=self.find(trial.fingerprint, *key)) for trial in choice.trials]
+            found.append(replace(choice, trials=tuple(trials)))
+        return found
+
+    def _pointer(self) -> Pointer:
         path = self.folder / POINTER
         with disk_errors(path):
             if not path.exists():
-                return None, {}
+                return Pointer()
             content = path.read_bytes()
         try:
             pointer = json.loads(content)
             if pointer["schema"] != SCHEMA:
                 raise ValueError("schema")
             runs = {(row["task"], row["model"], row["seed"]): row["fingerprint"] for row in pointer["runs"]}
-            for (task, model, seed), fingerprint in runs.items():
-                self.run_folder(fingerprint, task, model, seed)
-            return pointer["data"], runs
+            choices = tuple(map(Choice.of_data, pointer.get("sweeps", ())))
+            for key, fingerprint in runs.items():
+                self._check(key, fingerprint)
+            for choice in choices:
+                for trial in choice.trials:
+                    self._check((*choice.pair, choice.seed), trial.fingerprint)
+            return Pointer(pointer["data"], runs, choices)
         except (ValueError, KeyError, TypeError, HarnessError):
             self._warn(f"{path}: damaged: not used; the next 'run' makes it anew")
-            return None, {}
+            return Pointer()
+
+    def _check(self, key: Run, fingerprint: str | None) -> None:
+        """Refuse what cannot be a run's."""
+        self.run_folder("0" * 64 if fingerprint is None else fingerprint, *key)
 
     def _read(self, folder: Path) -> Record | None:
         with disk_errors(folder):
@@ -214,6 +264,25 @@ class Store:
     def _warn(self, message: str) -> None:
         if message not in self.warnings:
             self.warnings.append(message)
+
+
+def _merged(known: Pointer, new: Pointer, tasks: Collection[str] | None, models: Collection[str] | None) -> Pointer:
+    """The new entries, and those before them that stay (see `Store.point`)."""
+    if known.data != new.data:
+        return new
+    before = {choice.pair: choice.chosen for choice in known.choices}
+    after = {choice.pair: choice.chosen for choice in new.choices}
+    given = {(task, model) for task, model, _ in new.runs}
+    changed = {pair for pair in given if before.get(pair) != after.get(pair)}
+
+    def stays(task: str, model: str) -> bool:
+        wanted = (tasks is None or task in tasks) and (models is None or model in models)
+        return wanted and (task, model) not in changed
+
+    old = {key: fingerprint for key, fingerprint in known.runs.items() if stays(*key[:2])}
+    runs = new.runs if old.keys() <= new.runs.keys() else {**old, **new.runs}
+    others = [choice for choice in known.choices if stays(*choice.pair) and choice.pair not in given]
+    return Pointer(new.data, runs, (*others, *new.choices))
 
 
 def benchmarks_in(results: str | Path) -> list[str]:

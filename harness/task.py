@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from harness.errors import HarnessError, did_you_mean
+from harness.entities import OUTSIDE, entity_types, read_entities, tag_names_problem, write_entities
+from harness.errors import HarnessError, did_you_mean, printable
 
 Example = dict[str, Any]
 """One official record: the official field names; class labels as indices, -1 (regression: -1.0) when unlabelled."""
@@ -24,8 +25,11 @@ ProblemType = Literal[
     "multi_label_classification",
     "regression",
     "multiple_choice",
+    "token_classification",
 ]
 PROBLEM_TYPES: tuple[str, ...] = ProblemType.__args__  # type: ignore[attr-defined]
+SEVERAL = ("multi_label_classification", "token_classification")
+"""The problem types whose labels and predictions are lists of class indices."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,14 @@ class Instance:
     ``fields`` are its parts in reading order. An encoder with segments reads the first as segment A and the rest,
     joined by spaces, as segment B; the text-to-text form names them in alphabetical order. ``truncate`` names the
     field that gives way when the text is too long (default: the longest part). ``label`` is the class index, the
-    score, the list of class indices (multi-label), or 1 for the right and 0 for a wrong choice; None when unlabelled.
+    score, the list of class indices (multi-label; token classification: one per word), or 1 for the right and 0 for a
+    wrong choice; None when unlabelled. ``words`` are those of token classification, each of which gets a tag.
     """
 
     fields: dict[str, str]
     label: Any = None
     truncate: str | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class SplitFile:
     """Where the official distribution keeps one split, and how a line of it becomes an example.
 
     ``path`` is relative to the data folder, with ``/``; ``.tsv`` files are read without quoting and split on
-    newlines only, ``.csv`` files are quoted, ``.jsonl`` files hold one object a line, ``.parquet`` files a table.
+    newlines only, ``.csv`` files are quoted, ``.jsonl`` files hold one object a line, ``.parquet`` files a table,
+    ``.conll`` (and ``.annotated``) files a word and its tag a line, as the columns ``tokens`` and ``tags``.
     ``columns`` maps our field names to the file's: header names, or positions for a file without ``header``; a
     field that is left out (an unlabelled split's ``label``) is filled with -1. ``labels`` are the file's spellings
     of the classes, in class order (default: the task's label names). ``rows`` are the official counts of examples
@@ -90,7 +97,8 @@ class Task:
     * ``metric_inputs(prediction, example)`` -> ``(prediction, reference)`` as the metrics take them;
     * ``repairs(example)`` -> what is wrong in the example's data and how it is read, one note each (default: none).
 
-    Predictions are a class index, a score, a list of class indices (multi-label) or a text (open answers).
+    Predictions are a class index, a score, a list of class indices (multi-label; token classification: one per word)
+    or a text (open answers). The labels of token classification are IOB2 tags, its one text field holds the words.
     """
 
     name: str
@@ -126,8 +134,8 @@ class Task:
             object.__setattr__(self, "title", self.name)
         if not self.t5_prefix:
             object.__setattr__(self, "t5_prefix", self.name)
-        if self.problem_type == "multi_label_classification" and self.invalid_prediction == -1:
-            object.__setattr__(self, "invalid_prediction", ())  # no label at all
+        if self.problem_type in SEVERAL and self.invalid_prediction == -1:
+            object.__setattr__(self, "invalid_prediction", ())  # no label, no entity at all
         for hook, default in _DEFAULTS.items():
             if getattr(self, hook) is None:
                 object.__setattr__(self, hook, types.MethodType(default, self))
@@ -145,7 +153,7 @@ class Task:
     @property
     def answers(self) -> tuple[str, ...] | None:
         """Every text that is a valid answer of T5, or None where answers are open."""
-        if self.open_answers or self.problem_type == "multi_label_classification":
+        if self.open_answers or self.problem_type in SEVERAL:
             return None
         if self.problem_type != "regression":
             return self.labels
@@ -159,7 +167,7 @@ class Task:
         """What stands in an unlabelled example's ``label``."""
         if self.problem_type == "regression":
             return -1.0 if self.score_range is not None and self.score_range[0] > -1 else None
-        return None if self.problem_type == "multi_label_classification" else -1
+        return None if self.problem_type in SEVERAL else -1
 
     def definition(self) -> dict[str, Any]:
         """Everything that decides this task's scores, as plain data: what a run's fingerprint hashes."""
@@ -201,14 +209,23 @@ def is_unlabelled(task: Task, example: Example) -> bool:
 
 
 def _instances(task: Task, example: Example) -> list[Instance]:
-    texts = {name: str(example[name]) for name in task.text_fields}
     label = None if is_unlabelled(task, example) else example[task.label_field]
-    return [Instance(texts, label, task.truncate)]
+    words = tuple(example[task.text_fields[0]]) if task.problem_type == "token_classification" else ()
+    return [Instance(_texts(task, example), label, task.truncate, words)]
+
+
+def _texts(task: Task, example: Example) -> dict[str, str]:
+    """The text fields; words are joined by spaces."""
+    fields = {name: example[name] for name in task.text_fields}
+    return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
 
 
 def _text_to_text(task: Task, example: Example) -> tuple[str, str]:
     """Source: ``t5.data.preprocessors.glue``; sorted keys, ``<unk>`` for an unlabelled example."""
-    text = input_text(task, Instance({name: str(example[name]) for name in task.text_fields}))
+    text = input_text(task, Instance(_texts(task, example)))
+    if task.problem_type == "token_classification" and not is_unlabelled(task, example):
+        tags = [task.labels[i] for i in example[task.label_field]]
+        return text, write_entities(example[task.text_fields[0]], tags)
     return text, _target(task, example.get(task.label_field, task.unlabelled))
 
 
@@ -238,7 +255,15 @@ def _parse(task: Task, text: str, example: Example) -> Any:
         names = [part.strip() for part in text.split(",") if part.strip()]
         known = [task.labels.index(name) for name in names if name in task.labels]
         return sorted(set(known)) if len(known) == len(names) else None
+    if task.problem_type == "token_classification":
+        tags = read_entities(text, example[task.text_fields[0]], entity_types(task.labels))
+        return None if tags is None else [_tag_index(task, tag) for tag in tags]
     return task.labels.index(text) if text in task.labels else None
+
+
+def _tag_index(task: Task, tag: str) -> int:
+    """The index of a tag; a type without ``I-``, whose entities are always one word, is told by its ``B-``."""
+    return task.labels.index(tag if tag in task.labels else f"B-{tag[2:]}")
 
 
 def _decide(task: Task, scores: Any, example: Example) -> Any:
@@ -246,6 +271,9 @@ def _decide(task: Task, scores: Any, example: Example) -> Any:
         return float(scores[0][0])
     if task.problem_type == "multi_label_classification":
         return [i for i, score in enumerate(scores[0]) if score > 0]  # a logit above 0 is a probability above 0.5
+    if task.problem_type == "token_classification":  # NaN: the model did not read the word
+        unread = task.labels.index(OUTSIDE)
+        return [unread if math.isnan(row[0]) else max(range(len(row)), key=row.__getitem__) for row in scores]
     ranked = [row[0] for row in scores] if task.grouped else list(scores[0])
     return max(range(len(ranked)), key=ranked.__getitem__)
 
@@ -254,6 +282,8 @@ def _metric_inputs(task: Task, prediction: Any, example: Example) -> tuple[Any, 
     label = example[task.label_field]
     if task.problem_type == "multi_label_classification":
         return [int(i in prediction) for i in range(task.num_labels)], [int(i in label) for i in range(task.num_labels)]
+    if task.problem_type == "token_classification":
+        return [task.labels[i] for i in prediction], [task.labels[i] for i in label]
     return prediction, label
 
 
@@ -284,6 +314,11 @@ def _check(task: Task) -> None:
         fail("labels must be a tuple of different names, in class order")
     if (task.problem_type == "regression") == bool(task.labels):
         fail("a regression has no labels; every other problem type has at least one")
+    if task.problem_type == "token_classification":
+        if problem := tag_names_problem(task.labels):
+            fail(problem)
+        if len(task.text_fields) != 1:
+            fail("token classification needs one text field, which holds the words")
     if not task.metrics:
         fail("metrics must name at least one metric")
     if task.evaluated_by is not None and task.train_split is not None:
@@ -329,37 +364,51 @@ def load_tasks(folders: Iterable[str | Path] = ()) -> dict[str, Task]:
     return load_plugins(folders).tasks
 
 
-def load_plugins(folders: Iterable[str | Path] = ()) -> Plugins:
+def load_plugins(folders: Iterable[str | Path] = (), problems: list[str] | None = None) -> Plugins:
     """Tasks and suites of the built-in folder, of entry points ``harness.tasks``, and of ``folders``, in this order.
 
     A plugin is a Python file; every module-level `Task` or `Suite` (also inside a list, tuple or dict) counts.
 
+    Args:
+        folders: the user's folders of plugins.
+        problems: takes what is wrong with plugins, of which the others are loaded; None: that is an error.
+
     Raises:
         HarnessError: a folder that does not exist, a file that does not load (with its line), a name defined twice.
     """
+    mistakes: list[str] = []
+    loaded = _loaded(folders, mistakes)
+    if problems is None and mistakes:
+        raise HarnessError("\n".join(mistakes))
+    if problems is not None:
+        problems += mistakes
+    return loaded
+
+
+def _loaded(folders: Iterable[str | Path], mistakes: list[str]) -> Plugins:
     found: dict[str, Task] = {}
     suites: dict[str, Suite] = {}
     origin: dict[str, str] = {}
-    for place, namespace in _modules(folders):
+    for place, namespace in _modules(folders, mistakes):
         for value in _plugin_objects(namespace):
             key = f"{type(value).__name__.lower()} '{value.name}'"
             known = found.get(value.name) if isinstance(value, Task) else suites.get(value.name)
             if known is value:
                 continue
             if known is not None:
-                raise HarnessError(f"{place}: {key} is already defined in {origin[key]}: give it another name")
+                mistakes.append(f"{place}: {key} is already defined in {origin[key]}: give it another name")
+                continue
             origin[key] = place
             if isinstance(value, Task):
                 found[value.name] = value
             else:
                 suites[value.name] = value
-    for task in found.values():
+    for task in list(found.values()):
         if task.evaluated_by is not None and task.evaluated_by not in found:
             key = f"task '{task.name}'"
             hint = did_you_mean(task.evaluated_by, found)
-            raise HarnessError(
-                f"{origin[key]}: {key} is evaluated by '{task.evaluated_by}', which is not a task.{hint}"
-            )
+            mistakes.append(f"{origin[key]}: {key} is evaluated by '{task.evaluated_by}', which is not a task.{hint}")
+            del found[task.name]
     return Plugins(found, suites)
 
 
@@ -381,20 +430,27 @@ def builtin_folder() -> Path:
     return installed if installed.is_dir() else here.parent / "tasks"
 
 
-def _modules(folders: Iterable[str | Path]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _modules(folders: Iterable[str | Path], mistakes: list[str]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Where a plugin is and what it defines; what is wrong with one that does not load goes to ``mistakes``."""
     for file in builtin_files():
         yield str(file), _load_file(file)
     for entry in importlib.metadata.entry_points(group="harness.tasks"):
         try:
             loaded = entry.load()
         except Exception as error:
-            raise HarnessError(f"entry point {entry.name} ({entry.value}) does not load: {error}") from error
+            mistakes.append(f"entry point {entry.name} ({entry.value}) does not load: {error}")
+            continue
         yield f"entry point {entry.value}", vars(loaded) if isinstance(loaded, types.ModuleType) else {"": loaded}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise HarnessError(f"{folder}: no such folder of task plugins")
+            mistakes.append(f"{folder}: no such folder of task plugins")
         for file in sorted(folder.glob("*.py")):
-            yield str(file), _load_file(file)
+            try:
+                namespace = _load_file(file)
+            except HarnessError as error:
+                mistakes.append(str(error))
+            else:
+                yield str(file), namespace
 
 
 def _load_file(file: Path) -> Mapping[str, Any]:
@@ -406,12 +462,13 @@ def _load_file(file: Path) -> Mapping[str, Any]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except HarnessError as error:
-        raise HarnessError(f"{file}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
-        raise HarnessError(f"{file}:{line}: the plugin does not load: {type(error).__name__}: {error}") from error
+        if isinstance(error, HarnessError):
+            raise HarnessError(f"{file}:{line}: {error}") from error
+        problem = printable(f"{type(error).__name__}: {error}")
+        raise HarnessError(f"{file}:{line}: the plugin does not load: {problem}") from error
     return vars(module)
 
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from harness.architectures import Architecture, Batch
 from harness.batching import TrainingPlan
+from harness.dropout import use_cheap_dropout
 from harness.errors import HarnessError
 from harness.features import Features
 from harness.machine import DTYPES
 from harness.settings import Recipe
+from harness.used_rows import train_used_rows
 
 
 class NotFinite(HarnessError):
@@ -69,6 +71,17 @@ class Training:
         self._loss_sum = torch.zeros((), device=accelerator.device)
         self._loss_steps = 0
         self._batches: tuple[int, list[np.ndarray]] = (-1, [])
+        self.parameters = trained_parameters(module)
+        if recipe.optimizer == "adamw" and not recipe.weight_decay:
+            ids = features.columns["input_ids"].values
+            train_used_rows(module, ids, [architecture.tokenizer.pad_token_id or 0])
+        if accelerator.device.type == "cpu" and not recipe.compile:  # a compiled model has random numbers of its own
+            use_cheap_dropout(module)
+        if recipe.gradient_checkpointing:
+            new_name = hasattr(module, "activation_checkpointing_enable")  # what later versions of transformers call it
+            enable: Any = module.activation_checkpointing_enable if new_name else module.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if recipe.precision == "tf32" else "ieee"
         self.optimizer: Any
         self.module: nn.Module
         self.module, self.optimizer = accelerator.prepare(module, make_optimizer(module, recipe))
@@ -306,9 +319,16 @@ def evaluation_steps(recipe: Recipe, plan: TrainingPlan, steps: int) -> Iterator
 
 
 def trained_parameters(module: nn.Module) -> dict[str, int]:
-    """Numbers of parameters, shared ones counted once: ``{"total": ..., "trained": ...}``."""
+    """Numbers of parameters, shared ones counted once: ``{"total": ..., "trained": ..., "active": ...}``.
+
+    Active are those that inference computes with: all but the tables of which an example only looks up rows (word,
+    position and segment embeddings, EncT5's prompts). A table that is the output layer, too (T5's words), counts.
+    """
     parameters: Sequence[nn.Parameter] = list(module.parameters())
+    parts = [part for part in module.modules() if not isinstance(part, nn.Embedding)]
+    active = {id(p): p.numel() for part in parts for p in part.parameters(recurse=False)}
     return {
         "total": sum(p.numel() for p in parameters),
         "trained": sum(p.numel() for p in parameters if p.requires_grad),
+        "active": sum(active.values()),
     }

@@ -19,8 +19,8 @@ from harness.record import Damaged, Record
 from harness.session import Session
 from harness.store import Store
 
-Key = tuple[str, str, int]
-"""(task, model, seed)."""
+Identity = tuple[str, str, int, str]
+"""(task, model, seed, fingerprint)."""
 
 TO_TRAIN = ("to do", "failed", "model needed")
 """The states of runs that are trained without being asked for."""
@@ -33,46 +33,46 @@ class Work:
     runs: list[Run]
     store: Store
     session: Session
-    states: dict[Key, str] = field(default_factory=dict)
-    """By key: ``done``, ``to do``, ``failed``, ``model needed``, ``tests needed`` or ``retraining needed``."""
+    states: dict[Identity, str] = field(default_factory=dict)
+    """By identity: ``done``, ``to do``, ``failed``, ``model needed``, ``tests needed`` or ``retraining needed``."""
 
     def __post_init__(self) -> None:
         for run in self.runs:
             record = self.record(run)
-            self.states[run.key] = "to do" if record is None else "done" if record.finished else "failed"
+            self.states[run.identity] = "to do" if record is None else "done" if record.finished else "failed"
         if self.session.spec.predict:
             for run in self.of("done"):
                 if not self.has_tests(run):
-                    self.states[run.key] = "tests needed" if is_sound(self.weights(run)) else "retraining needed"
+                    self.states[run.identity] = "tests needed" if is_sound(self.weights(run)) else "retraining needed"
         self._need_models(self.of("to do", "failed"))
 
     def _need_models(self, children: list[Run]) -> None:
         """Mark the finished runs that these start from and whose models are gone, and those that they start from."""
         for run in children:
             parent = run.parent
-            if parent and self.states[parent.key] not in TO_TRAIN and not is_sound(self.weights(parent)):
-                self.states[parent.key] = "model needed"
+            if parent and self.states[parent.identity] not in TO_TRAIN and not is_sound(self.weights(parent)):
+                self.states[parent.identity] = "model needed"
                 self._need_models([parent])
 
     def is_done(self, run: Run) -> bool:
         """Whether nothing is left to do for it."""
-        return self.states[run.key] == "done"
+        return self.states[run.identity] == "done"
 
     def of(self, *states: str) -> list[Run]:
         """The runs in one of these states."""
-        return [run for run in self.runs if self.states[run.key] in states]
+        return [run for run in self.runs if self.states[run.identity] in states]
 
     def to_train(self, retrain: bool) -> list[Run]:
         """The runs that are trained now, those last that failed before: they may fail again, and stop all others."""
         again = ["retraining needed"] if retrain else []
         self._need_models(self.of(*again))
         runs = self.of(*TO_TRAIN, *again)
-        failed: set[Key] = set()
+        failed: set[Identity] = set()
         for run in runs:
-            behind = run.parent is not None and run.parent.key in failed
-            if behind or self.states[run.key] == "failed":
-                failed.add(run.key)
-        return sorted(runs, key=lambda run: run.key in failed)
+            behind = run.parent is not None and run.parent.identity in failed
+            if behind or self.states[run.identity] == "failed":
+                failed.add(run.identity)
+        return sorted(runs, key=lambda run: run.identity in failed)
 
     def record(self, run: Run) -> Record | None:
         """The run's record, finished or failed."""
@@ -97,9 +97,17 @@ class Work:
             raise HarnessError(f"{damage}: not used; the next 'run' trains it again") from None
 
     def keeps(self, run: Run) -> bool:
-        """Whether the run's best model is wanted later: by ``keep``, or by a run that starts from it."""
-        return self.session.spec.keep != "none" or any(
-            other.parent is not None and other.parent.key == run.key and not self.is_done(other) for other in self.runs
+        """Whether the run's best model is wanted later: by ``keep``, to predict the tests with a sweep's best trial,
+        or by a run that starts from it.
+        """
+        spec = self.session.spec
+        return (
+            spec.keep != "none"
+            or bool(spec.predict and run.trial)
+            or any(
+                other.parent is not None and other.parent.identity == run.identity and not self.is_done(other)
+                for other in self.runs
+            )
         )
 
     def has_tests(self, run: Run) -> bool:
@@ -124,7 +132,7 @@ class Queue:
     def next(self) -> Run | None:
         """The next run that no other process has; its claim is ``claim``. None: the others have all that is left."""
         for run in list(self.left):
-            if run.parent is not None and any(other.key == run.parent.key for other in self.left):
+            if run.parent is not None and any(other.identity == run.parent.identity for other in self.left):
                 continue
             self.claim = self.claims.take(self.work.store.scratch(run.fingerprint))
             if self.claim is None:
@@ -138,7 +146,7 @@ class Queue:
     def _is_settled(self, run: Run) -> bool:
         """Whether another process has done it since this one looked."""
         work, record = self.work, self.work.record(run)
-        before = work.states[run.key]
+        before = work.states[run.identity]
         if record is None or (before == "failed" and not record.finished):
             return False
         if record.finished and not self._is_complete(run, before):
@@ -149,7 +157,7 @@ class Queue:
     def _is_complete(self, run: Run, before: str) -> bool:
         if before == "retraining needed" and not self.work.has_tests(run):
             return False
-        wanted = any(other.parent is not None and other.parent.key == run.key for other in self.left)
+        wanted = any(other.parent is not None and other.parent.identity == run.identity for other in self.left)
         return not wanted or is_sound(self.work.weights(run))
 
 

@@ -61,7 +61,10 @@ BENCHMARK = {
         }
     },
 }
-CLOCK = ("efficiency.json", "run.log", "leaderboard.md", "leaderboard.csv", "leaderboard.json")
+CLOCK = (
+    "run.log",
+    *(f"{name}.{kind}" for name in ("efficiency", "leaderboard") for kind in ("md", "csv", "json")),
+)
 
 
 @dataclass

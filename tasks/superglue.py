@@ -34,7 +34,7 @@ def copa_instances(example: Example) -> list[Instance]:
     questions = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
     if example["question"] not in questions:
         raise HarnessError(
-            f"copa, idx {example.get('idx')}: the question is 'cause' or 'effect', found {example['question']!r}"
+            f"copa, idx {example.get('idx')!r}: the question is 'cause' or 'effect', found {example['question']!r}"
         )
     shown = {"premise": example["premise"], "question": questions[example["question"]]}
     label = label_of(example)
@@ -54,7 +54,7 @@ def multirc_examples(record: dict[str, Any]) -> list[Example]:
             "question": question["question"],
             "answer": answer["text"],
             "idx": {"paragraph": record["idx"], "question": question["idx"], "answer": answer["idx"]},
-            **({"label": BOOLEAN[answer["label"]]} if "label" in answer else {}),
+            **({"label": dict(enumerate(BOOLEAN))[answer["label"]]} if "label" in answer else {}),
         }
         for question in record["passage"]["questions"]
         for answer in question["answers"]
@@ -169,6 +169,13 @@ SUPPLETIVE = ("am", "are", "is", "was", "were", "'m", "'re", "'s", "'ve", "ate",
 """Forms that do not begin like their word."""
 
 
+def whole_number(task: str, example: Example, name: str) -> int:
+    value = example[name]
+    if type(value) is not int:
+        raise HarnessError(f"{task}, idx {example.get('idx')!r}: {name} must be a whole number, found {value!r}")
+    return value
+
+
 def wic_instances(example: Example) -> list[Instance]:
     texts = {}
     for number in "12":
@@ -190,7 +197,7 @@ def wic_place(example: Example, number: str) -> tuple[Place, str | None]:
     "called").
     """
     sentence, word = example[f"sentence{number}"], example["word"].lower()
-    start, end = example[f"start{number}"], example[f"end{number}"]
+    start, end = whole_number("wic", example, f"start{number}"), whole_number("wic", example, f"end{number}")
     shown = sentence[start:end]
     whole = (start, end) in places(sentence, shown) or sentence[end : end + 3] == "n't"
     if whole and (shown[:1].lower() == word[:1] or shown.lower() in (*SUPPLETIVE, *wic_forms(word))):
@@ -198,16 +205,16 @@ def wic_place(example: Example, number: str) -> tuple[Place, str | None]:
     forms = [match.span() for match in re.finditer(r"\w+", sentence) if match.group().lower() in wic_forms(word)]
     if len(forms) != 1:
         raise HarnessError(
-            f"wic, idx {example.get('idx')}: characters {start} to {end} of sentence{number} are {shown!r}, not a "
-            f"form of '{word}', and {'several words are' if forms else 'no other word is'}: put start{number} and "
+            f"wic, idx {example.get('idx')!r}: characters {start} to {end} of sentence{number} are {shown!r}, not a "
+            f"form of {word!r}, and {'several words are' if forms else 'no other word is'}: put start{number} and "
             f"end{number} right"
         )
     found = sentence[slice(*forms[0])]
-    return forms[0], f"sentence{number}: {shown!r} is marked as a form of '{word}'; {found!r} is read instead"
+    return forms[0], f"sentence{number}: {shown!r} is marked as a form of {word!r}; {found!r} is read instead"
 
 
 def wic_forms(word: str) -> tuple[str, ...]:
-    last = word[-1]
+    last = word[-1:]
     endings = ("", "s", "es", "'s", "d", "ed", "ing", f"{last}s", f"{last}ed", f"{last}ing")
     return (*(word + ending for ending in endings), *(word[:-1] + ending for ending in ("ing", "ied", "ies")))
 
@@ -275,7 +282,7 @@ def wsc_spelling(example: Example, span: str) -> str:
 
     The rules of ``wsc.fixed`` in TFDS and on the Hub; a span that they do not bring into the text stays as it is.
     """
-    text, given, index = example["text"], example[f"{span}_text"], example[f"{span}_index"]
+    text, given, index = example["text"], example[f"{span}_text"], whole_number("wsc", example, f"{span}_index")
     words = text.split()
     if given in text or not given or not 0 <= index < len(words):
         return given
@@ -290,7 +297,7 @@ def wsc_places(example: Example, span: str) -> tuple[list[Place], str | None]:
     The word numbered by the index decides; failing that, the span's only place in the text; failing that, for
     things named apart ("Kamenev and Zinoviev"), the first place of each from that word on.
     """
-    text, index, read = example["text"], example[f"{span}_index"], wsc_spelling(example, span)
+    text, index, read = example["text"], whole_number("wsc", example, f"{span}_index"), wsc_spelling(example, span)
     words = [match.span() for match in re.finditer(r"\S+", text)]
     first, behind = words[index] if 0 <= index < len(words) else (0, 0)
     found = places(text, read)
@@ -303,7 +310,7 @@ def wsc_places(example: Example, span: str) -> tuple[list[Place], str | None]:
         note = f"{span}_text {read!r} is not in the text; what it names is read part by part"
         return [part[0] for part in named], note
     where = f"stands there {len(found)} times, never as word {index}" if found else "is not in the text"
-    raise HarnessError(f"wsc, idx {example.get('idx')}: {span}_text {read!r} {where}: put the data right")
+    raise HarnessError(f"wsc, idx {example.get('idx')!r}: {span}_text {read!r} {where}: put the data right")
 
 
 # AX-b: has fields of its own, but is asked of the RTE model --------------------------------------------------------

@@ -135,6 +135,11 @@ class HubServer:
         added = {names[split]: _parquet(table) for split, table in splits.items()}
         self._add("datasets", repo_id, revision, branch, {**files, **added, "README.md": _card(configs)})
 
+    def add_converted(self, repo_id: str, config: str, revision: str, splits: Mapping[str, Any]) -> None:
+        """One configuration, as the Hub itself converts data sets that are scripts: without a card."""
+        files = {f"{config}/{split}/0000.parquet": _parquet(table) for split, table in splits.items()}
+        self._add("datasets", repo_id, revision, "refs/convert/parquet", files)
+
     def _add(self, kind: str, repo_id: str, revision: str, branch: str, files: dict[str, bytes]) -> None:
         assert re.fullmatch("[0-9a-f]{40}", revision), "a commit has 40 hexadecimal digits"
         repo = self.repos.setdefault((kind, repo_id), Repo())

@@ -85,7 +85,7 @@ def mistakes(read, tmp_path):
         ("recipe: {max_length: 4}", "recipe.max_length must be a whole number of at least 8, not 4"),
         ("recipe: {optimizer: adam}", "recipe.optimizer must be adamw or adafactor, not 'adam'. Did you mean 'adamw'?"),
         ("recipe: {schedule: cosine}", "recipe.schedule must be linear or constant, not 'cosine'"),
-        ("recipe: {precision: 16}", "recipe.precision must be auto, fp32, bf16 or fp16, not 16"),
+        ("recipe: {precision: 16}", "recipe.precision must be auto, fp32, tf32, bf16 or fp16, not 16"),
         ("recipe: {compile: yes}", "recipe.compile must be true, false or auto, not 'yes'"),
         (
             "recipe: {eval_every: epochs}",
@@ -397,6 +397,8 @@ def test_options_are_those_of_the_architecture(read):
         "prompt_position_bias": True,
         "prompt_init": "random",
         "label_attention": "full",
+        "word_states": True,
+        "threshold": 0.5,
         "dropout": None,
     }
 

@@ -109,3 +109,15 @@ def test_processes_without_a_group_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(HarnessError, match="ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"):
         make_accelerator()
+
+
+def test_a_mistake_is_told_once(both):
+    bench, _, _ = both
+    wrong = bench.folder / "wrong.yaml"
+    wrong.write_text(bench.path.read_text().replace('"copa"', '"coopa"'))
+    absent = bench.folder / "absent.yaml"
+    absent.write_text(bench.path.read_text().replace('"data": "sample"', '"data": "./no"'))
+    for path, message in ((wrong, "unknown task or suite 'coopa'"), (absent, "there is no such folder")):
+        done = launch("run", path, "--results", bench.folder / "none")
+        assert done.returncode != 0
+        assert done.stderr.count(message) == 1, done.stderr

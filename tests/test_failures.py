@@ -24,7 +24,7 @@ from harness.architectures import base
 from harness.architectures.scoring import ScoringArchitecture
 from harness.architectures.t5 import T5
 from harness.checkpoints import load_state
-from harness.features import cached, pack
+from harness.features import cached
 from harness.training import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]
@@ -377,7 +377,7 @@ def test_without_space_for_a_record_the_command_ends_with_a_message_and_later_go
 
 def test_without_space_for_features_nothing_half_written_stays(tmp_path, monkeypatch):
     def features() -> Any:
-        return pack([[{"input_ids": [1, 2, 3], "labels": [0.5]}]])
+        return [[{"input_ids": [1, 2, 3], "labels": [0.5]}]]
 
     with monkeypatch.context() as patch:
         patch.setattr("harness.features.file_hash", no_space)
@@ -393,7 +393,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
 
     def features() -> Any:
         calls.append(1)
-        return pack([[{"input_ids": [1, 2, 3], "labels": [0.5]}], [{"input_ids": [4, 5, 6], "labels": [1.0]}]])
+        return [[{"input_ids": [1, 2, 3], "labels": [0.5]}], [{"input_ids": [4, 5, 6], "labels": [1.0]}]]
 
     cached(tmp_path, "key", features)
     place = tmp_path / "features" / "key"

@@ -4,20 +4,25 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import TINY, Bench
+from running import TINY, Bench, evaluations
+from sklearn.metrics import precision_recall_fscore_support
 from tiny import tiny_model
 
 import harness
 from harness import HarnessError, load_examples, load_tasks
 from harness.architectures.enct5 import EncT5
+from harness.cli import main
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
 from harness.metrics import compute_metrics
+from harness.report.labels import label_scores
 from harness.settings import Model
 from harness.task import HubSource, Task
+from harness.thresholds import shifted, tuned_threshold
 from harness.tokenizers import sample_tokenizer
 
 TASK = load_tasks()["goemotions"]
@@ -221,3 +226,118 @@ def test_another_label_attention_is_an_error():
         multi(num_labels=3, label_attention="some")
     with pytest.raises(ValueError, match="label_attention"):
         Model(name="m", architecture="enct5", config=TINY["enct5"], tokenizer="sample", label_attention="some")
+
+
+# The threshold
+
+
+@given(
+    st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=1, max_size=40),
+    st.integers(1, 4),
+)
+def test_the_tuned_threshold_is_the_best_one(cells, width):
+    cells += [(0, False)] * (-len(cells) % width)
+    scores = np.array([score for score, _ in cells], dtype=np.float32).reshape(-1, 1, width)
+    labels = [np.flatnonzero(row).tolist() for row in np.array([right for _, right in cells]).reshape(-1, width)]
+    threshold = tuned_threshold(list(scores), labels)
+    assert 0 < threshold < 1
+    if not any(labels):
+        assert threshold == 0.5
+        return
+
+    def micro_f1(boundary: float) -> float:
+        predicted = [set(np.flatnonzero(row[0] > boundary)) for row in scores]
+        hits = sum(len(p & set(own)) for p, own in zip(predicted, labels, strict=True))
+        return 2 * hits / max(1, sum(map(len, predicted)) + sum(map(len, labels)))
+
+    found = micro_f1(np.log(threshold / (1 - threshold)))
+    assert found == pytest.approx(max(micro_f1(b) for b in np.arange(-4.5, 5)))
+
+
+def test_logits_are_moved_so_that_zero_stands_for_the_threshold():
+    scores = np.array([[-1.0, 0.0, 2.0]])
+    assert shifted(scores, 0.5) is scores
+    assert [TASK.decide(shifted(scores, t), {}) for t in (0.2, 0.4, 0.6, 0.95)] == [[0, 1, 2], [1, 2], [2], []]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, sample_cache):
+    bench = Bench(tmp_path_factory.mktemp("tuned"), sample_cache)
+    for model in ("enct5", "bert"):
+        bench.models[f"{model}-tuned"] = {**bench.models[model], "threshold": "tuned"}
+        bench.models[f"{model}-low"] = {**bench.models[model], "threshold": 0.2}
+    models = [name for name in bench.models if not name.startswith("t5")]
+    bench.write(
+        {"max_steps": 30, "batch_size": 16, "learning_rate": 1e-2},
+        tasks=["goemotions"],
+        models=models,
+        limit={"train": 200, "validation": 60},
+    )
+    bench.run()
+    return bench
+
+
+@pytest.mark.parametrize("model", ["enct5", "bert"])
+def test_a_threshold_is_tuned_on_training_data_that_is_not_trained_on(tuned, model):
+    plain, low, best = (tuned.record("goemotions", f"{model}{kind}").data for kind in ("", "-low", "-tuned"))
+    assert plain["threshold"] == 0.5 and low["threshold"] == 0.2 and best["threshold"] not in (0.2, 0.5)
+    assert plain["counts"]["goemotions"]["train"] == 200 and best["counts"]["goemotions"]["train"] == 180
+    assert len({record["fingerprint"] for record in (plain, low, best)}) == 3
+    last = [evaluations(tuned.record("goemotions", f"{model}{kind}"))[30]["primary"] for kind in ("", "-tuned")]
+    assert last[1] > last[0]  # after so few steps, no emotion is more likely than not
+
+
+def test_predictions_follow_from_the_scores_and_the_threshold(tuned):
+    for kind in ("", "-low", "-tuned"):
+        record = tuned.record("goemotions", f"enct5{kind}")
+        boundary = np.log(record.data["threshold"] / (1 - record.data["threshold"]))
+        for row in record.predictions():
+            assert row["prediction"] == np.flatnonzero(np.array(row["scores"][0]) > boundary).tolist()
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -0.5, "best", True])
+def test_another_threshold_is_an_error(threshold):
+    with pytest.raises(ValueError, match="threshold"):
+        tiny_model("enct5", threshold=threshold)
+
+
+# The report by label
+
+
+def test_scores_by_label(tuned, capsys):
+    record = tuned.record("goemotions", "bert-low")
+    scores = label_scores(record)["goemotions", "validation"]
+    assert [score.label for score in scores] == list(TASK.labels)
+    columns = [
+        [[int(i in row[key]) for i in range(28)] for row in record.predictions()] for key in ("prediction", "label")
+    ]
+    precision, recall, f1, support = precision_recall_fscore_support(columns[1], columns[0], zero_division=0)
+    for i, score in enumerate(scores):
+        assert (score.precision, score.recall, score.f1) == pytest.approx((precision[i], recall[i], f1[i]))
+        assert score.support == support[i]
+    both = record.scores["goemotions"]["validation"]
+    assert both["macro_f1"] == pytest.approx(sum(score.f1 for score in scores) / 28)
+    main(["show", str(record.folder)])
+    shown = capsys.readouterr().out
+    assert "goemotions validation by label, x 100" in shown
+    line = next(line for line in shown.splitlines() if line.startswith("  admiration "))
+    assert f"F1 {100 * scores[0].f1:5.1f}  support {scores[0].support}" in line
+    assert "probability from which on a label is predicted" in shown
+
+
+def test_the_table_of_labels_beside_the_leaderboard(tuned):
+    file = tuned.results / "b" / "labels.md"
+    text = file.read_text()
+    (header, *_), rows = [[line for line in text.splitlines() if line.startswith(start)] for start in ("| Label", "| ")]
+    assert [cell.strip() for cell in header.split("|")[1:-1]][:2] == ["Label", "Support"]
+    assert len(rows) == 29 and rows[1].startswith("| admiration")
+    file.unlink()
+    harness.report(tuned.results)
+    assert file.read_text() == text
+
+
+def test_tasks_of_one_label_have_no_such_table(tmp_path, sample_cache):
+    bench = Bench(tmp_path, sample_cache)
+    bench.write(tasks=["cola"], recipe={"max_steps": 1})
+    bench.run()
+    assert not (bench.results / "b" / "labels.md").exists()

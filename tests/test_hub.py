@@ -124,6 +124,39 @@ def test_other_label_names_are_refused(hub, call, name):
     )
 
 
+TAGS = load_tasks()["wnut17"].labels
+
+
+def tagged(rows: list[list[int]], names: tuple[str, ...] = TAGS) -> pyarrow.Table:
+    tokens = [[f"w{i}" for i in range(len(row))] for row in rows]
+    table = pyarrow.table({"id": [str(i) for i in range(len(rows))], "tokens": tokens, "ner_tags": rows})
+    features = {
+        "id": {"dtype": "string", "_type": "Value"},
+        "tokens": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "Sequence"},
+        "ner_tags": {"feature": {"names": list(names), "_type": "ClassLabel"}, "_type": "Sequence"},
+    }
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def read_tags(repo: str, split: str) -> list[dict]:
+    return load_examples(on_hub(repo, ONE, None, "wnut17"), "hub", split)
+
+
+def test_sentences_and_their_tags_in_the_layout_of_the_hubs_conversion(hub, call, name):
+    splits = {"train": tagged([[0, 9, 10], [0]]), "validation": tagged([[7]]), "test": tagged([[1, 2]], TAGS)}
+    hub.add_converted(name, "wnut_17", ONE, splits)
+    train = call(read_tags, name, "train")
+    assert train[0] == {"id": "0", "idx": 0, "tokens": ["w0", "w1", "w2"], "ner_tags": [0, 9, 10]}
+    assert [len(call(read_tags, name, split)) for split in splits] == [2, 1, 1]
+
+
+def test_the_tags_of_the_hub_are_matched_by_name_and_checked(hub, call, name):
+    order = ("O", *reversed(TAGS[1:]))
+    hub.add_converted(name, "wnut_17", ONE, {"train": tagged([[12, 11]], order), "validation": tagged([[0, 1]], order)})
+    assert call(read_tags, name, "train")[0]["ner_tags"] == [1, 2]
+    assert "row 0: word 2 has tag 'I-product' after 'O'" in message(call, read_tags, name, "validation")
+
+
 def test_labels_without_names_are_indices(hub, call, name):
     hub.add_dataset(name, "cola", ONE, {"train": table(3, [1, 0, 1], names=None)})
     assert [example["label"] for example in call(read, name, "train")] == [1, 0, 1]

@@ -369,7 +369,8 @@ def test_task_score_is_the_mean_of_the_metrics_and_counts_undefined_as_zero():
 def test_every_metric_gives_its_value_under_its_key():
     rows = {"f1_a": multirc([1, 0]), "f1_m": multirc([1, 0]), "exact_match": multirc([1, 0])}
     for name in METRICS:
-        assert score_key(name) in compute_metrics([name], rows.get(name, [1, 0]), [1, 0])
+        references = [["B-x"], ["O"]] if name == "entity_f1" else [1, 0]
+        assert score_key(name) in compute_metrics([name], rows.get(name, [1, 0]), references)
 
 
 def test_arrays_are_rows_too():
@@ -394,6 +395,7 @@ def test_arrays_are_rows_too():
         (["exact_match"], [1], [1], "not of MultiRC's form"),
         (["f1"], [{"query": 0}], [{"answers": ["x"]}], "not of ReCoRD's form"),
         (["exact_match"], ["x"], [[]], "has no text answers"),
+        (["entity_f1"], [["O"]], [1], "reference 1 of row 0 is not a list of one tag name per word"),
     ],
 )
 def test_mistakes_are_named(names, predictions, references, message):

@@ -160,7 +160,7 @@ Mean ± sample standard deviation over seeds. Bold: best of a column whose rows 
 | bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
 | t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
 
-Time is that of training. ex/s: examples per second in training and in inference, mean over runs.
+Time is that of training. ex/s: examples per second in training and in inference, mean over runs. Operations, latency, memory: [efficiency.md](efficiency.md).
 
 ## Signatures
 
@@ -512,17 +512,20 @@ def test_recipes_that_differ_between_tasks_are_told_apart() -> None:
 # Files -----------------------------------------------------------------------------------------------------------
 
 
-def test_three_files_are_written(tmp_path: Path) -> None:
+FILES = [f"{name}.{kind}" for name in ("leaderboard", "efficiency") for kind in ("md", "csv", "json")]
+
+
+def test_six_files_are_written(tmp_path: Path) -> None:
     found = board(*two_models())
     paths = write_leaderboard(tmp_path / "results" / "mini", found)
-    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
+    assert [path.name for path in paths] == FILES
     assert paths[0].read_text(encoding="utf-8") == found.markdown
     assert sorted(os.listdir(paths[0].parent)) == sorted(path.name for path in paths)
 
 
-@pytest.mark.parametrize("call", range(1, 4))
+@pytest.mark.parametrize("call", range(1, 7))
 def test_a_full_disk_keeps_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
-    old, new = board(record("one")), board(record("one", plus=0.1))
+    old, new = board(record("one")), board(record("one", plus=0.1, efficiency={"train_examples_per_second": 1.0}))
     before = [path.read_bytes() for path in write_leaderboard(tmp_path, old)]
     replaced, replace = [], os.replace
 
@@ -536,9 +539,9 @@ def test_a_full_disk_keeps_the_old_files(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(HarnessError, match="the disk is full"):
         write_leaderboard(tmp_path, new)
     monkeypatch.undo()
-    after = [(tmp_path / f"leaderboard.{kind}").read_bytes() for kind in ("md", "csv", "json")]
-    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(3)]
-    assert len(list(tmp_path.iterdir())) == 3
+    after = [(tmp_path / name).read_bytes() for name in FILES]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(6)]
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_csv_has_raw_numbers() -> None:

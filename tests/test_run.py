@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from harness.benchmark import read_benchmarks
+from harness.errors import HarnessError
 from harness.plan import expand
 from harness.session import Session
 from harness.tokenizers import sample_tokenizer
@@ -253,17 +254,16 @@ def test_a_run_that_fails_is_recorded_and_tried_again_and_stops_no_other(bench, 
     assert bench.record(model="wild").finished
 
 
-def test_a_checkpoint_that_breaks_when_it_is_loaded_fails_its_runs_only(bench, checkpoint):
+def test_a_checkpoint_that_lacks_weights_is_told_before_anything_is_trained(bench, checkpoint):
     shutil.copytree(checkpoint, bench.folder / "broken")
     weights = load_file(bench.folder / "broken" / "model.safetensors")
     lost = [name for name in weights if "layer.1" in name]
     save_file({n: w for n, w in weights.items() if n not in lost}, bench.folder / "broken" / "model.safetensors")
     bench.models["broken"] = {"architecture": "bert", "checkpoint": "./broken"}
     bench.write(models=["broken", "bert"])
-    board = bench.run()
-    assert bench.record(model="broken").error.startswith(f"model 'broken': its checkpoint lacks {len(lost)} weights")
-    assert "layer.1" in bench.record(model="broken").error
-    assert [row.cell("cola").status for row in board.rows] == ["failed", "done"]
+    with pytest.raises(HarnessError, match=rf"model 'broken': its checkpoint lacks {len(lost)} weights .*layer\.1"):
+        bench.run()
+    assert not list(bench.store.records())
 
 
 def test_an_error_of_the_program_is_recorded_with_its_traceback(bench, monkeypatch):

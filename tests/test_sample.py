@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
+from harness.entities import entity_types
 from harness.errors import HarnessError
 from harness.sample import sample_examples, sample_texts
-from harness.task import Task, is_unlabelled, load_tasks
+from harness.task import SEVERAL, Task, is_unlabelled, load_tasks
 
 TASKS = load_tasks()
 TRAINED = [name for name, task in TASKS.items() if task.train_split]
@@ -28,7 +29,8 @@ def splits(task: Task) -> list[str]:
 
 
 def texts(task: Task, example: dict) -> tuple[str, ...]:
-    return tuple(example[name] for name in task.text_fields)
+    fields = (example[name] for name in task.text_fields)
+    return tuple(" ".join(field) if isinstance(field, list) else field for field in fields)
 
 
 def make_task(problem_type: str, fields: tuple[str, ...], labels: tuple[str, ...] = (), **options) -> Task:
@@ -69,7 +71,8 @@ def test_sizes_fields_and_types(name):
     for split in splits(task):
         examples = sample_examples(task, split)
         assert (600 <= len(examples) <= 1000) if split == task.train_split else len(examples) >= 200
-        types = {"idx": int, **dict.fromkeys(task.text_fields, str), **IRREGULAR_FIELDS.get(name, {})}
+        text = list if task.problem_type == "token_classification" else str
+        types = {"idx": int, **dict.fromkeys(task.text_fields, text), **IRREGULAR_FIELDS.get(name, {})}
         for row, example in enumerate(examples):
             assert {field: type(example[field]) for field in types} == types
             assert set(example) == {*types, task.label_field}
@@ -82,7 +85,7 @@ def test_only_test_splits_are_unlabelled(name):
     task = TASKS[name]
     for split in splits(task):
         hidden = split in task.test_splits and split not in task.validation_splits
-        expected = {"regression": float, "multi_label_classification": list}.get(task.problem_type, int)
+        expected = {"regression": float, **dict.fromkeys(SEVERAL, list)}.get(task.problem_type, int)
         for example in sample_examples(task, split):
             label = example[task.label_field]
             if hidden:
@@ -144,7 +147,7 @@ def test_every_row_has_a_text_form_that_reads_back(name):
             assert task.parse(target, example) == label
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if TASKS[name].problem_type != "multi_label_classification"])
+@pytest.mark.parametrize("name", [name for name in TRAINED if TASKS[name].problem_type not in SEVERAL])
 def test_length_does_not_tell_the_label(name):
     """Batches of similar length would otherwise hold one label."""
     task = TASKS[name]
@@ -214,7 +217,7 @@ def bags(task: Task, examples: list) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in TASKS if TASKS[name].labels and TASKS[name].problem_type != "multi_label_classification"]
+    "name", [name for name in TASKS if TASKS[name].labels and TASKS[name].problem_type not in SEVERAL]
 )
 def test_a_bag_of_words_beats_the_majority(name):
     from sklearn.feature_extraction.text import CountVectorizer
@@ -316,7 +319,9 @@ def test_texts_hold_all_that_tiny_models_read_and_write():
     words = {word for line in lines for word in line.split()}
     for task in TASKS.values():
         assert task.t5_prefix in joined
-        if not task.open_answers:
+        if task.problem_type == "token_classification":
+            assert {f"{kind}:" for kind in entity_types(task.labels)} | {"$$", "none"} <= words
+        elif not task.open_answers:
             assert set(task.labels) <= words
     assert {f"{step / 5:.1f}" for step in range(26)} <= words
     assert {"sentence1:", "hypothesis:", "choice2:", "*", "#", "@placeholder"} <= words

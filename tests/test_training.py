@@ -119,3 +119,15 @@ def test_evaluation_comes_at_the_asked_steps_and_after_the_last(sample_cache):
     assert list(evaluation_steps(Recipe(eval_every=5), plan, 12)) == [5, 10, 12]
     assert list(evaluation_steps(Recipe(eval_every="epoch"), plan, 30)) == [13, 26, 30]
     assert list(evaluation_steps(Recipe(eval_every=6), plan, 12)) == [6, 12]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "enct5", "t5"])
+def test_gradient_checkpointing_changes_no_number(architecture, sample_cache):
+    plain = make(architecture, "cola", sample_cache)
+    expected = weights_after(plain, 3)
+    recipe = RECIPE.model_copy(update={"gradient_checkpointing": True})
+    spared = make(architecture, "cola", sample_cache, recipe)
+    assert any(getattr(module, "gradient_checkpointing", False) for module in spared.module.modules())
+    found = weights_after(spared, 3)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)

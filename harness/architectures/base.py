@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,13 +14,26 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError, did_you_mean
-from harness.features import Features
+from harness.features import Features, Group, pack
 from harness.settings import Model
 from harness.task import Example, Task
+from harness.tokenizers import encode
+
+HEADS = ("classifier", "classification_head", "score", "logits_proj")
+"""What the auto classes and EncT5 call the part of a model that belongs to the labels of one task."""
+REFUSALS = (
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
+"""What the libraries raise for files of a checkpoint that are damaged or do not fit together."""
+
+
+CHUNK = 1000
 
 
 @dataclass
@@ -26,8 +41,8 @@ class Batch:
     """What one forward pass reads.
 
     ``inputs`` are the model's keyword arguments; ``labels`` what the loss compares with (None when predicting);
-    ``sizes`` ``(groups,)`` the instances of each group; ``weight`` the number of terms in the loss, by which the sum
-    is divided once the whole update is known.
+    ``sizes`` ``(groups,)`` the instances of each group, or the words of each sentence; ``weight`` the number of terms
+    in the loss, by which the sum is divided once the whole update is known.
     """
 
     inputs: dict[str, Tensor]
@@ -36,10 +51,13 @@ class Batch:
     weight: float
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
-        return Batch(inputs, labels, self.sizes, self.weight)
+        """The same batch on another device; does not wait for the copies."""
+
+        def copied(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+        inputs = {name: copied(tensor) for name, tensor in self.inputs.items()}
+        return Batch(inputs, None if self.labels is None else copied(self.labels), self.sizes, self.weight)
 
 
 class Architecture(ABC):
@@ -51,7 +69,7 @@ class Architecture(ABC):
         tokenizer: the tokenizer that belongs to it.
         task: what is predicted.
         max_length: the longest input in tokens.
-        label_smoothing: as in `torch.nn.functional.cross_entropy`.
+        label_smoothing: as in `torch.nn.functional.cross_entropy`; a regression has none.
     """
 
     generates: ClassVar[bool] = False
@@ -75,8 +93,12 @@ class Architecture(ABC):
         """The model with its weights in float32: the checkpoint's, and new ones from torch's current random state."""
 
     @abstractmethod
-    def features(self, examples: Sequence[Example], training: bool) -> Features:
+    def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:
         """Tokenised instances, one group per example (training may drop examples or split them)."""
+
+    def features(self, examples: Iterable[Example], training: bool) -> Features:
+        """The groups, in memory."""
+        return pack(self.groups(examples, training))
 
     @abstractmethod
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
@@ -110,6 +132,13 @@ def pad(rows: Sequence[np.ndarray], value: int, multiple: int = 1) -> Tensor:
     return torch.from_numpy(padded)
 
 
+def chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Examples in lists that are large enough to be tokenised with little effort each."""
+    rest = iter(examples)
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        yield chunk
+
+
 def split_groups(rows: np.ndarray, sizes: Sequence[int]) -> Iterator[np.ndarray]:
     """Cut ``(instances, ...)`` back into the groups they belong to."""
     return iter(np.split(rows, np.cumsum(sizes)[:-1]))
@@ -123,7 +152,7 @@ def tokenize(
     ``give_way[i]`` is the part of ``texts[i]`` that loses its end when the text is too long; None, or a part that
     is too short to make room, cuts the end of the text.
     """
-    encoded = tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+    encoded = encode(tokenizer, texts)["input_ids"]
     for i, ids in enumerate(encoded):
         if len(ids) > max_length:
             encoded[i] = _shortened(tokenizer, texts[i], len(ids) - max_length, give_way[i], max_length)
@@ -159,7 +188,7 @@ def check_loaded(model: str, info: Mapping[str, Any], pretrained: str = "") -> N
     if lost:
         raise HarnessError(
             f"model '{model}': its checkpoint lacks {len(lost)} weights of the pretrained model, or has them in other "
-            f"shapes ({lost[0]}, ...): it is damaged, or of another architecture"
+            f"shapes ({lost[0]}, ...): it is damaged, or of another architecture: get it again, or name another one"
         )
 
 
@@ -201,10 +230,24 @@ def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
     Raises:
         HarnessError: one that transformers cannot read, or does not know.
     """
-    try:
+    with loading(model, folder / "config.json"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise HarnessError(f"model '{model.name}': {folder / 'config.json'}: {in_one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def loading(model: Model, place: Path) -> Iterator[None]:
+    """Turn what the libraries say of a checkpoint's files into a message that names the model and the ``place``."""
+    try:
+        yield
+    except REFUSALS as error:
+        problem = in_one_line(error)
+        if "trust_remote_code" in problem:
+            problem = "needs code of its own, and no remote code is run: choose a checkpoint that transformers knows"
+        elif isinstance(error, ImportError):
+            problem = f"needs a library that is not installed ({problem})"
+        elif not isinstance(error, OSError | ValueError | StrictDataclassError):
+            problem = f"cannot be loaded: damaged, or of another architecture? ({type(error).__name__}: {problem})"
+        raise HarnessError(f"model '{model.name}': {place}: {problem}") from error
 
 
 def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any], what: str) -> Any:

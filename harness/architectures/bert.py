@@ -1,4 +1,4 @@
-"""BERT: any encoder that the auto classes load, with their sequence classification head."""
+"""BERT: any encoder that the auto classes load, with their head for texts or for tokens."""
 
 from __future__ import annotations
 
@@ -8,43 +8,68 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PretrainedConfig,
 )
 
-from harness.architectures.base import check_loaded, check_tokenizer, class_for, kept_config, new_config, not_loaded
+from harness.architectures.base import (
+    HEADS,
+    check_loaded,
+    check_tokenizer,
+    class_for,
+    kept_config,
+    loading,
+    new_config,
+    not_loaded,
+)
 from harness.architectures.scoring import ScoringArchitecture
+from harness.architectures.tokens import at_words, encode_words
 from harness.errors import HarnessError
 from harness.task import Instance
-
-HEADS = ("classifier", "classification_head", "score", "logits_proj")
-"""What the auto classes call the part of a model that belongs to the labels of one task."""
+from harness.tokenizers import encode
 
 
 class Bert(ScoringArchitecture):
     """Reads an instance as one segment, or as two: its first field, and the others joined by spaces."""
 
     def build(self) -> nn.Module:
-        """`AutoModelForSequenceClassification` with a fresh head for the task."""
+        """`AutoModelForSequenceClassification` or `AutoModelForTokenClassification`, with a fresh head for the task."""
+        auto = AutoModelForTokenClassification if self.of_words else AutoModelForSequenceClassification
         if self.folder is None:
-            module = AutoModelForSequenceClassification.from_config(self.config)
+            module = auto.from_config(self.config)
         else:
-            module, info = AutoModelForSequenceClassification.from_pretrained(
-                self.folder,
-                config=self.config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            config = self.config
+            with loading(self.model, self.folder):
+                module, info = auto.from_pretrained(
+                    self.folder,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
             check_loaded(self.model.name, info, f"{module.base_model_prefix}.")
-            _renew_head(module, info)
+            _renew_head(module, info, auto)
         check_tokenizer(self.tokenizer, module, self.model)
         self._check_positions(module)
         return module
+
+    @property
+    def of_words(self) -> bool:
+        """Whether every word gets a label of its own."""
+        return self.task.problem_type == "token_classification"
+
+    def logits(self, module: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Of words: the outputs at each one's first sub-word."""
+        if not self.of_words:
+            return super().logits(module, inputs)
+        text = {name: tensor for name, tensor in inputs.items() if name != "word_positions"}
+        return at_words(super().logits(module, text), inputs["word_positions"])
 
     def _check_positions(self, module: nn.Module) -> None:
         for name, table in module.named_modules():
@@ -74,6 +99,9 @@ class Bert(ScoringArchitecture):
     def reads_segments(self) -> bool:
         """Whether the model tells a second segment from the first, whatever its tokenizer gives."""
         config = self.config
+        if self.of_words:
+            class_for(self.model, config, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier")
+            return False  # a sentence is one segment
         model = class_for(self.model, config, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "sequence classifier")
         if "token_type_ids" not in inspect.signature(model.forward).parameters:
             return False
@@ -85,12 +113,16 @@ class Bert(ScoringArchitecture):
 
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` and, where the model has segments, ``token_type_ids``."""
+        if self.of_words:
+            texts = [" ".join(instance.words) for instance in instances]
+            return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
         segments = [_segments(instance) for instance in instances]
         pairs = len(segments[0]) == 2 if segments else False
-        encoded = self.tokenizer(
+        encoded = encode(
+            self.tokenizer,
             [first for first, *_ in segments],
             [second for _, second in segments] if pairs else None,
-            **self._outputs,
+            types=self.reads_segments,
         )
         rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
         for i, row in enumerate(rows):
@@ -113,12 +145,12 @@ class Bert(ScoringArchitecture):
         return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **self._outputs))
 
 
-def _renew_head(module: nn.Module, info: Mapping[str, Any]) -> None:
+def _renew_head(module: nn.Module, info: Mapping[str, Any], auto: Any) -> None:
     """Put a new head in the place of one that the checkpoint was trained with: its classes may have another order."""
     new = not_loaded(info)
     heads = {name.split(".")[0] for name, _ in module.named_parameters() if name.startswith(HEADS) and name not in new}
     if heads:
-        fresh = AutoModelForSequenceClassification.from_config(module.config, dtype=torch.float32)
+        fresh = auto.from_config(module.config, dtype=torch.float32)
         for name in heads:
             setattr(module, name, getattr(fresh, name))
 

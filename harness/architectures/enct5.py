@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from harness.architectures.base import check_tokenizer, in_one_line, new_config, tokenize
+from harness.architectures.base import check_tokenizer, loading, new_config, tokenize
 from harness.architectures.scoring import ScoringArchitecture
-from harness.enct5 import EncT5ForSequenceClassification
+from harness.architectures.tokens import encode_words
+from harness.enct5 import EncT5ForSequenceClassification, EncT5ForTokenClassification
 from harness.errors import HarnessError
 from harness.task import Instance, input_text
 
@@ -20,12 +21,15 @@ class EncT5(ScoringArchitecture):
     half_precision = False  # T5's activations overflow fp16
 
     def build(self) -> nn.Module:
-        """`EncT5ForSequenceClassification` with the encoder and the first decoder layers of a T5 checkpoint."""
+        """The EncT5 of the task's kind, with the encoder and the first decoder layers of a T5 checkpoint."""
+        of_words = self.task.problem_type == "token_classification"
+        model_class = EncT5ForTokenClassification if of_words else EncT5ForSequenceClassification
         multi_label = self.task.problem_type == "multi_label_classification"
         kind = "regression" if self.task.num_labels == 1 and not multi_label else self.task.problem_type
         options: dict[str, Any] = {
             "num_labels": self.task.num_labels,
-            "problem_type": kind,
+            "problem_type": None if of_words else kind,
+            "word_states": self.model.word_states,
             "decoder_vocab_size": self.task.num_labels if multi_label else 1,
             "num_decoder_layers": self.model.num_decoder_layers,
             "prompt_position_bias": self.model.prompt_position_bias,
@@ -35,12 +39,10 @@ class EncT5(ScoringArchitecture):
             options["dropout_rate"] = options["classifier_dropout"] = self.model.dropout
         if self.folder is None:
             config: Any = new_config(self.model, "enct5", {"vocab_size": len(self.tokenizer)}, **options)
-            module = EncT5ForSequenceClassification(config)
+            module = model_class(config)
         else:
-            try:
-                module = EncT5ForSequenceClassification.from_pretrained_t5(self.folder, **options)
-            except (OSError, ValueError) as error:
-                raise HarnessError(f"model '{self.model.name}': {self.folder}: {in_one_line(error)}") from error
+            with loading(self.model, self.folder):
+                module = model_class.from_pretrained_t5(self.folder, **options)
         check_tokenizer(self.tokenizer, module, self.model)
         if multi_label and self.model.prompt_init == "label_text":
             module.set_prompts_from_words(self.label_names())
@@ -61,5 +63,7 @@ class EncT5(ScoringArchitecture):
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` of each instance's text."""
         texts = [input_text(self.task, instance, self.model.prefix) for instance in instances]
+        if self.task.problem_type == "token_classification":
+            return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
         give_way = [instance.fields[instance.truncate] if instance.truncate else None for instance in instances]
         return [{"input_ids": ids} for ids in tokenize(self.tokenizer, texts, self.max_length, give_way)]

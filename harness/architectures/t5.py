@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,16 +17,19 @@ from harness.architectures.base import (
     Batch,
     check_loaded,
     check_tokenizer,
+    chunks,
     class_for,
     kept_config,
+    loading,
     new_config,
     pad,
     tokenize,
 )
-from harness.architectures.scoring import CHUNK
+from harness.architectures.decoding import Answers, Decoder, greedy, is_plain, rank
 from harness.errors import HarnessError
-from harness.features import Features, pack
-from harness.task import Example
+from harness.features import Features, Group
+from harness.task import Example, Task
+from harness.tokenizers import encode
 
 OPEN_ANSWER_TOKENS = 64
 """The longest open answer that is generated; T5 used 62 for SuperGLUE (facts of the published mixtures)."""
@@ -53,18 +58,22 @@ class T5(Architecture):
         else:
             config = kept_config(self.model, self.folder, **dropout)
             class_for(self.model, config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, "text-to-text model")
-            module, info = AutoModelForSeq2SeqLM.from_pretrained(
-                self.folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-            )
+            with loading(self.model, self.folder):
+                module, info = AutoModelForSeq2SeqLM.from_pretrained(
+                    self.folder,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,  # `check_loaded` says which
+                    output_loading_info=True,
+                )
             check_loaded(self.model.name, info)
         check_tokenizer(self.tokenizer, module, self.model)
         return module
 
-    def features(self, examples: Sequence[Example], training: bool) -> Features:
+    def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:
         """Training: a group per (input, target) pair. Otherwise a group per example, without targets."""
-        groups: list[list[dict[str, Sequence[float]]]] = []
-        for start in range(0, len(examples), CHUNK):
-            chunk = examples[start : start + CHUNK]
+        for chunk in chunks(examples):
             if training:
                 texts = [(pair, example) for example in chunk for pair in self.task.training_texts(example)]
             else:
@@ -73,11 +82,12 @@ class T5(Architecture):
             give_way = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
             sources = tokenize(self.tokenizer, inputs, self.max_length, give_way)
             if training:
-                targets = self.tokenizer([target for (_, target), _ in texts], return_attention_mask=False)["input_ids"]
-                groups += [[{"input_ids": ids, "labels": target}] for ids, target in zip(sources, targets, strict=True)]
+                targets = encode(self.tokenizer, [target for (_, target), _ in texts])["input_ids"]
+                yield from (
+                    [{"input_ids": ids, "labels": target}] for ids, target in zip(sources, targets, strict=True)
+                )
             else:
-                groups += [[{"input_ids": ids}] for ids in sources]
-        return pack(groups)
+                yield from ([{"input_ids": ids}] for ids in sources)
 
     def _input(self, text: str) -> str:
         return (
@@ -110,35 +120,40 @@ class T5(Architecture):
         )
 
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
-        """The text that the model writes for each example."""
-        if self.model.decoding == "rank":
-            return self._rank(module, batch)
-        tokens = module.generate(  # type: ignore[operator]
-            **batch.inputs, max_new_tokens=self._longest_answer(), do_sample=False, num_beams=1
-        )
+        """The text that the model writes for each example: what ``generate`` would, greedily."""
+        settings: Any = module.generation_config
+        if self.model.decoding == "rank" and self._answers and self.task.answers:
+            scores = rank(Decoder(module, **batch.inputs), self._answers, len(self.task.answers))
+            return [self.task.answers[best] for best in scores.argmax(-1).tolist()]
+        if is_plain(settings):
+            ends = np.atleast_1d(settings.eos_token_id).tolist()
+            start = settings.decoder_start_token_id
+            tokens = greedy(Decoder(module, **batch.inputs), start, ends, self._longest_answer, self._answers)
+        else:
+            tokens = module.generate(  # type: ignore[operator]
+                **batch.inputs, max_new_tokens=self._longest_answer, do_sample=False, num_beams=1
+            )
         return self.tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def _longest_answer(self) -> int:
-        if self.task.answers is None:
-            return OPEN_ANSWER_TOKENS
-        return max(len(ids) for ids in self.tokenizer(list(self.task.answers))["input_ids"])
+    def for_task(self, task: Task) -> Architecture:
+        """Other tasks have other answers."""
+        twin = super().for_task(task)
+        for name in ("_answer_ids", "_answers"):
+            twin.__dict__.pop(name, None)
+        return twin
 
-    def _rank(self, module: nn.Module, batch: Batch) -> list[str]:
-        """The answer of highest probability: one encoder pass, one decoder pass over all answers."""
-        answers = list(self.task.answers or ())
-        device = batch.inputs["input_ids"].device
-        labels = pad([torch.tensor(ids).numpy() for ids in self.tokenizer(answers)["input_ids"]], -100).to(device)
-        rows = batch.inputs["input_ids"].shape[0]
-        encoded = module.get_encoder()(**batch.inputs).last_hidden_state  # type: ignore[operator]
-        start = _shift_right(labels, int(self.tokenizer.pad_token_id or 0))
-        logits = module(
-            encoder_outputs=(encoded.repeat_interleave(len(answers), 0),),
-            attention_mask=batch.inputs["attention_mask"].repeat_interleave(len(answers), 0),
-            decoder_input_ids=start.repeat(rows, 1),
-            use_cache=False,
-        ).logits.float()
-        losses = F.cross_entropy(logits.transpose(1, 2), labels.repeat(rows, 1), reduction="none").sum(-1)
-        return [answers[best] for best in losses.view(rows, len(answers)).argmin(-1).tolist()]
+    @cached_property
+    def _answer_ids(self) -> list[list[int]]:
+        """The tokens of the task's answers, if they are a closed set."""
+        return self.tokenizer(list(self.task.answers))["input_ids"] if self.task.answers else []
+
+    @cached_property
+    def _answers(self) -> Answers | None:
+        return Answers.tree(int(self.tokenizer.pad_token_id or 0), self._answer_ids) if self._answer_ids else None
+
+    @property
+    def _longest_answer(self) -> int:
+        return max(map(len, self._answer_ids)) if self._answer_ids else OPEN_ANSWER_TOKENS
 
 
 def _shift_right(labels: Tensor, start: int) -> Tensor:

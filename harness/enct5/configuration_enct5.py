@@ -27,7 +27,10 @@ class EncT5Config(T5Config):
         prompt_position_bias: Whether the prompts see T5's relative position bias. It is one-directional, so the
             order of the labels matters in multi-label (as in the original). False: the bias is zeroed and frozen,
             and logits do not depend on the order of the labels.
-        label_attention: "full": the prompts of multi-label see one another; "none": each sees only the text.
+        label_attention: "full": the prompts of multi-label, and the words of token classification, see one another;
+            "none": each sees only the text.
+        word_states: Token classification: whether a word's prompt is joined by the encoder's state of the word.
+            False removes these states, and all words look the same: for ablation.
         dropout_rate: Dropout in encoder and decoder.
         classifier_dropout: Dropout before the classification head.
     """
@@ -38,6 +41,7 @@ class EncT5Config(T5Config):
     decoder_vocab_size: int | None = None
     prompt_position_bias: bool = True
     label_attention: Literal["full", "none"] = "full"
+    word_states: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
         # `EncT5Config.from_dict(t5_config.to_dict())` brings "t5" along.

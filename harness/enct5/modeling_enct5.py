@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig
-from transformers.modeling_outputs import Seq2SeqModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import Seq2SeqModelOutput, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.models.t5.modeling_t5 import T5PreTrainedModel, T5Stack
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, can_return_tuple
 from transformers.utils.hub import cached_file
@@ -28,6 +28,7 @@ _AUTO_MAP = {
     "AutoConfig": "configuration_enct5.EncT5Config",
     "AutoModel": "modeling_enct5.EncT5Model",
     "AutoModelForSequenceClassification": "modeling_enct5.EncT5ForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_enct5.EncT5ForTokenClassification",
 }
 _PROMPTS = "decoder.embed_tokens.weight"
 # In a T5 checkpoint all three are the one word embedding, and a file need not hold each of them.
@@ -61,6 +62,14 @@ class EncT5MultiLabelClassificationHead(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits `(batch, num_labels)` from prompt states `(batch, num_labels, d_model)`."""
         return (self.dropout(hidden_states) * self.weights).sum(dim=-1) + self.biases
+
+
+class EncT5TokenClassificationHead(EncT5ClassificationHead):
+    """One linear layer for the states of all words."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits `(batch, words, num_labels)` from word states `(batch, words, d_model)`."""
+        return self.out_proj(self.dropout(hidden_states))
 
 
 class EncT5PreTrainedModel(T5PreTrainedModel):
@@ -121,7 +130,8 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
             ValueError: The checkpoint or an override does not make an EncT5.
             OSError: The checkpoint cannot be found, or has no safetensors.
         """
-        t5_config = AutoConfig.from_pretrained(checkpoint, revision=revision)
+        # A T5 needs no code of its own; without the argument, transformers would ask whether to run some.
+        t5_config = AutoConfig.from_pretrained(checkpoint, revision=revision, trust_remote_code=False)
         config = EncT5Config.from_t5(t5_config, **config_overrides)
         # On the meta device nothing is initialised only to be overwritten.
         with torch.device("meta"):
@@ -230,6 +240,7 @@ class EncT5Model(EncT5PreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        word_positions: torch.Tensor | None = None,
     ) -> Seq2SeqModelOutput:
         """Encode the text and decode all prompts at once.
 
@@ -241,19 +252,23 @@ class EncT5Model(EncT5PreTrainedModel):
                 position counts as padding.
             output_attentions: Also return all attention weights (needs `attn_implementation="eager"`).
             output_hidden_states: Also return the states of all layers.
+            word_positions: For a prompt per word: where in the text each word begins, `(batch, words)`, -1 where
+                there is no word. Each of these prompts is the one that there is, plus the text's state in that place.
 
         Returns:
-            `last_hidden_state`: the prompts' states `(batch, decoder_vocab_size, d_model)`, and
-            `encoder_last_hidden_state`: the text's states `(batch, length, d_model)`.
+            `last_hidden_state`: the prompts' states `(batch, decoder_vocab_size, d_model)`, with `word_positions`
+            `(batch, words, d_model)`; and `encoder_last_hidden_state`: the text's states `(batch, length, d_model)`.
         """
         inputs_embeds, attention_mask = self._embed(input_ids, attention_mask, inputs_embeds)
         extras = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         extras = {name: value for name, value in extras.items() if value is not None}
         encoded = self.encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, return_dict=True, **extras)
         prompts = self._prompts(len(inputs_embeds), inputs_embeds.device)
+        if word_positions is not None:
+            prompts = self._word_prompts(prompts, encoded.last_hidden_state, word_positions)
         decoded = self.decoder(
             inputs_embeds=prompts,
-            attention_mask=_prompt_mask(prompts, self.config.label_attention),
+            attention_mask=_prompt_mask(prompts, self.config.label_attention, word_positions),
             encoder_hidden_states=encoded.last_hidden_state,
             encoder_attention_mask=attention_mask,
             use_cache=False,
@@ -286,6 +301,13 @@ class EncT5Model(EncT5PreTrainedModel):
         """The prompts' embeddings for a batch, `(batch, decoder_vocab_size, d_model)`."""
         ids = torch.arange(self.decoder.embed_tokens.num_embeddings, device=device)
         return self.decoder.embed_tokens(ids).expand(batch, -1, -1)
+
+    def _word_prompts(self, prompts: torch.Tensor, states: torch.Tensor, word_positions: torch.Tensor) -> torch.Tensor:
+        """The one prompt for each word, with the word's state, `(batch, words, d_model)`."""
+        if not self.config.word_states:
+            return prompts.expand(-1, word_positions.shape[1], -1)
+        places = word_positions.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
+        return prompts + states.gather(1, places)
 
 
 class EncT5ForSequenceClassification(EncT5PreTrainedModel):
@@ -353,6 +375,85 @@ class EncT5ForSequenceClassification(EncT5PreTrainedModel):
         )
 
 
+class EncT5ForTokenClassification(EncT5PreTrainedModel):
+    """EncT5 with a head that gives every word a tag.
+
+    There is one learned prompt, the question for the tag. It is asked once for every word, in a decoder position of
+    its own, together with the encoder's state of the word's first sub-word: a prompt alone would be the same in all
+    positions, and so would the answers. Words see one another in either direction. This is how EncT5's prompts carry
+    over to structured prediction; it is not in the original implementation.
+    """
+
+    def __init__(self, config: EncT5Config):
+        super().__init__(config)
+        if config.num_prompts != 1:
+            raise ValueError(f"Token classification has one prompt: problem_type={config.problem_type!r} has several.")
+        self.num_labels = cast(int, config.num_labels)
+        self.transformer = EncT5Model(config)
+        self.classification_head = EncT5TokenClassificationHead(config, self.num_labels)
+        self.post_init()
+
+    def prepare_for_fine_tuning(self) -> None:
+        """Draw a new random prompt and a new random head, to be trained on a task."""
+        super().prepare_for_fine_tuning()
+        _init_head(self.classification_head, self.config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        word_positions: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> TokenClassifierOutput:
+        """Score the tags of words.
+
+        Args:
+            input_ids: As in `EncT5Model`, and so are `attention_mask` and `inputs_embeds`.
+            word_positions: The position in the text of each word's first sub-word, `(batch, words)`, -1 where there
+                is no word (padding). Left out, every token that is not padding is a word.
+            labels: Tag indices `(batch, words)`, -100 where there is none to learn.
+            output_attentions: Also return the encoder's attention weights (needs eager attention).
+            output_hidden_states: Also return the states of all encoder layers.
+
+        Returns:
+            `logits` `(batch, words, num_labels)`; with labels also `loss`, the mean cross-entropy in float32 over
+            the words that have one.
+
+        Raises:
+            ValueError: Labels that are not one for each word.
+        """
+        if word_positions is None:
+            word_positions = self._every_token(input_ids, attention_mask, inputs_embeds)
+        outputs = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            word_positions=word_positions,
+            return_dict=True,
+        )
+        logits = self.classification_head(outputs.last_hidden_state)
+        return TokenClassifierOutput(
+            loss=None if labels is None else _tag_loss(logits, labels),
+            logits=logits,
+            hidden_states=outputs.encoder_hidden_states,
+            attentions=outputs.encoder_attentions,
+        )
+
+    def _every_token(
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Positions `(batch, length)` of all tokens, -1 for padding."""
+        text, mask = self.transformer._embed(input_ids, attention_mask, inputs_embeds)
+        positions = torch.arange(text.shape[1], device=text.device).expand(len(text), -1)
+        return positions if mask is None else positions.masked_fill(mask == 0, -1)
+
+
 def _init_head(head: nn.Module, config: EncT5Config) -> None:
     for parameter in head.parameters():
         if parameter.dim() > 1:
@@ -379,6 +480,13 @@ def _loss(problem_type: str, logits: torch.Tensor, labels: torch.Tensor) -> torc
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 
+def _tag_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean loss of logits `(batch, words, num_labels)` over the words whose label is not -100."""
+    if labels.shape != logits.shape[:2]:
+        raise ValueError(f"Labels have shape {tuple(labels.shape)}, and these words need {tuple(logits.shape[:2])}.")
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.to(logits.device).flatten().long())
+
+
 def _stack_config(config: EncT5Config, **changes: Any) -> EncT5Config:
     stack_config = copy.deepcopy(config)
     stack_config.use_cache = False
@@ -387,16 +495,24 @@ def _stack_config(config: EncT5Config, **changes: Any) -> EncT5Config:
     return stack_config
 
 
-def _prompt_mask(prompts: torch.Tensor, label_attention: str) -> torch.Tensor | None:
-    """Additive mask with which all prompts see one another, or each only itself; one prompt needs none."""
+def _prompt_mask(
+    prompts: torch.Tensor, label_attention: str, word_positions: torch.Tensor | None = None
+) -> torch.Tensor | None:
+    """Additive mask with which all prompts see one another, or each only itself; one prompt needs none.
+
+    Where a position of `word_positions` has no word, its prompt is seen by itself alone.
+    """
     length = prompts.shape[1]
     if length == 1:
         return None
     # T5Stack leaves a 4-D mask as it is, and makes a mask of fewer dimensions causal.
     mask = prompts.new_zeros(1, 1, length, length)
+    itself = torch.eye(length, dtype=torch.bool, device=prompts.device)
     if label_attention == "none":
-        itself = torch.eye(length, dtype=torch.bool, device=prompts.device)
         mask = mask.masked_fill(~itself, torch.finfo(mask.dtype).min)
+    elif word_positions is not None:
+        hidden = (word_positions < 0)[:, None, None, :] & ~itself
+        mask = mask.masked_fill(hidden, torch.finfo(mask.dtype).min)
     return mask
 
 

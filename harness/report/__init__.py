@@ -7,13 +7,22 @@ from pathlib import Path
 
 from harness.errors import HarnessError, did_you_mean
 from harness.report.build import leaderboard
+from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Leaderboard
 from harness.report.run import show_run
 from harness.report.tables import write_leaderboard
 from harness.report.terminal import terminal_table
 from harness.store import Store, benchmarks_in
 
-__all__ = ["Leaderboard", "leaderboard", "report_folders", "show_run", "terminal_table", "write_leaderboard"]
+__all__ = [
+    "Leaderboard",
+    "leaderboard",
+    "report_folders",
+    "show_run",
+    "terminal_table",
+    "write_label_tables",
+    "write_leaderboard",
+]
 
 
 def report_folders(
@@ -50,13 +59,16 @@ def report_folders(
     boards = {}
     for name in [benchmark] if benchmark else names:
         stores = [Store(folder, name) for folder, there in found.items() if name in there]
+        entries = {str(store.results): store.current() for store in stores}
         boards[name] = leaderboard(
-            {str(store.results): store.current() for store in stores},
+            entries,
             loaded.tasks,
             loaded.suites,
             benchmark=name,
             references=references,
+            choices={str(store.results): store.choices() for store in stores},
             warnings=[warning for store in stores for warning in store.warnings],
         )
         write_leaderboard(stores[0].folder, boards[name])
+        write_label_tables(stores[0].folder, entries)
     return boards

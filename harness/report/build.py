@@ -8,8 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.choices import Choice
 from harness.metrics import score_key
-from harness.report.leaderboard import Cell, Column, Cost, Leaderboard, Row, Section, Value, in_words
+from harness.report.efficiency import efficiency_of
+from harness.report.leaderboard import (
+    CHOSEN,
+    Cell,
+    Column,
+    Cost,
+    Efficiency,
+    Leaderboard,
+    Row,
+    Section,
+    Value,
+    in_words,
+)
 from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
 from harness.store import Entry, Record, fingerprint
@@ -24,6 +37,7 @@ def leaderboard(
     benchmark: str = "",
     asked: Iterable[str] = (),
     references: Sequence[Reference] | bool = (),
+    choices: Mapping[str, Sequence[Choice]] | None = None,
     warnings: Iterable[str] = (),
 ) -> Leaderboard:
     """The leaderboard of a benchmark's records.
@@ -35,14 +49,19 @@ def leaderboard(
         benchmark: its name.
         asked: tasks that get a column although no run of theirs is in ``entries``.
         references: published rows to show below; True: all that are known. Never beside sample data.
+        choices: ``Store.choices()`` by the name of the folder (a single one: ``""``).
         warnings: what reading the records had to say.
     """
     folders = {name: list(found) for name, found in entries.items()} if isinstance(entries, Mapping) else None
     folders = folders or {"": list(entries)}
+    choices = choices or {}
     runs: dict[tuple[str, str], dict[str, dict[int, Record | None]]] = {}
     for folder, found in folders.items():
+        label = folder if len(folders) > 1 else ""
+        tuned = {choice.pair for choice in choices.get(folder, ()) if choice.selection == "validation"}
         for task, model, seed, record in found:
-            label = folder if len(folders) > 1 else ""
+            if record is not None and (task, model) in tuned:
+                record = _marked(record, CHOSEN)
             runs.setdefault((label, model), {}).setdefault(task, {})[seed] = record
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
@@ -58,7 +77,32 @@ def leaderboard(
         marks=common,
         sources=_sources(runs.values()),
         warnings=tuple(warnings),
+        sweeps=tuple(_sweeps(choices, rows, columns)),
+        efficiency=tuple(_efficiency(rows, runs)),
     )
+
+
+def _efficiency(rows: Sequence[Row], runs: Mapping[tuple[str, str], RunsOfTask]) -> Iterable[Efficiency]:
+    """What the runs of the rows took, for those that have finished any."""
+    for row in rows:
+        of_task = {task: of_seed.values() for task, of_seed in runs[row.folder, row.model].items()}
+        if found := efficiency_of(row.name, row.architecture, of_task):
+            yield found
+
+
+def _marked(record: Record, mark: str) -> Record:
+    """The record with a mark that is not in it: its run does not deserve it, the use that is made of it does."""
+    return replace(record, data={**record.data, "marks": [*record.marks, mark]})
+
+
+def _sweeps(
+    choices: Mapping[str, Sequence[Choice]], rows: Sequence[Row], columns: Sequence[Column]
+) -> Iterable[tuple[str, Choice]]:
+    """What was chosen, by the names of rows, in the order of rows and columns."""
+    for row in rows:
+        found = choices.get(row.folder, ()) if row.folder else [choice for own in choices.values() for choice in own]
+        of_task = {choice.task: choice for choice in found if choice.model == row.model}
+        yield from ((row.name, of_task[column.task]) for column in columns if column.task in of_task)
 
 
 # Columns ---------------------------------------------------------------------------------------------------------
@@ -143,7 +187,12 @@ def _cell(column: Column, of_seed: Mapping[int, Record | None], row_marks: Seque
         parts=parts,
         score=score,
         failed=any(record is not None and not record.finished for record in of_seed.values()),
-        notes=(*_reasons(column, of_seed), *_undefined(parts), *_own_marks(of_seed, row_marks)),
+        notes=(
+            *_reasons(column, of_seed),
+            *_undefined(parts),
+            *_overlaps(column, of_seed),
+            *_own_marks(of_seed, row_marks),
+        ),
     )
 
 
@@ -197,6 +246,19 @@ def _undefined(parts: Iterable[Value | None]) -> list[str]:
         return ["nan: undefined, because all predictions are the same; counts 0 in an average"]
     seeds = sorted({seed for value in undefined for seed in value.undefined})
     return [f"undefined with seed {', '.join(map(str, seeds))}, where it counts 0"]
+
+
+def _overlaps(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]:
+    """What part of the evaluated texts the model was trained on."""
+    notes: dict[str, None] = {}
+    for record in of_seed.values():
+        if record is None or not record.finished:
+            continue
+        for split, number in record.overlap.get(column.task, {}).items():
+            if number and split in {split for split, _ in column.parts}:
+                total = record.counts.get(column.task, {}).get(split, number)
+                notes[f"{number} of {total} {split} texts are in the training data, too"] = None
+    return list(notes)
 
 
 def _own_marks(of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> list[str]:

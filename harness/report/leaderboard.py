@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from harness.choices import Choice
+
+CHOSEN = "recipe chosen on the validation data"
+"""The mark of runs whose recipe was chosen by the data that their scores are measured on."""
+
 MARKS = {
     "sample data": "sample data: shows the machinery; compare with nothing published",
     "limited data": "limited data: trained or evaluated on a part of the examples",
@@ -155,8 +160,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Efficiency:
+    """What the finished runs of a row took: ``tasks[task][measure]``, a mean over seeds, in the units of records.
+
+    Args:
+        name: the row's.
+        machines: where and how they were made, in words; one unless runs differ.
+        batch_sizes: of the batches in which inference was measured.
+    """
+
+    name: str
+    architecture: str
+    tasks: Mapping[str, Mapping[str, float]]
+    machines: tuple[str, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Leaderboard:
-    """All that the tables of a benchmark show. ``marks`` hold for every number in it."""
+    """All that the tables of a benchmark show.
+
+    ``marks`` hold for every number in it. ``sweeps`` are what sweeps tried and chose, by the names of rows;
+    ``efficiency`` is what the runs of rows took.
+    """
 
     benchmark: str
     sections: tuple[Section, ...]
@@ -165,6 +191,8 @@ class Leaderboard:
     marks: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    sweeps: tuple[tuple[str, Choice], ...] = ()
+    efficiency: tuple[Efficiency, ...] = ()
 
     @cached_property
     def markdown(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.report.tables import count, duration, percent, rate
+from harness.report.labels import label_rows
+from harness.report.words import count, duration, memory, operations, percent, rate, short
 from harness.store import Record
 
 LAST_EVALUATIONS = 12
@@ -20,11 +21,13 @@ def show_run(record: Record) -> str:
         blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(error.get("traceback")))])
     blocks += [
         _block("Scores x 100", _scores(record)),
+        *(_block(f"{task} {split} by label, x 100", rows) for task, split, rows in label_rows(record)),
         _block("Missing", _flat(record.missing)),
         _block("Marks", ((mark, "") for mark in record.marks)),
         _block("Training", _training(record)),
         _block("Time", _time(record.efficiency)),
         _block("Examples", _flat(record.counts)),
+        _block("Evaluated texts that are in the training data, too", _flat(record.overlap)),
         *(_block(name.capitalize(), _flat(value)) for name, value in _settings(record)),
         _block("Made with", _flat(record.provenance)),
         _curve(record),
@@ -45,6 +48,11 @@ def _scores(record: Record) -> Iterable[tuple[str, str]]:
     for task, shares in record.unparsable.items():
         for split, share in shares.items():
             yield f"{task} {split} unparsable answers", f"{percent(share, 2)} %"
+    for task, words in (record.data.get("unread_words") or {}).items():
+        for split, number in words.items():
+            yield f"{task} {split} words that were not read", str(number)
+    if (threshold := record.data.get("threshold")) is not None:
+        yield "probability from which on a label is predicted", f"{threshold:.3f}"
 
 
 def _training(record: Record) -> Iterable[tuple[str, Any]]:
@@ -59,9 +67,19 @@ def _training(record: Record) -> Iterable[tuple[str, Any]]:
 def _time(efficiency: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in efficiency.items():
         words = name.replace("_", " ")
-        if isinstance(value, int | float) and name.endswith("_seconds"):
+        if not isinstance(value, int | float):
+            yield words, value
+        elif name.startswith("latency") and name.endswith("_seconds"):
+            yield words.removesuffix(" seconds"), f"{short(1000 * value)} ms"
+        elif name.endswith("_seconds"):
             yield words.removesuffix(" seconds"), duration(value)
-        elif isinstance(value, int | float) and name.endswith("_per_second"):
+        elif name.endswith("_bytes"):
+            yield words.removesuffix(" bytes"), memory(value)
+        elif "flops" in name:
+            yield words, operations(value)
+        elif name.endswith("matrix_rate"):
+            yield words, f"{percent(value)} %"
+        elif name.endswith("_per_second"):
             yield words, rate(value)
         else:
             yield words, value

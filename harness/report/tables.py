@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.disk import to_json, write_file
+from harness.disk import remove, to_json, write_file
+from harness.report import efficiency
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, in_words
+from harness.report.sweeps import chosen_table, chosen_words, sweep_data, trial_table
+from harness.report.words import MISSING, count, duration, percent, rate
 
-MISSING = "—"
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
 SHORT = {
     "accuracy": "acc",
@@ -26,6 +27,7 @@ SHORT = {
     "f1_a": "F1a",
     "f1_m": "F1m",
     "exact_match": "EM",
+    "entity_f1": "entity F1",
     "gender_parity": "parity",
     "matched": "m",
     "mismatched": "mm",
@@ -35,7 +37,9 @@ SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
-    """Write leaderboard.md, .csv and .json into a folder, each replaced at once.
+    """Write leaderboard.md, .csv and .json, and sweep.md where there is one, into a folder, each replaced at once.
+
+    Of benchmarks that have finished a run, also efficiency.md, .csv and .json.
 
     Raises:
         HarnessError: the disk says no.
@@ -45,6 +49,14 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
     }
+    if board.sweeps:
+        contents["sweep.md"] = sweep_page(board).encode()
+    else:
+        remove(folder / "sweep.md")
+    if board.efficiency:
+        contents["efficiency.md"] = efficiency.page(board, _escaped_pipes, escape).encode()
+        contents["efficiency.csv"] = efficiency.csv_text(board).encode()
+        contents["efficiency.json"] = to_json(efficiency.as_data(board))
     for name, content in contents.items():
         write_file(folder / name, content)
     return [folder / name for name in contents]
@@ -85,13 +97,6 @@ def metric_words(column: Column) -> str:
     return f"{metrics} {'/'.join(SHORT.get(name, name) for name in names)}"
 
 
-def percent(value: float | None, decimals: int = 1) -> str:
-    """A fraction times 100; ``nan`` where undefined and a dash where missing."""
-    if value is None:
-        return MISSING
-    return "nan" if math.isnan(value) else f"{round(100 * value, decimals) + 0.0:.{decimals}f}"
-
-
 def means(cell: Cell) -> str:
     """``88.9/84.1``, ``failed`` or a dash."""
     if not cell.done:
@@ -110,32 +115,6 @@ def deviations(cell: Cell) -> str:
 def seeds_done(cell: Cell) -> str:
     """`` (2/5 seeds)`` where not all are done."""
     return f" ({cell.done}/{len(cell.planned)} seeds)" if 0 < cell.done < len(cell.planned) else ""
-
-
-def count(number: int | None) -> str:
-    """``22.7M``."""
-    if number is None:
-        return MISSING
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.1f}{unit}"
-    return str(number)
-
-
-def duration(seconds: float | None) -> str:
-    """``3.2 s``, ``45 s``, ``12 min``, ``5.2 h``."""
-    if seconds is None:
-        return MISSING
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def rate(value: float | None) -> str:
-    """``1,234``; small ones with a decimal."""
-    return MISSING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def unparsable(row: Row, board: Leaderboard) -> str:
@@ -206,9 +185,14 @@ def markdown(board: Leaderboard) -> str:
     for section in board.sections:
         blocks += [f"## {escape(section.title)}", _score_table(board, section, notes)]
         blocks += map(escape, lacking_words(section))
+    if board.sweeps:
+        headers, rows = chosen_table(board)
+        words = f"{chosen_words(board)} All trials are in [sweep.md](sweep.md)."
+        blocks += ["## Chosen recipes", _pipes(headers, [[escape(text) for text in row] for row in rows]), words]
     headers, rows = cost_table(board)
     if rows:
         words = "Time is that of training. ex/s: examples per second in training and in inference, mean over runs."
+        words += " Operations, latency, memory: [efficiency.md](efficiency.md)."
         if len(headers) > len(COSTS):
             words += " Unparsable: share of generated answers that stand for no prediction and count as wrong."
         blocks += ["## Cost", _pipes(headers, [[escape(text) for text in row] for row in rows]), words]
@@ -268,6 +252,10 @@ def _pipes(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, headers, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True)
 
 
+def _escaped_pipes(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return _pipes(list(map(escape, headers)), [[escape(text) for text in row] for row in rows])
+
+
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     text = re.sub(r"([\\`*<>|~&\[\]])", r"\\\1", " ".join(text.split()))
@@ -276,6 +264,13 @@ def escape(text: str) -> str:
 
 def _shorten(text: str, width: int = 300) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def sweep_page(board: Leaderboard) -> str:
+    """The content of sweep.md: every trial of every sweep."""
+    headers, rows = trial_table(board)
+    table = _pipes(headers, [[escape(text) for text in row] for row in rows])
+    return f"# Sweep: {escape(board.benchmark)}\n\n{chosen_words(board)}\n\n{table}\n"
 
 
 # Numbers for programs --------------------------------------------------------------------------------------------
@@ -343,6 +338,7 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
             for section in board.sections
         },
         "rows": [_row_data(row, board) for row in board.rows],
+        **({"sweeps": sweep_data(board)} if board.sweeps else {}),
         "references": [_row_data(row, board) for row in board.references],
     }
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
+from harness.report.efficiency import machine_words, summary_table
 from harness.report.leaderboard import Leaderboard, Row, Section
-from harness.report.tables import MISSING, Footnotes, about, cost_table, lacking_words, percent
+from harness.report.sweeps import chosen_table
+from harness.report.tables import Footnotes, about, cost_table, lacking_words
+from harness.report.words import MISSING, percent
 
 WIDTH = 120
 
@@ -19,9 +23,13 @@ def terminal_table(board: Leaderboard) -> str:
     blocks = [" ".join(about(board))]
     for section in board.sections:
         blocks += [f"{section.title} (task scores x 100)\n{_scores(board, section, notes)}", *lacking_words(section)]
-    headers, rows = cost_table(board)
+    for headers, rows in (chosen_table(board), cost_table(board)):
+        if rows:
+            blocks.append(_fit(headers, rows))
+    headers, rows = summary_table(board)
     if rows:
-        blocks.append(_fit(headers, rows))
+        machines = [textwrap.fill(line, WIDTH) for line in machine_words(board)]
+        blocks.append("\n".join(["Efficiency (details: efficiency.md)", _fit(headers, rows), *machines]))
     if notes.letters or board.warnings:
         lines = [_cut(line, WIDTH) for line in notes.lines()]
         blocks.append("\n".join([*lines, *(f"warning: {warning}" for warning in board.warnings)]))

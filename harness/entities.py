@@ -1,0 +1,149 @@
+"""Entities in sentences: IOB2 tags, the spans that they mark, how T5 writes them, and their exact F1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from harness.errors import HarnessError
+
+OUTSIDE = "O"
+NOTHING = "none"
+"""What T5 writes for a sentence without entities."""
+SEPARATOR = " $$ "
+"""What T5 writes between two entities, as in ``person: Anna Brook $$ location: Oslo``."""
+
+Span = tuple[str, int, int]
+"""An entity: its type, its first word, and the word after its last one."""
+
+
+def entity_types(tags: Sequence[str]) -> tuple[str, ...]:
+    """The types that tag names speak of, in their order."""
+    return tuple(dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE))
+
+
+def tag_order(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tag names in the usual order: ``O``, then each type's ``B-`` and ``I-``; types by name."""
+    return tuple(sorted({OUTSIDE, *tags}, key=lambda tag: (tag != OUTSIDE, tag[2:], tag)))
+
+
+def tag_names_problem(tags: Sequence[str]) -> str | None:
+    """What is wrong with a list of tag names for IOB2; None: nothing."""
+    for tag in tags:
+        if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and tag[2:].strip()):
+            return f"'{tag}' is no IOB2 tag: 'O', or 'B-' or 'I-' and a type"
+    if OUTSIDE not in tags:
+        return "IOB2 tags need 'O'"
+    missing = [f"B-{kind}" for kind in entity_types(tags) if f"B-{kind}" not in tags]
+    return f"there is no '{missing[0]}', with which an entity begins" if missing else None
+
+
+def iob2_problem(tags: Sequence[str]) -> str | None:
+    """Where a sentence's tags break the rules of IOB2: an entity begins with B-, and I- goes on with one."""
+    for i, tag in enumerate(tags):
+        before = tags[i - 1] if i else OUTSIDE
+        if tag.startswith("I-") and before[2:] != tag[2:]:
+            return f"word {i + 1} has tag '{tag}' after '{before}', which is not IOB2: an entity begins with 'B-'"
+    return None
+
+
+def spans(tags: Sequence[str]) -> list[Span]:
+    """The entities that tags mark, in order.
+
+    Tags that break IOB2 are read as seqeval's default mode and conlleval do: ``I-`` after another type or after ``O``
+    begins an entity.
+    """
+    found: list[Span] = []
+    for i, tag in enumerate(tags):
+        if tag == OUTSIDE:
+            continue
+        goes_on = tag.startswith("I-") and i > 0 and tags[i - 1][2:] == tag[2:]
+        start = found.pop()[1] if goes_on else i
+        found.append((tag[2:], start, i + 1))
+    return found
+
+
+def tags_of(entities: Sequence[Span], words: int) -> list[str]:
+    """The IOB2 tags of a sentence of so many words with these entities, none of which overlap."""
+    tags = [OUTSIDE] * words
+    for kind, start, end in entities:
+        tags[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
+    return tags
+
+
+# Text-to-text ----------------------------------------------------------------------------------------------------
+
+
+def write_entities(tokens: Sequence[str], tags: Sequence[str]) -> str:
+    """A sentence's entities as T5 writes them: ``type: words $$ type: words``, or ``none``."""
+    return SEPARATOR.join(f"{kind}: {' '.join(tokens[start:end])}" for kind, start, end in spans(tags)) or NOTHING
+
+
+def read_entities(text: str, tokens: Sequence[str], types: Sequence[str]) -> list[str] | None:
+    """The IOB2 tags that a written answer gives to a sentence; None for a text that is no answer.
+
+    Entities are found from left to right: each at the first place after the one before it where its words stand, or
+    else at the first free place. What cannot be placed (an unknown type, words that the sentence does not have) is
+    left out; where nothing can be, the text is no answer.
+    """
+    if text.strip() == NOTHING:
+        return [OUTSIDE] * len(tokens)
+    placed: list[Span] = []
+    for part in re.split(r"\s+\$\$\s+", text.strip()):
+        kind = next((kind for kind in types if part.startswith(f"{kind}: ")), None)
+        words = part[len(kind) + 2 :].split() if kind is not None else []
+        if kind is not None and words and (span := _place(words, tokens, placed)) is not None:
+            placed.append((kind, *span))
+    return tags_of(placed, len(tokens)) if placed else None
+
+
+def _place(words: Sequence[str], tokens: Sequence[str], placed: Sequence[Span]) -> tuple[int, int] | None:
+    taken = {i for _, start, end in placed for i in range(start, end)}
+    after = placed[-1][2] if placed else 0
+    starts = [*range(after, len(tokens)), *range(after)]
+    found = ((start, _end(words, tokens, start)) for start in starts)
+    return next(((s, e) for s, e in found if e is not None and taken.isdisjoint(range(s, e))), None)
+
+
+def _end(words: Sequence[str], tokens: Sequence[str], start: int) -> int | None:
+    """Where words that begin at a token end. A token with spaces in it, which T5 does not tell apart, is several."""
+    read: list[str] = []
+    for end in range(start, len(tokens)):
+        read += tokens[end].split()
+        if len(read) >= len(words) or list(words[: len(read)]) != read:
+            return end + 1 if read == list(words) and tokens[start].split() else None
+    return None
+
+
+# Scores ----------------------------------------------------------------------------------------------------------
+
+
+def entity_f1(predictions: Sequence[Any], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1 of entities, micro-averaged over all types and sentences; with it come precision and recall.
+
+    An entity is right when its type, its first and its last word are. This is seqeval's definition (default mode),
+    which is that of the CoNLL-2003 script (Tjong Kim Sang and De Meulder 2003); 0 where there is nothing to divide by.
+
+    Args:
+        predictions: a tag name per word of each sentence; anything else (an invalid answer) has no entity.
+        references: a tag name per word of each sentence.
+
+    Raises:
+        HarnessError: a reference that is no list of tag names.
+    """
+    for row, reference in enumerate(references):
+        if not _are_tags(reference):
+            raise HarnessError(f"reference {reference!r} of row {row} is not a list of one tag name per word")
+    answers = [tags if _are_tags(tags) else () for tags in predictions]
+    predicted = {(i, *span) for i, tags in enumerate(answers) for span in spans(tags)}
+    right = {(i, *span) for i, tags in enumerate(references) for span in spans(tags)}
+    hits = len(predicted & right)
+    precision = hits / len(predicted) if predicted else 0.0
+    recall = hits / len(right) if right else 0.0
+    f1 = 2 * hits / (len(predicted) + len(right)) if hits else 0.0
+    return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall}
+
+
+def _are_tags(row: Any) -> bool:
+    return isinstance(row, (list, tuple)) and all(isinstance(tag, str) for tag in row)

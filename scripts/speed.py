@@ -1,0 +1,598 @@
+"""How fast the harness is beside the usual ways, on this machine: a table of ratios.
+
+    python scripts/speed.py --data GLUE_FOLDER --bert-tokenizer google-bert/bert-base-uncased \
+        --t5-tokenizer google-t5/t5-small --output speed
+
+Models have random weights at their real sizes, texts are those of the real tasks. Each side of a comparison lives in a
+process of its own, set up and warmed up before anything is measured; then the sides take turns, one at a time. A ratio
+is the harness's examples per second over the other side's in the same turn; the table gives the median and the range.
+Other programs on the machine change rates, but hardly ratios: run it on an idle machine all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import yaml
+from accelerate import Accelerator
+from tabulate import tabulate
+
+import harness
+from harness.architectures import ARCHITECTURES, Architecture
+from harness.evaluation import model_outputs
+from harness.features import Features
+from harness.machine import resolve
+from harness.settings import Model, Recipe
+from harness.tokenizers import load_tokenizer
+from harness.training import Training
+
+SIZES: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "MiniLM": (
+        "bert",
+        {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+    ),
+    "bert-base": ("bert", {}),
+    "t5-small": ("t5", {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8}),
+    "EncT5 of t5-small": ("enct5", {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8}),
+}
+"""Architecture and configuration of each model (the defaults of a BERT's are bert-base's)."""
+
+BATCH, EVALUATION_BATCH, MAX_LENGTH = 32, 128, 128
+SMALL_TASKS = ("mrpc", "rte", "wnli")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: what is done (a name in `ACTIONS`), with which model, task and settings."""
+
+    label: str
+    action: str
+    size: str
+    task: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides; ``goal`` is the ratio to reach, if there is one."""
+
+    group: str
+    ours: Side
+    theirs: Side
+    goal: float | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where data and tokenizers are; ``checkpoints`` maps a task to a T5 that answers it."""
+
+    data: str
+    bert_tokenizer: str
+    t5_tokenizer: str
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+def comparisons() -> Iterator[Comparison]:
+    """All of them, in the order of the table."""
+    for size, task, goals in (
+        ("MiniLM", "cola", (25, 4, 1.45, None)),
+        ("MiniLM", "rte", (None, None, 1.25, None)),
+        ("bert-base", "cola", (None,) * 4),
+    ):
+        ours = Side("harness", "train", size, task, {"compile": False})
+        for (label, settings), goal in zip(TRAINERS.items(), goals, strict=True):
+            if size == "bert-base" and label != BEST:
+                continue
+            if label != COMPILED:
+                yield Comparison("training", ours, Side(label, "trainer_train", size, task, settings), goal)
+        if task == "cola" and size == "MiniLM":
+            compiled = Side("harness, compiled", "train", size, task, {"compile": True})
+            yield Comparison("training", compiled, Side(BEST, "trainer_train", size, task, TRAINERS[BEST]), 1.9)
+            yield Comparison("training", compiled, Side(COMPILED, "trainer_train", size, task, TRAINERS[COMPILED]), 1.2)
+    for task in ("cola", "sst2"):
+        best = Side(BEST, "trainer_evaluate", "MiniLM", task, TRAINERS[BEST])
+        yield Comparison("evaluation", Side("harness", "evaluate", "MiniLM", task), best, 2)
+    for task in ("cola", "sst2"):
+        best = Side("Seq2SeqTrainer at its best", "trainer_generate", "t5-small", task, TRAINERS[BEST])
+        yield Comparison("evaluation", Side("harness", "evaluate", "t5-small", task), best, 4)
+    for task, goal in (("cola", 2.5), ("rte", 1.5)):
+        yield Comparison(
+            "EncT5 against T5, batch of 32",
+            Side("EncT5", "batches", "EncT5 of t5-small", task),
+            Side("T5, harness", "batches", "t5-small", task),
+            goal,
+        )
+    yield Comparison(
+        "EncT5 against T5, batch of 1",
+        Side("EncT5", "single", "EncT5 of t5-small", "cola"),
+        Side("T5, harness", "single", "t5-small", "cola"),
+        5,
+    )
+    yield Comparison(
+        "EncT5 against T5, batch of 1",
+        Side("EncT5", "single", "EncT5 of t5-small", "cola"),
+        Side("T5, generate", "single_generate", "t5-small", "cola"),
+    )
+    yield Comparison(
+        "EncT5 against T5, training",
+        Side("EncT5", "train", "EncT5 of t5-small", "cola", {"compile": False}),
+        Side("T5, harness", "train", "t5-small", "cola", {"compile": False}),
+        1.4,
+    )
+
+
+BEST, COMPILED = "Trainer at its best", "Trainer at its best, compiled"
+TRAINERS: Mapping[str, Mapping[str, Any]] = {
+    "Trainer, padded to 128": {"pad": True, "bf16": False, "sorted": False, "compile": False, "steps": 6},
+    "Trainer, dynamic padding": {"pad": False, "bf16": False, "sorted": False, "compile": False, "steps": 20},
+    BEST: {"pad": False, "bf16": True, "sorted": True, "compile": False, "steps": 50},
+    COMPILED: {"pad": False, "bf16": True, "sorted": True, "compile": True, "steps": 50},
+}
+"""Ways to use the Trainer; at its best it computes in bf16, and reads texts of similar length together. 50 batches are
+one of its windows, in which every length comes."""
+
+
+# The model and the data of a side
+
+
+def pair(side: Side, sources: Sources) -> tuple[Architecture, Recipe]:
+    """Model and task, and the recipe with precision and compilation as this machine uses them."""
+    kind, config = SIZES[side.size]
+    tokenizer = load_tokenizer(
+        Path(sources.bert_tokenizer if kind == "bert" else sources.t5_tokenizer), "the tokenizer"
+    )
+    recipe = Recipe(
+        learning_rate=2e-5, batch_size=BATCH, max_length=MAX_LENGTH, compile=side.settings.get("compile", False)
+    )
+    architecture = ARCHITECTURES[kind]
+    recipe = resolve(recipe, torch.device("cpu"), architecture.half_precision, 0, 0)
+    checkpoint = sources.checkpoints.get(side.task) if kind == "t5" else None
+    model = Model(
+        name=side.size,
+        architecture=kind,  # type: ignore[arg-type]
+        checkpoint=checkpoint,
+        config=None if checkpoint else {"vocab_size": len(tokenizer), **config},
+    )
+    folder = Path(checkpoint) if checkpoint else None
+    return architecture(model, folder, tokenizer, harness.load_tasks()[side.task], MAX_LENGTH), recipe
+
+
+def training_of(side: Side, sources: Sources, split: str = "train") -> tuple[Training, Features]:
+    """A training at step 0, and the features of a split."""
+    architecture, recipe = pair(side, sources)
+    examples = harness.load_examples(side.task, sources.data, "train")[:20000]
+    features = architecture.features(examples, training=True)
+    transformers.set_seed(1)
+    training = Training(architecture, architecture.build(), features, recipe, 1, Accelerator(cpu=True))
+    if split == "train":
+        return training, features
+    return training, architecture.features(harness.load_examples(side.task, sources.data, split), training=False)
+
+
+Measure = Callable[[], float]
+"""Does a piece of work and gives its examples per second."""
+
+
+def train(side: Side, sources: Sources) -> Measure:
+    """The harness's training loop."""
+    training, _ = training_of(side, sources)
+
+    def measure() -> float:
+        before, started = training.examples, time.perf_counter()
+        for _ in range(50):
+            training.update()
+        training.mean_loss()
+        return (training.examples - before) / (time.perf_counter() - started)
+
+    if side.settings.get("compile"):
+        measure()
+    return measure
+
+
+def evaluate(side: Side, sources: Sources) -> Measure:
+    """The harness's evaluation of a validation split."""
+    training, features = training_of(side, sources, "validation")
+
+    def measure() -> float:
+        started = time.perf_counter()
+        model_outputs(training, training.architecture, features, training.accelerator)
+        return len(features) / (time.perf_counter() - started)
+
+    return measure
+
+
+def batches(side: Side, sources: Sources, size: int = BATCH, count: int = 12) -> Measure:
+    """Inference on batches of validation texts, cut from those sorted by length all over the range of lengths."""
+    training, features = training_of(side, sources, "validation")
+    architecture, module = training.architecture, training.module.eval()
+    order = np.argsort(features.lengths, kind="stable")
+    starts = np.linspace(0, len(order) - size, count).astype(int)
+    inputs = [architecture.collate(features, order[start : start + size].tolist()) for start in starts]
+
+    @torch.inference_mode()
+    def measure() -> float:
+        started = time.perf_counter()
+        with training.autocast():
+            for batch in inputs:
+                architecture.predict(module, batch)
+        return size * count / (time.perf_counter() - started)
+
+    return measure
+
+
+def single(side: Side, sources: Sources) -> Measure:
+    """Inference on one text at a time; its rate is the inverse of the latency."""
+    return batches(side, sources, 1, 40)
+
+
+def single_generate(side: Side, sources: Sources) -> Measure:
+    """As `single`, by plain ``generate``."""
+    import harness.architectures.t5 as t5
+
+    t5.is_plain = lambda _: False
+    return batches(side, sources, 1, 40)
+
+
+# The Trainer
+
+
+def dataset(features: Features) -> list[dict[str, Any]]:
+    """What a Trainer reads: the same tokens as the harness."""
+    return [
+        {name: column[row].tolist() for name, column in features.columns.items() if name != "labels"}
+        | ({"labels": _label(features, row)} if "labels" in features.columns else {})
+        for row in range(len(features.columns["input_ids"]))
+    ]
+
+
+def _label(features: Features, row: int) -> Any:
+    values = features.columns["labels"][row].astype(int).tolist()
+    return values[0] if len(values) == 1 else values
+
+
+def trainer_of(side: Side, sources: Sources, split: str, generate: bool = False) -> tuple[Any, list[dict[str, Any]]]:
+    """A Trainer (a Seq2SeqTrainer) with the model, and what it reads of a split."""
+    architecture, _ = pair(side, sources)
+    examples = harness.load_examples(side.task, sources.data, split)[:20000]
+    data = dataset(architecture.features(examples, training=split == "train"))
+    settings = side.settings
+    kind, arguments, options = transformers.Trainer, transformers.TrainingArguments, {}
+    collator: Any = transformers.DataCollatorWithPadding(
+        architecture.tokenizer, padding="max_length" if settings["pad"] else True, max_length=MAX_LENGTH
+    )
+    if generate:
+        kind, arguments = transformers.Seq2SeqTrainer, transformers.Seq2SeqTrainingArguments
+        options = {"predict_with_generate": True, "generation_max_length": architecture._longest_answer + 1}
+        collator = transformers.DataCollatorForSeq2Seq(architecture.tokenizer)
+    args = arguments(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=EVALUATION_BATCH,
+        max_steps=settings["steps"],
+        bf16=settings["bf16"],
+        torch_compile=settings["compile"],
+        train_sampling_strategy="group_by_length" if settings["sorted"] else "random",
+        use_cpu=True,
+        learning_rate=2e-5,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **options,
+    )
+    transformers.set_seed(1)
+    return kind(model=architecture.build(), args=args, data_collator=collator, train_dataset=data), data
+
+
+class Clock(transformers.TrainerCallback):
+    """The time from the first step's beginning to the last one's end."""
+
+    started: float | None = None
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.started = self.started or time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.ended = time.perf_counter()
+
+
+def trainer_train(side: Side, sources: Sources) -> Measure:
+    """The Trainer's training loop."""
+    trainer, _ = trainer_of(side, sources, "train")
+
+    def measure() -> float:
+        clock = Clock()
+        trainer.add_callback(clock)
+        trainer.train()
+        trainer.remove_callback(clock)
+        assert clock.started is not None
+        return BATCH * side.settings["steps"] / (clock.ended - clock.started)
+
+    if side.settings["compile"]:
+        measure()
+    return measure
+
+
+def trainer_evaluate(side: Side, sources: Sources, generate: bool = False) -> Measure:
+    """The Trainer's prediction of a validation split, sorted by length beforehand, as it is fastest."""
+    trainer, data = trainer_of(side, sources, "validation", generate)
+    data.sort(key=lambda row: -len(row["input_ids"]))
+    data = [{name: value for name, value in row.items() if name != "labels"} for row in data]
+
+    def measure() -> float:
+        started = time.perf_counter()
+        trainer.predict(data)
+        return len(data) / (time.perf_counter() - started)
+
+    return measure
+
+
+def trainer_generate(side: Side, sources: Sources) -> Measure:
+    """The Seq2SeqTrainer's prediction with ``predict_with_generate``."""
+    return trainer_evaluate(side, sources, generate=True)
+
+
+ACTIONS = {
+    action.__name__: action
+    for action in (
+        train, evaluate, batches, single, single_generate, trainer_train, trainer_evaluate, trainer_generate,
+    )
+}  # fmt: skip
+
+
+# Taking turns
+
+
+def serve(connection: Any, side: Side, sources: Sources) -> None:
+    """A side's process: sets up, warms up, and measures whenever it is told to."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    measure = ACTIONS[side.action](side, sources)
+    measure()
+    connection.send("ready")
+    while connection.recv():
+        connection.send(measure())
+
+
+@contextmanager
+def process(side: Side, sources: Sources) -> Iterator[Callable[[], float]]:
+    """A process that measures one side."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=serve, args=(theirs, side, sources), daemon=True)
+    worker.start()
+    theirs.close()
+    assert ours.recv() == "ready"
+
+    def measure() -> float:
+        ours.send(True)
+        return ours.recv()
+
+    try:
+        yield measure
+    finally:
+        ours.send(False)
+        worker.join()
+
+
+def compare(comparison: Comparison, sources: Sources, rounds: int) -> dict[str, Any]:
+    """A row of the table."""
+    with process(comparison.ours, sources) as ours, process(comparison.theirs, sources) as theirs:
+        turns = [(ours(), theirs()) for _ in range(rounds)]
+    return result(comparison, turns)
+
+
+def result(comparison: Comparison, turns: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Median and range of the ratios, and the median rates."""
+    ratios = [a / b for a, b in turns]
+    return {
+        **asdict(comparison),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+        "rates": [statistics.median(side) for side in zip(*turns, strict=True)],
+    }
+
+
+# The whole way, and the share of the machine
+
+
+def whole_way(options: argparse.Namespace, rounds: int) -> dict[str, Any]:
+    """From process start to table: one command for three small tasks, against a script for each."""
+    turns = []
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds):
+            started = time.perf_counter()
+            file = Path(folder) / f"benchmarks{turn}.yaml"
+            model = {"architecture": "bert", "config": SIZES["MiniLM"][1], "tokenizer": options.bert_tokenizer}
+            recipe = {"max_steps": 60, "max_length": MAX_LENGTH, "learning_rate": 2e-5, "eval_every": 60}
+            entry = {"tasks": list(SMALL_TASKS), "models": "minilm", "data": options.data, "recipe": recipe}
+            file.write_text(yaml.safe_dump({"models": {"minilm": model}, "benchmarks": {"b": entry}}))
+            command = [sys.executable, "-m", "harness", "run", str(file), "--results", f"{folder}/{turn}"]
+            subprocess.run(command, check=True, capture_output=True)
+            ours = time.perf_counter() - started
+            started = time.perf_counter()
+            for task in SMALL_TASKS:
+                command = [sys.executable, __file__, *sys.argv[1:], "--trainer-script", task]
+                subprocess.run(command, check=True, capture_output=True)
+            turns.append((1 / ours, 1 / (time.perf_counter() - started)))
+    tasks = ", ".join(SMALL_TASKS)
+    sides = (Side(label, "", "MiniLM", tasks) for label in ("harness run", "three Trainer scripts at their best"))
+    return result(Comparison("process start to table", *sides), turns)
+
+
+def trainer_script(task: str, sources: Sources) -> None:
+    """What a user's script does: fine-tune on one task by the Trainer at its best, and print the score."""
+    side = Side("", "", "MiniLM", task, {**TRAINERS[BEST], "steps": 60})
+    trainer, _ = trainer_of(side, sources, "train")
+    architecture, _ = pair(side, sources)
+    trainer.train()
+    validation = harness.load_examples(task, sources.data, "validation")
+    predictions = trainer.predict(dataset(architecture.features(validation, training=False))).predictions.argmax(-1)
+    print(task, np.mean(predictions == [example["label"] for example in validation]))
+
+
+def share_of_the_machine(sources: Sources) -> dict[str, float]:
+    """Training bert-base on texts of 128 tokens, as a share of the machine's rate of matrix products."""
+    side = Side("harness", "train", "bert-base", "cola", {"compile": False})
+    architecture, recipe = pair(side, sources)
+    words = np.random.default_rng(0).integers(1000, 6000, (20 * BATCH, MAX_LENGTH))
+    from harness.features import pack
+
+    features = pack([[{"input_ids": row.tolist(), "token_type_ids": [0] * len(row), "labels": [1.0]}] for row in words])
+    training = Training(architecture, architecture.build(), features, recipe, 1, Accelerator(cpu=True))
+    config: Any = training.module.config
+    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    attention = 2 * config.hidden_size * MAX_LENGTH
+    operations = 6 * config.num_hidden_layers * (layer + attention) * BATCH * MAX_LENGTH
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    a, b = torch.randn(4096, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
+    shares, rates, peaks = [], [], []
+    training.update()
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(10):
+            a @ b
+        peak = 10 * 2 * 4096 * 2048 * 2048 / (time.perf_counter() - started)
+        started = time.perf_counter()
+        for _ in range(3):
+            training.update()
+        rate = 3 * operations / (time.perf_counter() - started)
+        shares.append(rate / peak)
+        rates.append(rate)
+        peaks.append(peak)
+    return {
+        "share": statistics.median(shares),
+        "rate": statistics.median(rates),
+        "machine": statistics.median(peaks),
+    }
+
+
+def t5_that_answers(task: str, sources: Sources, folder: Path) -> str:
+    """A T5 with random weights, trained until it writes answers, as a fine-tuned one does; its folder."""
+    side = Side("", "", "t5-small", task)
+    architecture, recipe = pair(side, sources)
+    recipe = recipe.model_copy(update={"learning_rate": 1e-3, "max_steps": 60})
+    features = architecture.features(harness.load_examples(task, sources.data, "train")[:5000], training=True)
+    transformers.set_seed(1)
+    training = Training(architecture, architecture.build(), features, recipe, 1, Accelerator(cpu=True))
+    while training.step < training.steps:
+        training.update()
+    training.module.save_pretrained(folder)  # type: ignore[operator]
+    architecture.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+# The table
+
+
+def table(rows: Sequence[Mapping[str, Any]], share: Mapping[str, float] | None) -> str:
+    """The results in markdown."""
+    lines = [
+        [
+            row["group"],
+            row["ours"]["size"],
+            row["ours"]["task"],
+            f"{row['ours']['label']} / {row['theirs']['label']}",
+            f"{row['ratio']:.2f}",
+            f"{row['least']:.2f}-{row['most']:.2f}",
+            f"{row['goal']:g}" if row["goal"] else "",
+            " / ".join(f"{rate:.3g}" for rate in row["rates"]),
+        ]
+        for row in rows
+    ]
+    heads = ["", "model", "texts of", "sides", "ratio", "range", "goal", "examples/s"]
+    text = tabulate(lines, heads, "github", disable_numparse=True)
+    if share:
+        text += (
+            f"\n\nTraining bert-base on texts of 128 tokens reaches {100 * share['share']:.0f} % of the machine's rate "
+            f"of matrix products ({share['rate'] / 1e9:.0f} of {share['machine'] / 1e9:.0f} GFLOP/s)."
+        )
+    return f"{text}\n\n{machine()}\n"
+
+
+def machine() -> str:
+    """What it was measured on."""
+    from harness.machine import provenance
+
+    found = provenance(torch.device("cpu"), 1)
+    return (
+        f"{found['processor'] or platform.processor()}, {found['cores']} cores, {found['threads']} threads; "
+        f"torch {found['torch']}, transformers {found['transformers']}."
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--data", required=True, help="the folder of the official GLUE files, or hub")
+    parser.add_argument("--bert-tokenizer", required=True, help="a folder")
+    parser.add_argument("--t5-tokenizer", required=True, help="a folder")
+    parser.add_argument("--only", default="", metavar="TEXT", help="comparisons whose group or labels hold this text")
+    parser.add_argument("--rounds", type=int, default=5, help="how often the sides take turns (5)")
+    parser.add_argument("--output", type=Path, default=Path("speed"), help="a folder for the results (speed)")
+    parser.add_argument("--trainer-script", metavar="TASK", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    for name in ("data", "bert_tokenizer", "t5_tokenizer"):
+        if Path(getattr(options, name)).is_dir():
+            setattr(options, name, str(Path(getattr(options, name)).resolve()))
+    return options
+
+
+def main() -> None:
+    """Measure, and write and print the table after each comparison."""
+    options = arguments()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with tempfile.TemporaryDirectory() as folder:
+        sources = Sources(options.data, options.bert_tokenizer, options.t5_tokenizer)
+        if options.trainer_script:
+            trainer_script(options.trainer_script, sources)
+            return
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        wanted = [
+            c for c in comparisons() if options.only in f"{c.group}: {c.ours.size} {c.ours.task} {c.theirs.label}"
+        ]
+        tasks = {c.ours.task for c in wanted if "t5-small" in (c.ours.size, c.theirs.size) and c.group != "training"}
+        checkpoints = {task: t5_that_answers(task, sources, Path(folder) / task) for task in sorted(tasks)}
+        sources = Sources(options.data, options.bert_tokenizer, options.t5_tokenizer, checkpoints)
+        rows: list[dict[str, Any]] = []
+        share = None
+        for comparison in wanted:
+            rows.append(compare(comparison, sources, options.rounds))
+            write(rows, share, options.output)
+        if options.only in "process start to table":
+            rows.append(whole_way(options, min(3, options.rounds)))
+        if options.only in "share of the machine":
+            share = share_of_the_machine(sources)
+        write(rows, share, options.output)
+
+
+def write(rows: list[dict[str, Any]], share: Mapping[str, float] | None, output: Path) -> None:
+    """Write and print what is known so far."""
+    output.mkdir(parents=True, exist_ok=True)
+    text = table(rows, share)
+    (output / "speed.md").write_text(text, encoding="utf-8")
+    (output / "speed.json").write_text(json.dumps({"rows": rows, "share": share}, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

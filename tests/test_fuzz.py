@@ -1,0 +1,337 @@
+"""Mutated benchmark files and data files: they work, or end with a `HarnessError`; nothing else, nothing half-written.
+
+2,000 of them in all with ``-m slow``; some hundreds otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from official import official_file, own_file
+
+from harness import HarnessError, load_examples, load_tasks
+from harness.benchmark import read_benchmarks
+from harness.cli import main
+from harness.custom import task_from_files
+from harness.data import data_fingerprint, splits_in
+from harness.task import Task, is_unlabelled
+
+TASKS = load_tasks()
+ROWS = 5
+YAML_FILES, DATA_FILES, OWN_FILES = 500, 1000, 500
+
+
+def amounts(number: int) -> Any:
+    """A seventh of the examples, and all of them in the slow run."""
+    cases = [number // 7, pytest.param(number, marks=pytest.mark.slow)]
+    return pytest.mark.parametrize("number", cases)
+
+
+def fuzz(number: int, check: Any, *strategies: Any) -> None:
+    """Call ``check`` with so many examples."""
+    kept = settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
+    kept(given(*strategies)(check))()
+
+
+# Mutations -------------------------------------------------------------------------------------------------------
+
+BYTES = [
+    *(b"", b"\0", b"\n", b"\r\n", b"\r", b"\t", b"\t\t", b",", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b":", b"- "),
+    *(b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"\xc3", b"\xed\xa0\x80", b"\x1b[2J", b"\x85", b"\x0c", b"\x1a"),
+    *("é", "\u2028", "\u0085", "\u202e", "\U0001f600", "\ufeff", "İ", "ß", "\u0660"),
+    *(b"-1", b"0", b"1e999", b"-1e-999", b"nan", b"NaN", b"Infinity", b"-inf", b"9" * 400, b"9" * 5000, b"0x1f"),
+    *(b"null", b"true", b"~", b"&a ", b"*a", b"!!python/object/apply:os.system [id]", b"<<: ", b"---\n", b"../"),
+    *(b'\\ud800', b"\\u0000", b"[" * 300, b"x" * 100_000, b"@placeholder", b"<script>", b"%s%n"),
+]  # fmt: skip
+PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in BYTES]
+VALUES = [
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, 1e308, math.nan, math.inf, -math.inf),
+    *("", " ", "x", "\0", "\ud800", "../..", "x" * 10_000, "1", "1e-4", "hub", "sample", "cola", "\n", "é\u202e"),
+    *(
+        [],
+        {},
+        [[]],
+        [None],
+        {"": 0},
+        ["x"] * 300,
+        {"a": {"b": {"c": [1]}}},
+        [1, "1"],
+        {"x": None},
+        "~nouser/x",
+        "x.csv",
+    ),
+]
+EDITS = st.lists(
+    st.tuples(st.sampled_from(["flip", "cut", "insert", "replace", "double", "move", "drop", "end", "value", "key"]),
+              st.integers(0, 2**16), st.integers(0, 2**16), st.integers(0, 2**16)),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+def mutated(content: bytes, edits: list[tuple[str, int, int, int]], documents: bool) -> bytes:
+    """The content after some edits; ``documents``: lines are JSON objects, whose values change their types."""
+    for kind, at, size, what in edits:
+        if kind in ("value", "key"):
+            content = _retyped(content, kind, at, what) if documents else content
+        elif kind in ("double", "move", "drop"):
+            content = _lines_moved(content, kind, at, what)
+        else:
+            at %= len(content) + 1
+            piece = PIECES[what % len(PIECES)]
+            if kind == "flip" and at < len(content):
+                content = content[:at] + bytes([content[at] ^ (1 << what % 8)]) + content[at + 1 :]
+            elif kind == "cut":
+                content = content[:at] + content[at + 1 + size % 40 :]
+            elif kind == "insert":
+                content = content[:at] + piece + content[at:]
+            elif kind == "replace":
+                content = content[:at] + piece + content[at + size % 12 :]
+            elif kind == "end":
+                content = content[:at]
+    return content
+
+
+def _lines_moved(content: bytes, kind: str, at: int, to: int) -> bytes:
+    lines = content.splitlines(keepends=True)
+    if not lines:
+        return content
+    line = lines[at % len(lines)] if kind == "double" else lines.pop(at % len(lines))
+    if kind != "drop":
+        lines.insert(to % (len(lines) + 1), line)
+    return b"".join(lines)
+
+
+def _retyped(content: bytes, kind: str, at: int, what: int) -> bytes:
+    lines = content.splitlines(keepends=True)
+    if not lines:
+        return content
+    number = at % len(lines)
+    try:
+        document = json.loads(lines[number])
+    except (ValueError, RecursionError):
+        return content
+    lines[number] = json.dumps(change_node(document, kind, at, what)).encode() + b"\n"
+    return b"".join(lines)
+
+
+def change_node(document: Any, kind: str, at: int, what: int) -> Any:
+    """A document in which one value has another type, or one key another name."""
+    places = list(_places(document))
+    if not places:
+        return copy.deepcopy(VALUES[what % len(VALUES)])
+    parent, key = places[at % len(places)]
+    if kind == "value":
+        parent[key] = copy.deepcopy(VALUES[what % len(VALUES)])
+    elif isinstance(parent, dict):
+        value = parent.pop(key)
+        if what % 3:
+            parent[f"{key}{'s' * (what % 2)}"[what % 2 :]] = value
+    else:
+        parent.insert(what % (len(parent) + 1), parent[key])
+    return document
+
+
+def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in list(children):
+        yield node, key
+        yield from _places(value)
+
+
+def is_message(error: HarnessError) -> bool:
+    """Whether a mistake is told in lines that a terminal bears."""
+    lines = str(error).splitlines()
+    return bool(lines) and all(line and line.isprintable() for line in lines)
+
+
+# Benchmark files -------------------------------------------------------------------------------------------------
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+OWN = {"problem_type": "single_label_classification", "text": "text", "train": "train.csv", "metrics": ["accuracy"]}
+FILE: dict[str, Any] = {
+    "default": "b",
+    "plugins": ["plugins"],
+    "tasks": {"mine": {**OWN, "validation": "train.csv", "labels": ["bad", "good"]}},
+    "models": {
+        "bert": {"architecture": "bert", "config": TINY, "tokenizer": "sample", "dropout": 0.1},
+        "t5": {"architecture": "t5", "config": {"d_model": 32, "num_layers": 1}, "tokenizer": "sample",
+               "decoding": "rank", "recipe": {"learning_rate": 1e-3}},
+        "kept": {"architecture": "enct5", "checkpoint": "org/kept", "revision": "main", "num_decoder_layers": 1},
+    },
+    "benchmarks": {
+        "b": {"tasks": ["cola", "mine", "rte"], "models": ["bert", "t5"], "data": {"rte": "sample", "cola": "sample"},
+              "seeds": [1, 2], "recipe": {"epochs": 1, "batch_size": 8, "precision": "fp32", "max_length": 32},
+              "overrides": {"tasks": {"rte": {"max_steps": 3}}, "models": {"bert": {"eval_every": 2}}},
+              "limit": {"train": 20, "validation": 10}, "init_from": {"rte": "cola"}, "predict": ["test"]},
+        "c": {"tasks": "superglue", "models": "kept", "data": "sample", "selection": "holdout"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "train.csv").write_text("text,label\n" + "A,good\nB,bad\n" * 5)
+    (folder / "plugins").mkdir()
+    return folder
+
+
+def command(*arguments: str | Path) -> int:
+    """The exit code of a command; what it prints is of no interest."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return main(list(map(str, arguments)))
+
+
+def as_lines(document: dict[str, Any]) -> bytes:
+    """A document with a value or a key a line, for mutations of lines."""
+    return json.dumps(document, indent=1).encode()
+
+
+BLOCKS = (Path(__file__).parent.parent / "benchmarks.yaml").read_bytes()
+
+
+@amounts(YAML_FILES)
+def test_benchmark_files(number, place, monkeypatch):
+    monkeypatch.chdir(place)
+
+    def check(kind: str, edits: list[tuple[str, int, int, int]]) -> None:
+        if kind == "nodes":
+            document: Any = json.loads(json.dumps(FILE))
+            for _, at, size, what in edits:
+                if isinstance(document, dict | list):
+                    document = change_node(document, "key" if size % 5 == 0 else "value", at, what)
+            content = as_lines(document)
+        else:
+            content = mutated(BLOCKS if kind == "shipped" else as_lines(FILE), edits, documents=False)
+        (place / "b.yaml").write_bytes(content)
+        valid = command("validate", "b.yaml", "--offline")
+        assert valid in (0, 2)
+        if valid == 0 and kind != "shipped":  # a dry run of all built-in tasks takes seconds
+            assert command("run", "b.yaml", "--dry-run", "--offline") in (0, 2)
+        if valid == 2:
+            with pytest.raises(HarnessError) as error:
+                read_benchmarks("b.yaml", check_folders=True)
+            assert is_message(error.value)
+        assert {path.name for path in place.iterdir()} <= {"b.yaml", "train.csv", "plugins", "results"}
+        assert {path.name for path in place.glob("results/*")} <= {".cache"}
+
+    fuzz(number, check, st.sampled_from(["nodes", "shipped", "bytes"]), EDITS)
+
+
+# Data files ------------------------------------------------------------------------------------------------------
+
+OFFICIAL = [
+    (task.name, split) for task in TASKS.values() if task.suite in ("glue", "superglue") for split in task.files
+]
+
+
+def read_all(task: Task, source: Any) -> None:
+    """All that happens to examples before tokenisation; what cannot be read is a `HarnessError`."""
+    there = splits_in(task, source, allow_partial=True)
+    for split in sorted(there):
+        try:
+            examples = load_examples(task, source, split, allow_partial=True)
+            data_fingerprint(task, source, [split], allow_partial=True)
+            for example in examples:
+                is_unlabelled(task, example)
+                assert all(isinstance(field, str) for i in task.instances(example) for field in i.fields.values())
+                assert all(isinstance(text, str) for text in task.text_to_text(example))
+                if split == task.train_split:
+                    assert all(isinstance(text, str) for pair in task.training_texts(example) for text in pair)
+                task.repairs(example)
+            assert examples
+        except HarnessError as error:
+            assert is_message(error)
+
+
+@amounts(DATA_FILES)
+def test_official_files(number, tmp_path):
+    contents: dict[tuple[str, str], bytes] = {}
+
+    def check(which: tuple[str, str], edits: list[tuple[str, int, int, int]]) -> None:
+        task, split = TASKS[which[0]], which[1]
+        if which not in contents:
+            contents[which] = official_file(task, split, ROWS)
+        path = tmp_path / task.files[split].path
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(mutated(contents[which], edits, documents=path.suffix == ".jsonl"))
+        read_all(task, tmp_path)
+        path.unlink()
+
+    fuzz(number, check, st.sampled_from(OFFICIAL), EDITS)
+
+
+@pytest.mark.parametrize(("name", "split"), OFFICIAL)
+def test_what_the_mutations_begin_with_is_sound(name, split, tmp_path):
+    task = TASKS[name]
+    path = tmp_path / task.files[split].path
+    path.parent.mkdir()
+    path.write_bytes(official_file(task, split, ROWS))
+    examples = load_examples(task, tmp_path, split, allow_partial=True)
+    expected = load_examples(task, "sample", split)[:ROWS]
+    fields = [*task.text_fields, task.label_field]
+    if "label" not in task.files[split].columns and task.label_field == "label":
+        expected = [{**example, "label": task.unlabelled} for example in expected]
+    found, wanted = ([[e[f] for f in fields] for e in part] for part in (examples, expected))
+    if split == task.train_split:  # a validation split is cut from it
+        assert len(found) == ROWS - 1 and all(example in wanted for example in found)
+    else:
+        assert found == wanted
+
+
+TEXTS = ["The boat left.", 'Anna saw, and "heard", it.', "x", "Ein Fluß", "it\u2028is"]
+OWN_TASKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "classes": (
+        {"problem_type": "single_label_classification", "text": "text"},
+        [{"text": text, "label": ["good", "bad"][i % 2]} for i, text in enumerate(TEXTS)],
+    ),
+    "scores": (
+        {"problem_type": "regression", "text": ["text", "other"]},
+        [{"text": text, "other": text[::-1], "label": i / 2} for i, text in enumerate(TEXTS)],
+    ),
+    "tags": (
+        {"problem_type": "multi_label_classification", "text": "text", "separator": ";"},
+        [{"text": text, "label": ["a;b", "b", "a", "c"][i % 4]} for i, text in enumerate(TEXTS)],
+    ),
+    "quiz": (
+        {"problem_type": "multiple_choice", "text": "text", "choices": ["one", "two"]},
+        [{"text": text, "one": "yes", "two": "no", "label": i % 2} for i, text in enumerate(TEXTS)],
+    ),
+}  # fmt: skip
+
+
+@amounts(OWN_FILES)
+def test_files_of_a_users_own(number, tmp_path):
+    def check(name: str, suffix: str, how: str, edits: list[tuple[str, int, int, int]]) -> None:
+        spec, records = OWN_TASKS[name]
+        if how == "rows":
+            records = json.loads(json.dumps(records))
+            for _, at, size, what in edits:
+                records = change_node(records, "key" if size % 5 == 0 else "value", at, what)
+            content = None
+            with contextlib.suppress(Exception):  # not every table can be written
+                content = own_file(suffix, records)
+            if content is None:
+                return
+        else:
+            content = mutated(own_file(suffix, records), edits, documents=suffix == ".jsonl")
+        (tmp_path / f"train{suffix}").write_bytes(content)
+        try:
+            task = task_from_files("own", {**spec, "train": f"train{suffix}"}, tmp_path)
+        except HarnessError as error:
+            assert is_message(error)
+        else:
+            read_all(task, ".")
+
+    names, suffixes = st.sampled_from(sorted(OWN_TASKS)), st.sampled_from([".tsv", ".csv", ".jsonl", ".parquet"])
+    fuzz(number, check, names, suffixes, st.sampled_from(["bytes", "rows"]), EDITS)
