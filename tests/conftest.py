@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("machine", deadline=None)  # no test depends on the speed of the machine
+settings.load_profile("machine")
 
 
 @pytest.fixture(scope="session")
