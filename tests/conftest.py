@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes on the same cores: more threads wait for each other
+# Several test processes share the cores: more threads would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("machine", deadline=None)  # no test depends on the speed of the machine
 settings.load_profile("machine")
