@@ -117,7 +117,11 @@ class Claims:
     def _others(self, folder: Path, own: Path | None = None) -> bool:
         """Whether there is another claim of a living process; those of dead ones are removed."""
         living = False
-        for path in folder.glob("claim.*"):
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:  # not there yet, or just removed by another process that was done with it
+            return False
+        for path in (folder / name for name in names if name.startswith("claim.")):
             if path == own:
                 continue
             if self._is_dead(path):

@@ -25,11 +25,6 @@ FINGERPRINT = "0" * 64
 
 
 @pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
-@pytest.fixture
 def dead() -> int:
     """The id of a process that ended."""
     process = subprocess.Popen(["true"])
@@ -122,6 +117,28 @@ def test_a_disk_that_refuses_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HarnessError, match="a file is in the way"):
         Claims().take(tmp_path / "file" / "run")
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_free(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    looks = []
+
+    def after_removal(look):
+        def looked(path):
+            if not looks:
+                folder.rmdir()
+            looks.append(path)
+            return look(path)
+
+        return looked
+
+    with monkeypatch.context() as patch:
+        for name in ("listdir", "scandir"):
+            patch.setattr(os, name, after_removal(getattr(os, name)))
+        claim = Claims().take(folder)
+    assert claim is not None and list(folder.iterdir()) == [claim.path]
+    claim.release()
 
 
 COUNT = """
