@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 
@@ -62,7 +62,13 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     offline = argparse.ArgumentParser(add_help=False)
     offline.add_argument("--offline", action="store_true", help="use no network: take from the Hub's cache, or fail")
+    _run_options(commands, offline)
+    _reading_options(commands, offline)
+    _submission_options(commands, offline)
+    return top
 
+
+def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "train and evaluate what is not done yet, and make the leaderboards"
     run = commands.add_parser("run", help=about, parents=[offline])
     run.add_argument("file", type=Path, help="benchmarks.yaml")
@@ -77,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
     run.set_defaults(command=command_run)
 
+
+def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report = commands.add_parser("report", help="make the leaderboards again from the records")
     report.add_argument("results", nargs="*", type=Path, default=[Path("results")], help="results folders")
     report.add_argument("--benchmark", help="only this benchmark")
@@ -101,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
     validate.add_argument("file", type=Path)
     validate.set_defaults(command=command_validate)
 
+
+def _submission_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "write the file that a leaderboard takes from test predictions"
     submit = commands.add_parser("submit", help=about, parents=[offline])
     submit.add_argument("results", type=Path, help="a results folder")
@@ -119,7 +129,6 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-submission", help="re-read a submission, ours or another tool's: every defect")
     check.add_argument("file", type=Path, help="a zip file")
     check.set_defaults(command=command_check_submission)
-    return top
 
 
 def names(text: str) -> list[str]:

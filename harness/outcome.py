@@ -9,10 +9,10 @@ from accelerate import Accelerator
 
 from harness.checkpoints import save_tensors
 from harness.errors import HarnessError
-from harness.execution import Outcome, Run
 from harness.machine import provenance
 from harness.plan import SCORE_VERSION, test_fingerprint
 from harness.record import Record
+from harness.runs import Outcome, Run
 from harness.session import Session
 from harness.work import Work
 

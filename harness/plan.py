@@ -13,8 +13,8 @@ import torch
 from harness.benchmark import BenchmarkFile
 from harness.data import has_own_files
 from harness.errors import HarnessError
-from harness.execution import Run
 from harness.machine import resolve
+from harness.runs import Run
 from harness.session import Session
 from harness.settings import BenchmarkSpec, Model, Recipe
 from harness.store import fingerprint

@@ -22,12 +22,13 @@ from harness.claims import Claim, Claims
 from harness.disk import remove
 from harness.display import Display, make_display
 from harness.errors import HarnessError
-from harness.execution import Execution, Outcome, Run
+from harness.execution import Execution
 from harness.interrupts import GO_ON, Interrupts, Terminated
 from harness.outcome import reason, write_outcome, write_tests
 from harness.plan import expand, test_fingerprint, trials
 from harness.record import RECORD, Record
 from harness.report import Leaderboard, leaderboard, write_label_tables, write_leaderboard
+from harness.runs import Outcome, Run
 from harness.session import Session
 from harness.settings import BenchmarkSpec
 from harness.store import Store

@@ -9,8 +9,8 @@ from tabulate import tabulate
 
 from harness.choices import Choice, Trial, in_words
 from harness.disk import remove
-from harness.execution import Run
 from harness.plan import Pair
+from harness.runs import Run
 from harness.settings import Recipe
 from harness.store import Run as Key
 from harness.work import Identity, Work

@@ -13,9 +13,9 @@ from torch import Tensor
 from harness.checkpoints import is_sound, load_tensors
 from harness.claims import Claim, Claims
 from harness.errors import HarnessError
-from harness.execution import Run
 from harness.plan import test_fingerprint
 from harness.record import Damaged, Record
+from harness.runs import Run
 from harness.session import Session
 from harness.store import Store
 

@@ -26,3 +26,19 @@ def data_folder() -> Path:
 def sample_cache(tmp_path_factory) -> Path:
     """Where the tokenizers trained on the sample text are kept for the whole test session."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def bench(tmp_path, sample_cache):
+    """A benchmark of tiny models in a folder of its own (see `running.Bench`)."""
+    from running import Bench
+
+    return Bench(tmp_path, sample_cache)
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """Counts optimizer steps (see `running.Updates`)."""
+    from running import Updates
+
+    return Updates(monkeypatch)

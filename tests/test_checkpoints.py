@@ -31,16 +31,6 @@ STEPS = 6
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "recipe": {"max_steps": STEPS, "eval_every": 2}}
 
 
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
-@pytest.fixture
-def updates(monkeypatch):
-    return Updates(monkeypatch)
-
-
 def states(bench: Bench) -> list[Path]:
     return list((bench.results / "b" / ".work").rglob("*.safetensors"))
 

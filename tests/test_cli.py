@@ -22,11 +22,6 @@ from harness.submission_check import check_submission
 REPOSITORY = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, sample_cache):
     """A benchmark of two models that is done."""

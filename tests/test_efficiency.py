@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from running import Bench
 from test_report import board, cells, record
 from tiny import TINY, tiny_model
 
@@ -179,11 +178,6 @@ def test_the_machine_s_rate_is_measured_once():
     matrix_rate.cache_clear()
     first = matrix_rate(CPU, torch.float32)
     assert first > 1e8 and matrix_rate(CPU, torch.float32) == first
-
-
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
 
 
 def test_a_run_says_what_it_took(bench):

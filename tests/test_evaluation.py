@@ -23,11 +23,6 @@ TASKS = load_tasks()
 STEPS = RECIPE["max_steps"]
 
 
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
 def training_of(architecture, task, cache):
     """A model with random weights, and the architecture that reads the task with it."""
     kind, family = (T5, "t5") if architecture == "t5" else (Bert, "bert")

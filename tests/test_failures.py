@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from running import RECIPE, Bench, Updates, content
+from running import RECIPE, Bench, content
 from safetensors import SafetensorError
 
 from harness import checkpoints, training
@@ -29,16 +29,6 @@ from harness.training import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "keep": "best"}
-
-
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
-@pytest.fixture
-def updates(monkeypatch):
-    return Updates(monkeypatch)
 
 
 def elsewhere(bench: Bench, name: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import RECIPE, UNMOVED, Bench, Updates, content, evaluations, losses, tiny
+from running import RECIPE, UNMOVED, content, evaluations, losses, tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -18,16 +18,6 @@ from harness.tokenizers import sample_tokenizer
 from harness.training import Training
 
 STEPS = RECIPE["max_steps"]
-
-
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
-@pytest.fixture
-def updates(monkeypatch):
-    return Updates(monkeypatch)
 
 
 @pytest.fixture(scope="module")

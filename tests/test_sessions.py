@@ -19,11 +19,6 @@ TASKS = load_tasks()
 STEPS = RECIPE["max_steps"]
 
 
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
 def session_of(bench, **settings):
     return Session(read_benchmarks(bench.write(**settings)).benchmark("b"), bench.results / ".cache")
 

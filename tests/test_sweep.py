@@ -31,16 +31,6 @@ WILD = {"warmup_ratio": 0.0, "max_grad_norm": 0.0}
 MARK = "recipe chosen on the validation data"
 
 
-@pytest.fixture
-def bench(tmp_path, sample_cache):
-    return Bench(tmp_path, sample_cache)
-
-
-@pytest.fixture
-def updates(monkeypatch):
-    return Updates(monkeypatch)
-
-
 def choice(bench: Bench, task: str = "cola", model: str = "bert") -> Choice:
     """What the sweep tried and chose for a task and a model."""
     (found,) = [choice for choice in bench.store.choices() if choice.pair == (task, model)]

@@ -250,6 +250,25 @@ def loading(model: Model, place: Path) -> Iterator[None]:
         raise HarnessError(f"model '{model.name}': {place}: {problem}") from error
 
 
+def load_pretrained(
+    auto: Any, model: Model, folder: Path, config: PretrainedConfig
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """A checkpoint's model in float32, by one of the auto classes, and its ``loading_info`` (see `check_loaded`).
+
+    Raises:
+        HarnessError: its files are damaged or do not fit together.
+    """
+    with loading(model, folder):
+        return auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # `check_loaded` says which
+            output_loading_info=True,
+        )
+
+
 def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any], what: str) -> Any:
     """The class among those of ``transformers`` that a configuration belongs to.
 

@@ -23,7 +23,7 @@ from harness.architectures.base import (
     check_tokenizer,
     class_for,
     kept_config,
-    loading,
+    load_pretrained,
     new_config,
     not_loaded,
 )
@@ -43,16 +43,7 @@ class Bert(ScoringArchitecture):
         if self.folder is None:
             module = auto.from_config(self.config)
         else:
-            config = self.config
-            with loading(self.model, self.folder):
-                module, info = auto.from_pretrained(
-                    self.folder,
-                    config=config,
-                    dtype=torch.float32,
-                    use_safetensors=True,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                )
+            module, info = load_pretrained(auto, self.model, self.folder, self.config)
             check_loaded(self.model.name, info, f"{module.base_model_prefix}.")
             _renew_head(module, info, auto)
         check_tokenizer(self.tokenizer, module, self.model)

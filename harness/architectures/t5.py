@@ -20,7 +20,7 @@ from harness.architectures.base import (
     chunks,
     class_for,
     kept_config,
-    loading,
+    load_pretrained,
     new_config,
     pad,
     tokenize,
@@ -58,15 +58,7 @@ class T5(Architecture):
         else:
             config = kept_config(self.model, self.folder, **dropout)
             class_for(self.model, config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, "text-to-text model")
-            with loading(self.model, self.folder):
-                module, info = AutoModelForSeq2SeqLM.from_pretrained(
-                    self.folder,
-                    config=config,
-                    dtype=torch.float32,
-                    use_safetensors=True,
-                    ignore_mismatched_sizes=True,  # `check_loaded` says which
-                    output_loading_info=True,
-                )
+            module, info = load_pretrained(AutoModelForSeq2SeqLM, self.model, self.folder, config)
             check_loaded(self.model.name, info)
         check_tokenizer(self.tokenizer, module, self.model)
         return module
@@ -128,10 +120,10 @@ class T5(Architecture):
         if is_plain(settings):
             ends = np.atleast_1d(settings.eos_token_id).tolist()
             start = settings.decoder_start_token_id
-            tokens = greedy(Decoder(module, **batch.inputs), start, ends, self._longest_answer, self._answers)
+            tokens = greedy(Decoder(module, **batch.inputs), start, ends, self.longest_answer, self._answers)
         else:
             tokens = module.generate(  # type: ignore[operator]
-                **batch.inputs, max_new_tokens=self._longest_answer, do_sample=False, num_beams=1
+                **batch.inputs, max_new_tokens=self.longest_answer, do_sample=False, num_beams=1
             )
         return self.tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
@@ -152,7 +144,8 @@ class T5(Architecture):
         return Answers.tree(int(self.tokenizer.pad_token_id or 0), self._answer_ids) if self._answer_ids else None
 
     @property
-    def _longest_answer(self) -> int:
+    def longest_answer(self) -> int:
+        """The most tokens that an answer can have."""
         return max(map(len, self._answer_ids)) if self._answer_ids else OPEN_ANSWER_TOKENS
 
 

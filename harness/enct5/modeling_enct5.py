@@ -176,6 +176,8 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
     def prepare_for_fine_tuning(self) -> None:
         """Draw new random prompts (and a new head, where there is one), to be trained on a task."""
         nn.init.normal_(self._enct5.decoder.embed_tokens.weight, std=self.config.initializer_factor)
+        if (head := getattr(self, "classification_head", None)) is not None:
+            _init_head(head, self.config)
 
     @torch.no_grad()
     def set_prompts_from_words(self, names: Sequence[Sequence[int]]) -> None:
@@ -327,11 +329,6 @@ class EncT5ForSequenceClassification(EncT5PreTrainedModel):
             self.classification_head = EncT5ClassificationHead(config, self.num_labels)
         self.post_init()
 
-    def prepare_for_fine_tuning(self) -> None:
-        """Draw new random prompts and a new random head, to be trained on a task."""
-        super().prepare_for_fine_tuning()
-        _init_head(self.classification_head, self.config)
-
     @can_return_tuple
     def forward(
         self,
@@ -392,11 +389,6 @@ class EncT5ForTokenClassification(EncT5PreTrainedModel):
         self.transformer = EncT5Model(config)
         self.classification_head = EncT5TokenClassificationHead(config, self.num_labels)
         self.post_init()
-
-    def prepare_for_fine_tuning(self) -> None:
-        """Draw a new random prompt and a new random head, to be trained on a task."""
-        super().prepare_for_fine_tuning()
-        _init_head(self.classification_head, self.config)
 
     @can_return_tuple
     def forward(

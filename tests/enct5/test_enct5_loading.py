@@ -158,9 +158,13 @@ def test_a_word_embedding_saved_under_all_its_names_is_read_once(make_t5, reads)
 
 def test_the_unused_bias_of_early_checkpoints_is_passed_over(make_t5):
     t5 = make_t5()
+    expected = EncT5ForSequenceClassification.from_pretrained_t5(t5).transformer.state_dict()
     leftover = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
     rewrite(t5 / "model.safetensors", lambda tensors: {**tensors, leftover: torch.ones(32, 3)})
-    EncT5ForSequenceClassification.from_pretrained_t5(t5)
+    found = EncT5ForSequenceClassification.from_pretrained_t5(t5).transformer.state_dict()
+    assert found.keys() == expected.keys()
+    own = "decoder.embed_tokens.weight"  # the prompts, drawn anew
+    assert all(torch.equal(found[name], expected[name]) for name in found if name != own)
 
 
 # Refusing what cannot work
