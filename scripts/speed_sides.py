@@ -193,7 +193,7 @@ def trainer_of(side: Side, sources: Sources, split: str, generate: bool = False)
     """A Trainer (a Seq2SeqTrainer) with the model, and what it reads of a split."""
     architecture, _ = pair(side, sources)
     examples = harness.load_examples(side.task, sources.data, split)[:20000]
-    data = dataset(architecture.features(examples, training=split == "train"))
+    data = dataset(architecture.features(examples, training=generate or split == "train"))
     settings = side.settings
     kind, arguments, options = transformers.Trainer, transformers.TrainingArguments, {}
     collator: Any = transformers.DataCollatorWithPadding(
@@ -256,7 +256,8 @@ def trainer_evaluate(side: Side, sources: Sources, generate: bool = False) -> Me
     """The Trainer's prediction of a validation split, sorted by length beforehand, as it is fastest."""
     trainer, data = trainer_of(side, sources, "validation", generate)
     data.sort(key=lambda row: -len(row["input_ids"]))
-    data = [{name: value for name, value in row.items() if name != "labels"} for row in data]
+    if not generate:  # a Seq2SeqTrainer does not predict without labels
+        data = [{name: value for name, value in row.items() if name != "labels"} for row in data]
 
     def measure() -> float:
         started = time.perf_counter()
