@@ -1,7 +1,8 @@
 """Dropout whose random numbers are cheap on CPUs.
 
 PyTorch draws one random number after the other there, on one core (unless the processor is Intel's), which takes a
-tenth of the time of a small model's training. One random number of 64 bits is enough for four elements.
+tenth of the time of a small model's training, and more in compiled models. One random number of 64 bits is enough for
+four elements.
 """
 
 from __future__ import annotations
@@ -13,17 +14,37 @@ STEPS = 1 << 16
 """Probabilities are multiples of 1 / STEPS."""
 
 
+def _fill(numbers: Tensor) -> None:
+    numbers.random_(-(1 << 63), None)
+
+
+# As an operator, so that compiled models call it as it is. One that changes its argument, because of two that give
+# something for equal arguments one would be left out.
+_compiled_fill = torch.library.custom_op("harness::fill_randomly", _fill, mutates_args=("numbers",))
+
+
+def _numbers(like: Tensor) -> Tensor:
+    """Random 16-bit integers in the shape of a tensor, by torch's generator."""
+    numbers = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
+    (_compiled_fill if torch.compiler.is_compiling() else _fill)(numbers)
+    return numbers.view(torch.int16)[: like.numel()].view(like.shape)
+
+
+def cheap_dropout(input: Tensor, p: float) -> Tensor:
+    """Each element is 0 with probability ``p``, rounded to a multiple of 1 / 65536, else divided by ``1 - p``."""
+    drop = round(p * STEPS)
+    if not 0 < drop < STEPS:
+        return nn.functional.dropout(input, p)
+    kept = _numbers(input) >= drop - STEPS // 2
+    return input * (kept * (STEPS / (STEPS - drop))).to(input.dtype)
+
+
 class CheapDropout(nn.Dropout):
-    """As `nn.Dropout`, from other random numbers of torch's generator; ``p`` is rounded to a multiple of 1 / 65536."""
+    """As `nn.Dropout`, from other random numbers of torch's generator."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Each element is 0 with probability ``p``, else divided by ``1 - p``; in evaluation as it is."""
-        drop = round(self.p * STEPS)
-        if not self.training or not 0 < drop < STEPS:
-            return super().forward(input)
-        numbers = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        kept = numbers.view(torch.int16)[: input.numel()].view(input.shape) >= drop - STEPS // 2
-        return input * (kept * (STEPS / (STEPS - drop))).to(input.dtype)
+        """`cheap_dropout` in training; in evaluation the input as it is."""
+        return cheap_dropout(input, self.p) if self.training else input
 
 
 def use_cheap_dropout(module: nn.Module) -> None:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from harness.architectures import Architecture
 from harness.batching import evaluation_batches
 from harness.energy import Energy
-from harness.evaluation import PASSES
+from harness.evaluation import batch_tokens
 from harness.features import Features
 from harness.machine import DTYPES
 from harness.training import Training
@@ -80,7 +80,7 @@ class Inference:
         self.architecture: Architecture = training.architecture
         self.module = training.accelerator.unwrap_model(training.module).eval()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def answer(self, groups: Sequence[int]) -> None:
         """From features to answers in the memory of the processor."""
         batch = self.architecture.collate(self.features, list(groups))
@@ -133,8 +133,8 @@ class Inference:
 
     def _batch(self, groups: np.ndarray) -> float:
         """Seconds for a batch, in parts where all at once would not fit in memory."""
-        tokens = max(1, self.training.plan.micro_batch_tokens // PASSES)
-        parts = evaluation_batches(self.features.lengths[groups], self.features.sizes[groups], tokens)
+        lengths, sizes = self.features.lengths[groups], self.features.sizes[groups]
+        parts = evaluation_batches(lengths, sizes, batch_tokens(self.training))
         return sum(self.seconds(groups[part].tolist()) for part in parts)
 
 

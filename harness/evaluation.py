@@ -20,7 +20,9 @@ from harness.thresholds import MULTI_LABEL, shifted
 from harness.training import Training, memory_errors
 
 PASSES = 2
-"""An evaluation batch has the tokens of a micro-batch of training, divided by this."""
+"""An evaluation batch has at most the tokens of a micro-batch of training, divided by this."""
+CPU_TOKENS = 2048
+"""And at most so many on a CPU, whose caches hold the states of no more."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
     return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def model_outputs(
     training: Training, architecture: Architecture, features: Features, accelerator: Accelerator
 ) -> list[Any]:
@@ -89,7 +91,7 @@ def model_outputs(
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
     """
     module = accelerator.unwrap_model(training.module).eval()
-    batches = evaluation_batches(features.lengths, features.sizes, max(1, training.plan.micro_batch_tokens // PASSES))
+    batches = evaluation_batches(features.lengths, features.sizes, batch_tokens(training))
     mine: list[tuple[int, Any]] = []
     with training.autocast():  # around all batches: weights are converted once
         for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
@@ -99,6 +101,12 @@ def model_outputs(
             mine += zip(groups.tolist(), outputs, strict=True)
     answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)
     return [answers[group] for group in range(len(features))]
+
+
+def batch_tokens(training: Training) -> int:
+    """The most padded tokens of an evaluation batch."""
+    tokens = max(1, training.plan.micro_batch_tokens // PASSES)
+    return min(tokens, CPU_TOKENS) if training.accelerator.device.type == "cpu" else tokens
 
 
 def plain(output: Any) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def shown(value: str) -> str:
 
 
 def _check_archive(archive: zipfile.ZipFile, name: str) -> list[str]:
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [member for member in archive.infolist() if not member.filename.endswith("/")]
     if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
         size = sum(member.file_size for member in members)
         return [f"{name}: {len(members)} files that unpack to {size} bytes: no submission is that large"]

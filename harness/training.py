@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from harness.architectures import Architecture, Batch
+from harness.attention import use_attention
 from harness.batching import TrainingPlan
 from harness.dropout import use_cheap_dropout
 from harness.errors import HarnessError
@@ -75,7 +76,8 @@ class Training:
         if recipe.optimizer == "adamw" and not recipe.weight_decay:
             ids = features.columns["input_ids"].values
             train_used_rows(module, ids, [architecture.tokenizer.pad_token_id or 0])
-        if accelerator.device.type == "cpu" and not recipe.compile:  # a compiled model has random numbers of its own
+        use_attention(module)
+        if accelerator.device.type == "cpu":
             use_cheap_dropout(module)
         if recipe.gradient_checkpointing:
             new_name = hasattr(module, "activation_checkpointing_enable")  # what later versions of transformers call it
@@ -249,10 +251,11 @@ class Training:
             self._batches = (epoch, self.plan.epoch(epoch))
         return self._batches[1][position]
 
-    def _global_weight(self, mine: float) -> float:
+    def _global_weight(self, mine: float) -> float | Tensor:
+        """The sum over all processes, on the device, which nobody waits for."""
         if self.accelerator.num_processes == 1:
             return mine
-        return float(self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum"))
+        return self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ Where = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 50
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 MAX_NUMBER = 100
 
 STR = "tag:yaml.org,2002:str"
@@ -145,6 +146,8 @@ def _syntax_problem(text: str, error: yaml.YAMLError) -> str:
     line = mark.line + 1 if mark else 1
     parts = [getattr(error, "context", None), getattr(error, "problem", None)]
     problem = ", ".join(filter(None, parts)) or str(error)
+    if "nesting depth" in problem:  # later versions of libyaml notice it first
+        return f"{line}: {TOO_DEEP}"
     before = (text.splitlines()[line - 1 : line] or [""])[0][: mark.column + 1 if mark else 0]
     tabs = " (indent with spaces, not with tabs)" if "\t" in before else ""
     return f"{line}: not valid YAML: {problem}{tabs}"
@@ -160,7 +163,7 @@ def _check_shape(path: str | Path, text: str) -> None:
         if documents > 1:
             raise HarnessError(f"{path}:{line}: '---' starts another document: one file holds one")
         if depth > MAX_DEPTH:
-            raise HarnessError(f"{path}:{line}: nested more than {MAX_DEPTH} levels deep")
+            raise HarnessError(f"{path}:{line}: {TOO_DEEP}")
         if number > 2 * MAX_VALUES:
             raise HarnessError(f"{path}:{line}: more than {MAX_VALUES:,} values: not a file of benchmarks")
 
@@ -238,9 +241,7 @@ class _Builder:
         if self.values > MAX_VALUES:
             raise HarnessError(f"{self.path}:{line}: aliases expand the file to more than {MAX_VALUES:,} values")
         if depth > MAX_DEPTH:
-            raise HarnessError(
-                f"{self.path}:{line}: nested more than {MAX_DEPTH} levels deep: does an alias hold itself?"
-            )
+            raise HarnessError(f"{self.path}:{line}: {TOO_DEEP}: does an alias hold itself?")
 
     def _problem(self, node: Node, message: str) -> None:
         problem = (_line(node), message)

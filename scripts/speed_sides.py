@@ -148,7 +148,7 @@ def batches(side: Side, sources: Sources, size: int = BATCH, count: int = 12) ->
     starts = np.linspace(0, len(order) - size, count).astype(int)
     inputs = [architecture.collate(features, order[start : start + size].tolist()) for start in starts]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def measure() -> float:
         started = time.perf_counter()
         with training.autocast():

@@ -64,3 +64,17 @@ def test_the_ends_and_evaluation_are_as_ever(layer, p):
     if p != 0.2:
         assert torch.equal(layer(p)(values), expected)
     assert layer(0.5)(torch.ones(0, 3)).shape == (0, 3)
+
+
+def test_compiled_layers_draw_numbers_of_their_own_each_time(layer):
+    first, second = layer(0.4), layer(0.4)
+    both = torch.compile(lambda values: (first(values), second(values)))
+    values = torch.ones(64, 31, requires_grad=True)
+    torch.manual_seed(0)
+    (a, b), (c, _) = both(values), both(values)
+    for one, other in ((a, b), (a, c)):
+        assert not torch.equal(one, other)
+    for found in (a, b, c):
+        assert abs(float((found == 0).float().mean()) - 0.4) < 0.06
+    [gradient] = torch.autograd.grad(a.sum(), values)
+    torch.testing.assert_close(gradient, a)  # the backward pass drops what the forward pass dropped
