@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,17 @@ def comparisons() -> Iterator[Comparison]:
         Side("T5, harness", "train", "t5-small", "cola", {"compile": False}),
         1.4,
     )
+
+
+def comparisons_with_the_original() -> Iterator[Comparison]:
+    """EncT5 as the harness has it, against the original implementation as its README uses it."""
+    for ours, theirs, goal in (("train", "train", 6), ("evaluate", "predict", 9)):
+        yield Comparison(
+            "EncT5 against the original",
+            Side("harness", ours, "EncT5 of t5-small", "sst2", {"compile": False}),
+            Side(f"the original, {theirs}", "original", "EncT5 of t5-small", "sst2", {"action": theirs}),
+            goal,
+        )
 
 
 def compare(comparison: Comparison, sources: Sources, rounds: int) -> dict[str, Any]:
@@ -263,6 +274,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="the folder of the official GLUE files, or hub")
     parser.add_argument("--bert-tokenizer", required=True, help="a folder")
     parser.add_argument("--t5-tokenizer", required=True, help="a folder")
+    parser.add_argument(
+        "--original", nargs=2, metavar=("FOLDER", "PYTHON"), help="the original EncT5's package, and what can run it"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="comparisons whose group or labels hold this text")
     parser.add_argument("--rounds", type=int, default=5, help="how often the sides take turns (5)")
     parser.add_argument("--output", type=Path, default=Path("speed"), help="a folder for the results (speed)")
@@ -279,18 +293,22 @@ def main() -> None:
     options = arguments()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with tempfile.TemporaryDirectory() as folder:
-        sources = Sources(options.data, options.bert_tokenizer, options.t5_tokenizer)
+        sources = Sources(
+            options.data,
+            options.bert_tokenizer,
+            options.t5_tokenizer,
+            original=options.original and tuple(options.original),
+        )
         if options.trainer_script:
             trainer_script(options.trainer_script, sources)
             return
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        wanted = [
-            c for c in comparisons() if options.only in f"{c.group}: {c.ours.size} {c.ours.task} {c.theirs.label}"
-        ]
+        found = [*comparisons(), *(comparisons_with_the_original() if options.original else [])]
+        wanted = [c for c in found if options.only in f"{c.group}: {c.ours.size} {c.ours.task} {c.theirs.label}"]
         tasks = {c.ours.task for c in wanted if "t5-small" in (c.ours.size, c.theirs.size) and c.group != "training"}
         checkpoints = {task: t5_that_answers(task, sources, Path(folder) / task) for task in sorted(tasks)}
-        sources = Sources(options.data, options.bert_tokenizer, options.t5_tokenizer, checkpoints)
+        sources = replace(sources, checkpoints=checkpoints)
         rows: list[dict[str, Any]] = []
         share = None
         for comparison in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,12 +53,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where data and tokenizers are; ``checkpoints`` maps a task to a T5 that answers it."""
+    """Where data and tokenizers are; ``checkpoints`` maps a task to a T5 that answers it.
+
+    ``original`` is the folder with the original EncT5's package, and the Python that can run it.
+    """
 
     data: str
     bert_tokenizer: str
     t5_tokenizer: str
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    original: tuple[str, str] | None = None
 
 
 BEST, COMPILED = "Trainer at its best", "Trainer at its best, compiled"
@@ -272,10 +277,38 @@ def trainer_generate(side: Side, sources: Sources) -> Measure:
     return trainer_evaluate(side, sources, generate=True)
 
 
+# The original EncT5
+
+
+def original(side: Side, sources: Sources) -> Measure:
+    """The original implementation, in the environment that it needs."""
+    assert sources.original is not None
+    source, python = sources.original
+    script = Path(__file__).with_name("speed_original.py")
+    vocabulary = Path(sources.t5_tokenizer) / "spiece.model"
+    command = [python, script, source, side.settings["action"], sources.data, vocabulary]
+    worker = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert worker.stdin is not None and worker.stdout is not None
+    questions, answers = worker.stdin, worker.stdout
+    while answers.readline() != "ready\n":
+        assert worker.poll() is None, "the original implementation does not run"
+
+    def measure() -> float:
+        questions.write("\n")
+        questions.flush()
+        line = ""
+        while not line.startswith("rate "):
+            line = answers.readline()
+            assert line, "the original implementation ended"
+        return float(line.removeprefix("rate "))
+
+    return measure
+
+
 ACTIONS = {
     action.__name__: action
     for action in (
-        train, evaluate, batches, single, single_generate, trainer_train, trainer_evaluate, trainer_generate,
+        train, evaluate, batches, single, single_generate, trainer_train, trainer_evaluate, trainer_generate, original,
     )
 }  # fmt: skip
 
