@@ -3,8 +3,9 @@
 from harness import api
 from harness.data import load_examples
 from harness.errors import HarnessError
+from harness.plugins import load_tasks
 from harness.report import Leaderboard
-from harness.task import HubSource, Instance, SplitFile, Suite, Task, load_tasks
+from harness.task import HubSource, Instance, SplitFile, Suite, Task
 
 # Here, and not above: `harness.report` was the package of that name until now.
 run, report, submit = api.run, api.report, api.submit

@@ -14,6 +14,7 @@ from typing import Any
 from harness import yaml12
 from harness.data import has_own_files
 from harness.errors import HarnessError, did_you_mean
+from harness.plugins import load_plugins
 from harness.problems import Problems, Report, build, unknown
 from harness.settings import (
     OPTIONS,
@@ -27,7 +28,7 @@ from harness.settings import (
     Overrides,
     Recipe,
 )
-from harness.task import Suite, Task, load_plugins
+from harness.task import Suite, Task
 from harness.yaml12 import Where, shown
 
 __all__ = ["BenchmarkFile", "BenchmarkSpec", "Limit", "Model", "Overrides", "Recipe", "narrow", "read_benchmarks"]

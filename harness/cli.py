@@ -200,7 +200,7 @@ def command_show(options: argparse.Namespace) -> int:
 
 
 def command_tasks(options: argparse.Namespace) -> int:
-    from harness.task import load_tasks
+    from harness.plugins import load_tasks
 
     if options.file is None:
         tasks = load_tasks()

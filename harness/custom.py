@@ -10,7 +10,8 @@ from typing import Any, cast
 from harness import conll
 from harness.entities import tag_order
 from harness.errors import HarnessError, did_you_mean, printable
-from harness.files import FORMATS, column_names, label_names
+from harness.files import column_names, label_names
+from harness.formats import FORMATS
 from harness.metrics import METRICS as KNOWN_METRICS
 from harness.task import PROBLEM_TYPES, SEVERAL, Example, Instance, ProblemType, SplitFile, Task
 

@@ -12,9 +12,11 @@ from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any
 
+from harness.disk import file_hash
 from harness.errors import HarnessError, did_you_mean
-from harness.files import file_hash, read_examples
-from harness.task import Example, SplitFile, Task, load_tasks
+from harness.files import read_examples
+from harness.plugins import load_tasks
+from harness.task import Example, SplitFile, Task
 
 HUB, SAMPLE = "hub", "sample"
 CUT_SHARE, CUT_MOST = 0.1, 1000

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import json
 import math
 import os
@@ -15,7 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, printable
+
+CACHED_HASH_SIZE = 16 * 2**20  # a smaller file is hashed in no time, and could change within the clock's tick
 
 
 def to_json(value: Any, indent: int | None = 2) -> bytes:
@@ -156,3 +160,26 @@ def _is_dead(path: Path, host: str, process: int) -> bool:
     except PermissionError:
         return False
     return True
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits; that of a big file is remembered until the file changes."""
+    try:
+        stat = path.stat()
+        if stat.st_size < CACHED_HASH_SIZE:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _big_file_hash(path.resolve(), stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@functools.lru_cache(maxsize=256)
+def _big_file_hash(path: Path, mtime: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unreadable(path: Path, error: OSError) -> HarnessError:
+    """The message for a file that the disk does not give."""
+    problem = error.strerror or next(iter(str(error).splitlines()), type(error).__name__)
+    return HarnessError(printable(f"{path}: cannot be read: {problem}"))

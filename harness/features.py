@@ -15,9 +15,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from harness.disk import disk_errors, remove, temporary_name, to_json
+from harness.disk import disk_errors, file_hash, remove, temporary_name, to_json
 from harness.errors import HarnessError
-from harness.files import file_hash
 
 CONTENT = "columns.json"
 """The names of the columns, and the checksums of all files."""

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.disk import file_hash
 from harness.errors import HarnessError
-from harness.files import BATCH, check_field, file_hash, with_names
+from harness.files import check_field
+from harness.formats import BATCH, with_names
 from harness.hub_errors import Asked, Unclear, ask
 from harness.labels import BadValue, check_sentence, label_reader
 from harness.task import SEVERAL, Example, HubSource, Task

@@ -318,7 +318,7 @@ def _metric(name: str) -> Metric:
 
 
 def _task(name: str) -> Task:
-    from harness.task import load_tasks
+    from harness.plugins import load_tasks
 
     tasks = load_tasks()
     task = tasks.get(MNLI_CELLS.get(name, name))

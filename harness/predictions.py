@@ -9,10 +9,11 @@ from typing import Any
 
 from harness.data import load_examples, open_examples
 from harness.errors import HarnessError, did_you_mean
+from harness.plugins import load_tasks
 from harness.record import Record
 from harness.store import Store
 from harness.submission import Row, SubmissionFile
-from harness.task import Task, load_tasks
+from harness.task import Task
 
 Predictions = dict[tuple[str, str], list[Row]]
 

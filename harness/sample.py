@@ -14,7 +14,8 @@ from random import Random
 from typing import Any, TypeVar
 
 from harness.errors import HarnessError, did_you_mean
-from harness.task import Example, Task, builtin_tasks, input_text
+from harness.plugins import builtin_tasks
+from harness.task import Example, Task, input_text
 
 SAMPLE_VERSION = 2
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""

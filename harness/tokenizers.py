@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
-from harness.task import builtin_files
+from harness.plugins import builtin_files
 
 SAMPLE_VOCABULARY = 2000
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from harness.disk import unreadable
 from harness.errors import HarnessError
-from harness.files import unreadable
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"[^/\\:\0]+\.safetensors")

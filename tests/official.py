@@ -22,9 +22,12 @@ def official_file(task: Task, split: str, rows: int) -> bytes:
 
 
 def own_file(suffix: str, records: list[dict[str, Any]]) -> bytes:
-    """Records as a user's .tsv, .csv, .jsonl or .parquet file."""
+    """Records as a user's .tsv, .csv, .jsonl, .parquet or .conll file."""
     if suffix == ".jsonl":
         return json_lines(records)
+    if suffix == ".conll":
+        sentences = [zip(record["tokens"], record["tags"], strict=True) for record in records]
+        return "".join("".join(f"{word}\t{tag}\n" for word, tag in pairs) + "\n" for pairs in sentences).encode()
     if suffix == ".parquet":
         import pyarrow
         import pyarrow.parquet

@@ -25,8 +25,9 @@ from harness.architectures import ARCHITECTURES
 from harness.data import load_examples
 from harness.errors import HarnessError
 from harness.evaluation import evaluate
+from harness.plugins import load_tasks
 from harness.settings import Model, Recipe
-from harness.task import Instance, Task, load_tasks
+from harness.task import Instance, Task
 from harness.tokenizers import sample_tokenizer
 from harness.training import Training
 

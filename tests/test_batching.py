@@ -1,11 +1,18 @@
 """Batches: every example exactly once, similar lengths together, the same for any number of processes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import load_tasks
+from harness.architectures.bert import Bert
 from harness.batching import TrainingPlan, deal, evaluation_batches
+from harness.data import open_examples
+from harness.settings import Model
 
 lengths_strategy = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 
@@ -84,3 +91,35 @@ def test_micro_batches_keep_groups_whole_and_respect_the_token_budget():
     for micro in share:
         tokens = max(p.lengths[group] for group in micro) * sum(sizes[group] for group in micro)
         assert tokens <= 60 or len(micro) == 1
+
+
+TRAINED = (
+    *("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "rte", "wnli"),
+    *("boolq", "cb", "copa", "multirc", "record", "superglue_rte", "wic", "wsc"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_padding_is_under_three_percent_on_real_texts(data_folder, name):
+    task = load_tasks()[name]
+    path = Path(task.files[task.train_split].path)
+    suite = next((suite for suite in ("GLUE", "GLUE-part", "SuperGLUE", "SuperGLUE-part")
+                  if (data_folder / suite / path).is_file()), None)  # fmt: skip
+    if suite is None:
+        pytest.skip(f"HARNESS_DATA has no {path}")
+    examples = open_examples(task, data_folder / suite, task.train_split, allow_partial=True, limit=20_000)
+    tokenizer = transformers.BertTokenizer(str(data_folder / "vocab/bert-base-uncased/vocab.txt"))
+    config = {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 1}
+    features = Bert(Model(name="bert", architecture="bert", config=config), None, tokenizer, task, 256).features(
+        examples, training=True
+    )
+    tokens = features.columns["input_ids"].lengths
+    p = plan(features.lengths, features.sizes, batch_size=32)
+    read = padded = 0
+    for epoch in range(3):
+        for micro in (micro for batch in p.epoch(epoch) for micro in p.share(batch, 0, 1)):
+            rows = features.instances(micro.tolist())
+            read += int(tokens[rows].sum())
+            padded += len(rows) * int(tokens[rows].max())
+    assert 1 - read / padded < 0.03

@@ -23,10 +23,10 @@ from harness.architectures import ARCHITECTURES
 from harness.data import load_examples
 from harness.disk import to_json
 from harness.efficiency import Inference, Usage, count_flops, matrix_rate, measured, together, typical
+from harness.plugins import load_tasks
 from harness.report import efficiency as report
 from harness.report import show_run, write_leaderboard
 from harness.settings import Recipe
-from harness.task import load_tasks
 from harness.tokenizers import sample_tokenizer
 from harness.training import Training, trained_parameters
 

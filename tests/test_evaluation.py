@@ -14,8 +14,8 @@ from harness.architectures import T5, Bert
 from harness.data import load_examples
 from harness.evaluation import Evaluation, evaluate, model_outputs, plain, score
 from harness.metrics import compute
+from harness.plugins import load_tasks
 from harness.settings import Recipe
-from harness.task import load_tasks
 from harness.tokenizers import sample_tokenizer
 from harness.training import Training
 

@@ -307,13 +307,20 @@ OWN_TASKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         {"problem_type": "multiple_choice", "text": "text", "choices": ["one", "two"]},
         [{"text": text, "one": "yes", "two": "no", "label": i % 2} for i, text in enumerate(TEXTS)],
     ),
+    "words": (
+        {"problem_type": "token_classification"},
+        [{"tokens": words, "tags": ["B-name", "I-name", "O", "O"][: len(words)]} for words in map(str.split, TEXTS)],
+    ),
 }  # fmt: skip
+SUFFIXES = [".tsv", ".csv", ".jsonl", ".parquet"]
+FORMATS = [(name, ".conll" if name == "words" and suffix == ".csv" else suffix)
+           for name in sorted(OWN_TASKS) for suffix in SUFFIXES]  # fmt: skip
 
 
 @amounts(OWN_FILES)
 def test_files_of_a_users_own(number, tmp_path):
-    def check(name: str, suffix: str, how: str, edits: list[tuple[str, int, int, int]]) -> None:
-        spec, records = OWN_TASKS[name]
+    def check(which: tuple[str, str], how: str, edits: list[tuple[str, int, int, int]]) -> None:
+        (spec, records), suffix = OWN_TASKS[which[0]], which[1]
         if how == "rows":
             records = json.loads(json.dumps(records))
             for _, at, size, what in edits:
@@ -333,5 +340,4 @@ def test_files_of_a_users_own(number, tmp_path):
         else:
             read_all(task, ".")
 
-    names, suffixes = st.sampled_from(sorted(OWN_TASKS)), st.sampled_from([".tsv", ".csv", ".jsonl", ".parquet"])
-    fuzz(number, check, names, suffixes, st.sampled_from(["bytes", "rows"]), EDITS)
+    fuzz(number, check, st.sampled_from(FORMATS), st.sampled_from(["bytes", "rows"]), EDITS)

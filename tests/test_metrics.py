@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import harness.metrics
 from harness.errors import HarnessError
 from harness.metrics import METRICS, as_evaluate_metric, compute, compute_metrics, score_key, task_score
-from harness.task import Task, load_tasks
+from harness.plugins import load_tasks
+from harness.task import Task
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -485,6 +486,6 @@ def test_evaluate_metric_takes_every_form_of_rows(name, tmp_path, monkeypatch):
     metrics, predictions, references = FORMS[name]
     kind = "multi_label_classification" if name == "topics" else "single_label_classification"
     task = Task(name, "own", kind, text_fields=("text",), metrics=metrics, labels=("no", "yes"))
-    monkeypatch.setattr("harness.task.load_tasks", lambda: {name: task})
+    monkeypatch.setattr("harness.plugins.load_tasks", lambda: {name: task})
     scores = as_evaluate_metric(name, tmp_path).compute(predictions=predictions, references=references)
     assert scores == equal(compute_metrics(metrics, predictions, references))

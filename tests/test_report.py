@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 
 from harness.disk import to_json
 from harness.errors import HarnessError
+from harness.plugins import load_plugins
 from harness.report import leaderboard, report_folders, show_run, terminal_table, write_leaderboard
 from harness.report.leaderboard import Leaderboard, Value
 from harness.report.references import REFERENCES, Reference, acc, dev, mcc, mnli
 from harness.report.tables import as_data, csv_text, escape
 from harness.store import Entry, Record, Store, fingerprint
-from harness.task import Suite, Task, load_plugins
+from harness.task import Suite, Task
 
 NAN = math.nan
 
@@ -756,7 +757,7 @@ def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
 from harness.report import leaderboard, report_folders
-from harness.task import load_plugins
+from harness.plugins import load_plugins
 plugins = load_plugins()
 board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)
 board.markdown, board.text

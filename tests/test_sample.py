@@ -11,8 +11,9 @@ import pytest
 
 from harness.entities import entity_types
 from harness.errors import HarnessError
+from harness.plugins import load_tasks
 from harness.sample import sample_examples, sample_texts
-from harness.task import SEVERAL, Task, is_unlabelled, load_tasks
+from harness.task import SEVERAL, Task, is_unlabelled
 
 TASKS = load_tasks()
 TRAINED = [name for name, task in TASKS.items() if task.train_split]
@@ -42,7 +43,7 @@ def make_task(problem_type: str, fields: tuple[str, ...], labels: tuple[str, ...
 DIGEST = """
 import hashlib, json
 from harness.sample import sample_examples, sample_texts
-from harness.task import load_tasks
+from harness.plugins import load_tasks
 tasks = load_tasks()
 data = [sample_examples(tasks[name], tasks[name].validation_splits[0]) for name in sorted(tasks)] + [sample_texts()]
 print(hashlib.sha256(json.dumps(data).encode()).hexdigest())

@@ -11,8 +11,8 @@ from harness.architectures import Bert
 from harness.benchmark import read_benchmarks
 from harness.data import load_examples
 from harness.errors import HarnessError
+from harness.plugins import load_tasks
 from harness.session import HOLDOUT, Session
-from harness.task import load_tasks
 from harness.tokenizers import sample_tokenizer
 
 TASKS = load_tasks()

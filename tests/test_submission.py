@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from harness.data import load_examples
 from harness.errors import HarnessError
+from harness.plugins import load_tasks
 from harness.submission import FILES, submission_files, write_submission
 from harness.submission_check import check_submission
-from harness.task import load_tasks
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/submissions/submissions.json").read_text(encoding="utf-8"))
 REAL = os.environ.get("HARNESS_DATA")

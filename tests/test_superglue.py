@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from harness.data import load_examples
 from harness.errors import HarnessError
 from harness.metrics import compute_metrics
-from harness.task import input_text, is_unlabelled, load_plugins, load_tasks
+from harness.plugins import load_plugins, load_tasks
+from harness.task import input_text, is_unlabelled
 
 GOLDEN = Path(__file__).parent / "golden"
 REAL = os.environ.get("HARNESS_DATA")

@@ -12,8 +12,8 @@ from harness.architectures import ARCHITECTURES
 from harness.data import load_examples
 from harness.errors import HarnessError
 from harness.evaluation import evaluate
+from harness.plugins import load_tasks
 from harness.settings import Recipe
-from harness.task import load_tasks
 from harness.tokenizers import sample_tokenizer
 from harness.training import Training, evaluation_steps, schedule_factor
 

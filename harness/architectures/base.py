@@ -123,9 +123,9 @@ class Architecture(ABC):
         return {"class": type(self).__name__, "prefix": self.model.prefix}
 
 
-def pad(rows: Sequence[np.ndarray], value: int, multiple: int = 1) -> Tensor:
-    """Integer rows as one right-padded tensor ``(rows, longest)``, the width rounded up to a ``multiple``."""
-    width = -(-max(len(row) for row in rows) // multiple) * multiple
+def pad(rows: Sequence[np.ndarray], value: int) -> Tensor:
+    """Integer rows as one right-padded tensor ``(rows, longest)``."""
+    width = max(len(row) for row in rows)
     padded = np.full((len(rows), width), value, dtype=np.int64)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row

@@ -8,6 +8,7 @@ by token.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -88,6 +89,10 @@ class Decoder:
         self.module, self.mask = module, attention_mask
         self.states = module.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        new_name = (
+            "cache" in inspect.signature(module.forward).parameters
+        )  # what later versions of transformers call it
+        self._cache_name = "cache" if new_name else "past_key_values"
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The next tokens' logits ``(rows, read, vocabulary)`` after reading ``tokens`` ``(rows, read)``."""
@@ -95,8 +100,8 @@ class Decoder:
             encoder_outputs=(self.states,),
             attention_mask=self.mask,
             decoder_input_ids=tokens,
-            past_key_values=self.cache,
             use_cache=True,
+            **{self._cache_name: self.cache},
         ).logits
 
     def read(self, tokens: Sequence[int]) -> Tensor:

@@ -46,7 +46,7 @@ def report_folders(
     Raises:
         HarnessError: a folder that is not there, no such benchmark.
     """
-    from harness.task import load_plugins
+    from harness.plugins import load_plugins
 
     found = {folder: benchmarks_in(folder) for folder in dict.fromkeys(folders)}
     names = sorted({name for there in found.values() for name in there})

@@ -41,17 +41,17 @@ def test_the_snippets_run(t5_base, capsys):
     for block in blocks("python"):
         exec(compile(block, str(PAGE), "exec"), names)
     printed = capsys.readouterr().out
-    assert "1 prompt(s)" in printed and "torch.Size([4, 3])" in printed
+    assert "1 prompt(s)" in printed and "torch.Size([4, 3])" in printed and "torch.Size([2, 3, 3])" in printed
     assert float(re.findall(r"loss ([\d.]+)", printed)[0]) < 0.5
     assert [answer["label"] for answer in names["classify"](names["texts"])] == ["positive"] * 2 + ["negative"] * 2
     assert names["probabilities"].shape == (4, 3)
 
 
-def test_the_benchmark_is_valid(tmp_path):
-    (block,) = blocks("yaml")
-    (tmp_path / "b.yaml").write_text(block)
-    spec = read_benchmarks(tmp_path / "b.yaml").benchmark("emotions")
-    assert spec.tasks == ("goemotions",)
+@pytest.mark.parametrize(("number", "name", "task"), [(0, "emotions", "goemotions"), (1, "entities", "wnut17")])
+def test_the_benchmarks_are_valid(tmp_path, number, name, task):
+    (tmp_path / "b.yaml").write_text(blocks("yaml")[number])
+    spec = read_benchmarks(tmp_path / "b.yaml").benchmark(name)
+    assert spec.tasks == (task,)
 
 
 def test_every_setting_and_file_that_the_page_names_is_there():
