@@ -309,7 +309,7 @@ OWN_TASKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     ),
     "words": (
         {"problem_type": "token_classification"},
-        [{"tokens": words, "tags": ["B-name", "I-name", "O", "O", "O"][: len(words)]} for words in map(str.split, TEXTS)],
+        [{"tokens": text.split(), "tags": ["B-name", "I-name", "O", "O", "O"][: len(text.split())]} for text in TEXTS],
     ),
 }  # fmt: skip
 SUFFIXES = [".tsv", ".csv", ".jsonl", ".parquet"]
