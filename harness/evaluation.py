@@ -90,6 +90,7 @@ def model_outputs(
 
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
     """
+    # By no_grad, because inference_mode switches off autocast's cache: every batch would convert all weights anew.
     module = accelerator.unwrap_model(training.module).eval()
     batches = evaluation_batches(features.lengths, features.sizes, batch_tokens(training))
     mine: list[tuple[int, Any]] = []

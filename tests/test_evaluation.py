@@ -9,10 +9,12 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from running import RECIPE, Bench, Updates, evaluations
 from tiny import tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.architectures import T5, Bert
+from harness.batching import evaluation_batches
 from harness.data import load_examples
-from harness.evaluation import Evaluation, evaluate, model_outputs, plain, score
+from harness.evaluation import Evaluation, batch_tokens, evaluate, model_outputs, plain, score
 from harness.metrics import compute
 from harness.plugins import load_tasks
 from harness.settings import Recipe
@@ -217,3 +219,30 @@ def test_unlabelled_examples_have_predictions_but_no_scores(sample_cache):
 def test_outputs_are_written_to_seven_digits():
     assert plain("a text") == {"text": "a text"}
     assert plain(np.array([[1 / 3, -2e-9], [1234567.891, 0]])) == {"scores": [[0.3333333, -2e-9], [1234568.0, 0.0]]}
+
+
+class Conversions(TorchDispatchMode):
+    """Counts the conversions of tensors of one shape to another precision."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._to_copy.default and args[0].shape == self.shape
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_evaluation_converts_every_weight_once(sample_cache):
+    task = TASKS["cola"]
+    tokenizer = sample_tokenizer("bert", sample_cache)
+    architecture = Bert(tiny_model("bert"), None, tokenizer, task, max_length=64)
+    features = architecture.features(load_examples("cola", "sample", "train")[:24], training=True)
+    recipe = Recipe(learning_rate=1e-3, precision="bf16", compile=False, max_steps=1)
+    training = Training(architecture, architecture.build(), features, recipe, 1, Accelerator(cpu=True))
+    training.set_micro_batch_tokens(64)
+    weight = training.module.bert.encoder.layer[0].intermediate.dense.weight
+    with Conversions(weight.shape) as conversions:
+        model_outputs(training, architecture, features, training.accelerator)
+    assert len(evaluation_batches(features.lengths, features.sizes, batch_tokens(training))) > 5
+    assert conversions.count == 2  # one for each layer
