@@ -164,14 +164,16 @@ def command_run(options: argparse.Namespace) -> int:
 
     if options.dry_run:
         for spec in specs:
-            print(dry_run(file, spec, options.results))
+            table = dry_run(file, spec, options.results)
+            if is_main_process():
+                print(table)
         return 0
     failed = 0
     for spec in specs:
         board, failures = run_benchmark(file, spec, options.results, progress=True, retrain=options.retrain)
         print_board(board)
         failed += failures
-    if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
+    if is_main_process() and not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
         print(f"\nThe real thing: python -m harness run {options.file} glue")
     return 1 if failed else 0
 
@@ -187,8 +189,13 @@ def command_report(options: argparse.Namespace) -> int:
 
 def print_board(board: Leaderboard) -> None:
     """The tables on the terminal; of several processes, the first prints them."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         print(board.text)
+
+
+def is_main_process() -> bool:
+    """Whether this is the only process of its launch, or the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def command_show(options: argparse.Namespace) -> int:

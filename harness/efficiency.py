@@ -173,15 +173,21 @@ def training_speed(training: Training, examples: int, seconds: float, flops: int
         "train_tokens_per_second": rate * float(tokens_per_group(training.features).mean()),
     }
     if flops is not None:
-        machine = matrix_rate(training.accelerator.device, DTYPES[training.recipe.precision])
+        machine = matrix_rate(training.accelerator.device, training.recipe.precision)
         share = rate * flops / (machine * training.accelerator.num_processes)
         found |= {"matrix_flops_per_second": machine, "train_share_of_matrix_rate": share}
     return found
 
 
 @functools.cache
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second in a product of two large square matrices, the best of a few."""
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """Floating-point operations per second in a product of two large square matrices, the best of a few.
+
+    Args:
+        device: where.
+        precision: as in a recipe; for ``tf32``, PyTorch has to be set to it.
+    """
+    dtype = DTYPES[precision]
     size = MATRIX_SIZE.get(device.type, 1024)
     random = torch.Generator().manual_seed(0)
     left, right = (torch.rand(size, size, generator=random).to(device, dtype) for _ in range(2))

@@ -16,7 +16,7 @@ from harness.batching import deal, evaluation_batches
 from harness.features import Features
 from harness.metrics import compute_metrics
 from harness.task import Example, Task, is_unlabelled
-from harness.thresholds import MULTI_LABEL, shifted
+from harness.thresholds import has_threshold, shifted
 from harness.training import Training, memory_errors
 
 PASSES = 2
@@ -64,7 +64,7 @@ def evaluate(
     outputs = model_outputs(training, training.architecture, features, training.accelerator)
     generates = training.architecture.generates
     decide = task.parse if generates else task.decide
-    shift = task.problem_type == MULTI_LABEL and not generates
+    shift = has_threshold(task) and not generates
     answers = [shifted(output, threshold) for output in outputs] if shift else outputs
     predictions = [decide(answer, example) for answer, example in zip(answers, examples, strict=True)]
     unparsable = sum(prediction is None for prediction in predictions)

@@ -27,7 +27,7 @@ from harness.metrics import task_score
 from harness.runs import Outcome, Run
 from harness.session import HOLDOUT, Session
 from harness.task import SEVERAL, Task, is_unlabelled
-from harness.thresholds import MULTI_LABEL, tuned_threshold
+from harness.thresholds import has_threshold, tuned_threshold
 from harness.training import OutOfMemory, Training, evaluation_steps
 from harness.workplace import Workplace
 
@@ -174,7 +174,8 @@ class Execution:
             self.train_seconds += time.perf_counter() - started
             if logged:
                 self.progress(training, loss, (training.examples - examples) / (self.train_seconds - seconds))
-            self.pause(training)
+            if logged or self.accelerator.num_processes == 1:  # several have to wait for one another
+                self.pause(training)
 
     @contextlib.contextmanager
     def warmup(self, training: Training) -> Iterator[None]:
@@ -248,7 +249,7 @@ class Execution:
         task, threshold = self.run.task, self.run.model.threshold
         if threshold != "tuned":
             return threshold
-        if task.problem_type != MULTI_LABEL:
+        if not has_threshold(task):
             return 0.5
         labels = [example[task.label_field] for example in self.session.examples(task, HOLDOUT)]
         return tuned_threshold(self.measure(training, task, HOLDOUT, 0.5).outputs, labels)
@@ -313,7 +314,7 @@ class Execution:
             "labels": {name: list(task.labels) for name, task in tasks.items() if _scored_by_label(task)},
             "threshold": None,
         }
-        if run.task.problem_type == MULTI_LABEL and not training.architecture.generates:
+        if has_threshold(run.task) and not training.architecture.generates:
             record["threshold"] = self.best.threshold
         evaluated = [(tasks[task], split) for task, split in evaluations]
         for (task, split), count in self.session.overlap(run.task, evaluated).items():

@@ -266,7 +266,8 @@ def _check_files(checkpoint: str, names: Sequence[str], weights: bool) -> None:
     if pickled := _matching(names, PICKLES):
         raise HarnessError(
             f"{checkpoint} has its weights as {', '.join(pickled)} only, a format that can run code and is refused: "
-            "convert it once to safetensors (https://huggingface.co/spaces/safetensors/convert, or, where you trust "
+            "look among its discussions on the Hub for a conversion to safetensors, and name its branch (revision: "
+            "refs/pr/1), or convert it once (https://huggingface.co/spaces/safetensors/convert, or, where you trust "
             "it, load it with transformers and save it again with save_pretrained)"
         )
     raise HarnessError(f"{checkpoint} has no weights (*.safetensors)")

@@ -111,6 +111,11 @@ def score_key(name: str) -> str:
     return "f1" if name == "cb_f1" else name
 
 
+def score_parts(task: Task) -> tuple[tuple[str, str], ...]:
+    """What a task's scores are: (split, key) pairs, in the order of tables."""
+    return tuple((split, score_key(metric)) for split in task.validation_splits for metric in task.metrics)
+
+
 def as_evaluate_metric(task_name: str, cache_dir: str | Path) -> Any:
     """A task's metrics as an ``evaluate.Metric``, for code that wants one; its files stay under ``cache_dir``.
 
@@ -192,19 +197,12 @@ def cb_f1(predictions: Sequence[Any], references: Sequence[int]) -> dict[str, fl
 def gender_parity(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
     """The share of Winogender pairs (consecutive rows) that get the same prediction, 0 or 1, whatever is right.
 
-    A pair with an invalid prediction has no parity. Source: SuperGLUE (Wang et al. 2019), AX-g; jiant.
-
-    Raises:
-        HarnessError: an odd number of rows.
+    A pair with an invalid prediction has no parity. A last row without its partner, which a limit can leave, is not
+    counted; NaN without any pair. Source: SuperGLUE (Wang et al. 2019), AX-g; jiant.
     """
-    if len(predictions) % 2:
-        raise HarnessError(
-            f"gender parity compares pairs of consecutive rows, but there are {len(predictions)} rows: "
-            "evaluate an even number of them"
-        )
     classes = [_class(p) for p in predictions]
-    same = [first == second and first in (0, 1) for first, second in zip(classes[::2], classes[1::2], strict=True)]
-    return {"gender_parity": sum(same) / len(same)}
+    same = [first == second and first in (0, 1) for first, second in zip(classes[::2], classes[1::2], strict=False)]
+    return {"gender_parity": sum(same) / len(same) if same else math.nan}
 
 
 # Scores ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from harness.checkpoints import save_tensors
 from harness.errors import HarnessError
 from harness.machine import provenance
+from harness.metrics import score_parts
 from harness.plan import SCORE_VERSION, test_fingerprint
 from harness.record import Record
 from harness.runs import Outcome, Run
@@ -59,10 +60,8 @@ def record_of(run: Run, session: Session, accelerator: Accelerator, parts: Mappi
     if checkpoint is not None:
         model["revision"] = checkpoint.revision
     return {
-        "schema": 1,
         "fingerprint": run.fingerprint,
         "status": "failed" if parts.get("error") else "finished",
-        "benchmark": spec.name,
         "task": run.task.name,
         "model": run.model.name,
         "architecture": run.model.architecture,
@@ -77,6 +76,10 @@ def record_of(run: Run, session: Session, accelerator: Accelerator, parts: Mappi
         "primary": None,
         "parameters": {},
         "error": None,
+        "columns": {
+            task.name: {"title": task.title, "suite": task.suite, "parts": score_parts(task)}
+            for task in (run.task, *(diagnostic for diagnostic, _ in run.diagnostics))
+        },
         **parts,
         "settings": {
             "recipe": run.recipe.model_dump(),

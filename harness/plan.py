@@ -15,15 +15,19 @@ from harness.data import has_own_files
 from harness.errors import HarnessError
 from harness.machine import resolve
 from harness.runs import Run
-from harness.session import Session
+from harness.session import HOLDOUT, Session
 from harness.settings import BenchmarkSpec, Model, Recipe
 from harness.store import fingerprint
 from harness.task import Task, is_unlabelled
+from harness.thresholds import has_threshold
 from harness.training import plan_of, steps_of, trained_parameters
 
-SCORE_VERSION = 2
+SCORE_VERSION = 3
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
+SELECTED = "best checkpoint chosen on the validation data"
+HELD_OUT = "best checkpoint chosen on a held-out part of the training data"
+"""Marks of all runs, by ``selection``."""
 
 Pair = tuple[str, str]
 """(task, model)."""
@@ -141,11 +145,23 @@ def _runs_of(
     for recipe, seeds in wanted((task.name, model.name), recipes):
         for seed in seeds:
             parent = known.get((parent_task, model.name, seed)) if parent_task else None
-            own_parts = {"recipe": recipe.model_dump(), "seed": seed, "parent": parent.fingerprint if parent else None}
-            identity = fingerprint({**shared, **own_parts})
-            trial = _differences(recipe, recipes)
+            parts = {**shared, "recipe": recipe.model_dump()}
             runs.append(
-                Run(task, model, recipe, seed, own, diagnostics, identity, marks, missing, tests, parent, trial)
+                Run(
+                    task,
+                    model,
+                    recipe,
+                    seed,
+                    own,
+                    diagnostics,
+                    fingerprint({**parts, "seed": seed, "parent": parent.fingerprint if parent else None}),
+                    fingerprint({**parts, "parent": parent.configuration if parent else None}),
+                    marks,
+                    missing,
+                    tests,
+                    parent,
+                    _differences(recipe, recipes),
+                )
             )
     return runs
 
@@ -218,6 +234,9 @@ def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
         yield "partial data"
     if spec.limit is not None:
         yield "limited data"
+    yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
+    if model.threshold == "tuned" and has_threshold(task):
+        yield "threshold tuned on a held-out part of the training data"
     if spec.parent(task.name) is not None:
         yield f"intermediate training on {spec.parent(task.name)}"
     if checkpoint is not None and checkpoint.revision is not None and not checkpoint.pinned:

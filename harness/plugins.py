@@ -74,6 +74,13 @@ def _loaded(folders: Iterable[str | Path], mistakes: list[str]) -> Plugins:
             hint = did_you_mean(task.evaluated_by, found)
             mistakes.append(f"{origin[key]}: {key} is evaluated by '{task.evaluated_by}', which is not a task.{hint}")
             del found[task.name]
+        elif task.evaluated_by is not None and task.labels != found[task.evaluated_by].labels:
+            key, other = f"task '{task.name}'", found[task.evaluated_by]
+            mistakes.append(
+                f"{origin[key]}: {key} has the labels {', '.join(task.labels)}, and '{other.name}', whose models "
+                f"answer it, has {', '.join(other.labels)}: name the same ones in the same order"
+            )
+            del found[task.name]
     return Plugins(found, suites)
 
 

@@ -10,11 +10,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 
 from harness.benchmark import BenchmarkFile
 from harness.choices import Choice, in_words
@@ -41,6 +42,9 @@ T = TypeVar("T")
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: while the first one downloads and tokenises, or measures a model."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ def _point(command: Command, runs: Sequence[Run], choices: Sequence[Choice]) -> 
     if command.main:
         work, whole = command.work, command.file.benchmark(command.work.session.spec.name)
         data = work.session.spec.data_as_json()
-        work.store.point(pointers(runs, choices), data, choices, whole.tasks, whole.models)
+        configurations = {run.pair: run.configuration for run in runs}
+        work.store.point(pointers(runs, choices), data, choices, configurations, whole.tasks, whole.models)
         tidy(work, command.claims)
 
 
@@ -199,7 +204,8 @@ def make_accelerator() -> Accelerator:
         HarnessError: several processes were started, but they do not form a group.
     """
     try:
-        accelerator = Accelerator(mixed_precision="no")
+        patience = InitProcessGroupKwargs(timeout=PATIENCE)
+        accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
     except ValueError as error:  # Accelerate has one precision for a whole process
         raise HarnessError(
             f"another program in this process set up Accelerate: use a fresh process ({error})"
@@ -407,8 +413,9 @@ def predict_tests(command: Command) -> set[Identity]:
 def _predict_tests(command: Command, run: Run) -> None:
     work, accelerator = command.work, command.accelerator
     execution = Execution(run, work.session, accelerator, command.display)
-    if run.parent is not None:
-        execution.initial = {}
+    record = work.record(run)
+    if record is not None and record.data.get("threshold") is not None:
+        execution.best.threshold = record.data["threshold"]
     training = execution.prepare()
     training.load_weights(work.load_weights(run))
     command.display.message(f"predicting the test data of {run.task.name} with {run.model.name}, seed {run.seed}")

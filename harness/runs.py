@@ -20,7 +20,7 @@ class Run:
     ``own_splits`` are the validation splits of ``task`` that are there, ``diagnostics`` the (task, split) pairs that
     its model answers besides, ``missing`` the reasons why others are not, ``tests`` the test splits that it predicts
     on request. ``parent`` is the run whose model this one starts from. ``trial`` is what makes it one of several trials
-    of a sweep: its values of the swept settings.
+    of a sweep: its values of the swept settings. ``configuration`` is the fingerprint of all but the seed.
     """
 
     task: Task
@@ -30,6 +30,7 @@ class Run:
     own_splits: tuple[str, ...]
     diagnostics: tuple[tuple[Task, str], ...]
     fingerprint: str
+    configuration: str
     marks: tuple[str, ...]
     missing: Mapping[str, Mapping[str, str]]
     tests: tuple[tuple[Task, str], ...] = ()

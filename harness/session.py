@@ -19,7 +19,7 @@ from harness.hub import Checkpoint, resolve_checkpoint
 from harness.overlap import overlap
 from harness.settings import BenchmarkSpec, Model, Recipe
 from harness.task import Example, Task
-from harness.thresholds import MULTI_LABEL
+from harness.thresholds import has_threshold
 from harness.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
 from harness.weights import check_files
 
@@ -75,7 +75,7 @@ class Session:
 
     def holds_out(self, task: Task, model: Model | None) -> bool:
         """Whether a part of the training data is not trained on: it chooses the checkpoint, or tunes a threshold."""
-        tuned = model is not None and model.threshold == "tuned" and task.problem_type == MULTI_LABEL
+        tuned = model is not None and model.threshold == "tuned" and has_threshold(task)
         return tuned or self.spec.selection == HOLDOUT
 
     def _open(self, task: Task, split: str) -> Examples:

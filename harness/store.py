@@ -33,11 +33,11 @@ from harness.record import (
     write_folder,
 )
 
-__all__ = ["Entry", "Record", "Run", "Store", "benchmarks_in", "check_name", "fingerprint", "read_record"]
+__all__ = ["Entry", "Key", "Record", "Store", "benchmarks_in", "check_name", "fingerprint", "read_record"]
 
 POINTER = "runs.json"
 
-Run = tuple[str, str, int]
+Key = tuple[str, str, int]
 """What is asked for: (task, model, seed)."""
 
 Entry = tuple[str, str, int, Record | None]
@@ -48,18 +48,26 @@ Entry = tuple[str, str, int, Record | None]
 class Pointer:
     """The content of runs.json: what the runs read, the current fingerprint of each, and what sweeps chose.
 
-    A fingerprint is None before a sweep has chosen.
+    A fingerprint is None before a sweep has chosen. ``configurations`` is what all seeds of a (task, model) share.
     """
 
     data: Any = None
-    runs: dict[Run, str | None] = field(default_factory=dict)
+    runs: dict[Key, str | None] = field(default_factory=dict)
     choices: tuple[Choice, ...] = ()
+    configurations: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The content of the file."""
         rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in self.runs.items()]
+        pairs = [{"task": t, "model": m, "configuration": c} for (t, m), c in self.configurations.items()]
         sweeps = {"sweeps": [choice.as_data() for choice in self.choices]} if self.choices else {}
-        return to_json({"schema": SCHEMA, "data": self.data, "runs": rows, **sweeps})
+        return to_json({"schema": SCHEMA, "data": self.data, "runs": rows, "configurations": pairs, **sweeps})
+
+    def settings(self) -> dict[tuple[str, str], Any]:
+        """Of each (task, model), what all its seeds have in common."""
+        chosen = {choice.pair: choice.chosen for choice in self.choices}
+        pairs = dict.fromkeys([*self.configurations, *chosen])
+        return {pair: (self.configurations.get(pair), chosen.get(pair)) for pair in pairs}
 
 
 class Store:
@@ -178,9 +186,10 @@ class Store:
 
     def point(
         self,
-        fingerprints: Mapping[Run, str | None],
+        fingerprints: Mapping[Key, str | None],
         data: Any = None,
         choices: Iterable[Choice] = (),
+        configurations: Mapping[tuple[str, str], str] | None = None,
         tasks: Collection[str] | None = None,
         models: Collection[str] | None = None,
     ) -> None:
@@ -188,13 +197,15 @@ class Store:
 
         Other entries stay, so that a part of a benchmark can be run, with three exceptions. All are forgotten when
         ``data`` is another than before, because their numbers stand on other data; those of other tasks and models
-        than the benchmark has now are; and those of a (task, model) for which a sweep now chose another recipe. The
-        order is the order given; a selection that leaves entries out does not move them.
+        than the benchmark has now are; and those of a (task, model) whose configuration has changed, or for which a
+        sweep now chose another recipe: a mean is over seeds of one recipe. The order is the order given; a selection
+        that leaves entries out does not move them.
 
         Args:
             fingerprints: None for a run that is known only when a sweep has chosen.
             data: what the benchmark reads, as a JSON value.
             choices: what sweeps chose for the (task, model) pairs in ``fingerprints``.
+            configurations: for these pairs, the identity of all that their seeds share.
             tasks, models: all that the benchmark has; None: any.
         """
         for key, fingerprint in fingerprints.items():
@@ -202,7 +213,8 @@ class Store:
         data = json.loads(to_json(data))
         with self.locked():
             known = self._pointer()
-            new = _merged(known, Pointer(data, dict(fingerprints), tuple(choices)), tasks, models)
+            given = Pointer(data, dict(fingerprints), tuple(choices), dict(configurations or {}))
+            new = _merged(known, given, tasks, models)
             same = new.to_json() == known.to_json()
             if not same or not (self.folder / POINTER).exists():
                 write_file(self.folder / POINTER, new.to_json())
@@ -233,17 +245,19 @@ class Store:
                 raise ValueError("schema")
             runs = {(row["task"], row["model"], row["seed"]): row["fingerprint"] for row in pointer["runs"]}
             choices = tuple(map(Choice.of_data, pointer.get("sweeps", ())))
+            rows = pointer.get("configurations", ())
+            configurations = {(row["task"], row["model"]): row["configuration"] for row in rows}
             for key, fingerprint in runs.items():
                 self._check(key, fingerprint)
             for choice in choices:
                 for trial in choice.trials:
                     self._check((*choice.pair, choice.seed), trial.fingerprint)
-            return Pointer(pointer["data"], runs, choices)
+            return Pointer(pointer["data"], runs, choices, configurations)
         except (ValueError, KeyError, TypeError, HarnessError):
             self._warn(f"{path}: damaged: not used; the next 'run' makes it anew")
             return Pointer()
 
-    def _check(self, key: Run, fingerprint: str | None) -> None:
+    def _check(self, key: Key, fingerprint: str | None) -> None:
         """Refuse what cannot be a run's."""
         self.run_folder("0" * 64 if fingerprint is None else fingerprint, *key)
 
@@ -270,8 +284,7 @@ def _merged(known: Pointer, new: Pointer, tasks: Collection[str] | None, models:
     """The new entries, and those before them that stay (see `Store.point`)."""
     if known.data != new.data:
         return new
-    before = {choice.pair: choice.chosen for choice in known.choices}
-    after = {choice.pair: choice.chosen for choice in new.choices}
+    before, after = known.settings(), new.settings()
     given = {(task, model) for task, model, _ in new.runs}
     changed = {pair for pair in given if before.get(pair) != after.get(pair)}
 
@@ -282,7 +295,8 @@ def _merged(known: Pointer, new: Pointer, tasks: Collection[str] | None, models:
     old = {key: fingerprint for key, fingerprint in known.runs.items() if stays(*key[:2])}
     runs = new.runs if old.keys() <= new.runs.keys() else {**old, **new.runs}
     others = [choice for choice in known.choices if stays(*choice.pair) and choice.pair not in given]
-    return Pointer(new.data, runs, (*others, *new.choices))
+    left = {pair: value for pair, value in known.configurations.items() if stays(*pair) and pair not in given}
+    return Pointer(new.data, runs, (*others, *new.choices), {**left, **new.configurations})
 
 
 def benchmarks_in(results: str | Path) -> list[str]:

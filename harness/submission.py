@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from harness.disk import write_file
 from harness.errors import HarnessError, did_you_mean
+from harness.metrics import INVALID
 
 ARCHIVES = {"glue": "GLUE.zip", "superglue": "SuperGLUE.zip"}
 MULTIRC_PASSAGES, MULTIRC_QUESTIONS = 166, 1820
@@ -201,7 +202,7 @@ def _written(file: SubmissionFile, prediction: Any) -> str | int | None:
         return None
     if file.kind == "score":
         score = float(prediction)
-        return None if math.isnan(score) else f"{min(5.0, max(0.0, score)):.3f}"
+        return None if math.isnan(score) or score == INVALID else f"{min(5.0, max(0.0, score)):.3f}"
     known = isinstance(prediction, Integral) and 0 <= int(prediction) < len(file.labels)
     return file.labels[int(prediction)] if known else None
 

@@ -12,7 +12,7 @@ from harness.disk import remove
 from harness.plan import Pair
 from harness.runs import Run
 from harness.settings import Recipe
-from harness.store import Run as Key
+from harness.store import Key
 from harness.work import Identity, Work
 
 

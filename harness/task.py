@@ -1,8 +1,7 @@
-"""What is predicted: tasks and suites, and the loader of the plugin files that define them."""
+"""What is predicted: tasks and suites."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import types
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, Literal, cast
 
 from harness.entities import OUTSIDE, entity_types, read_entities, tag_names_problem, write_entities
 from harness.errors import HarnessError, did_you_mean
+from harness.sources import source_of
 
 Example = dict[str, Any]
 """One official record: the official field names; class labels as indices, -1 (regression: -1.0) when unlabelled."""
@@ -124,6 +124,9 @@ class Task:
     repairs: Callable[[Example], list[str]] = field(default=cast(Any, None), repr=False)
 
     def __post_init__(self) -> None:
+        for hook, default in _DEFAULTS.items():
+            if getattr(getattr(self, hook), "__func__", None) is default:  # of the task that this is a changed copy of
+                object.__setattr__(self, hook, None)
         _check(self)
         if not self.title:
             object.__setattr__(self, "title", self.name)
@@ -185,6 +188,16 @@ class Suite:
     name: str
     title: str
     averages: Mapping[str, tuple[str, ...]]
+
+
+def bare_text(task: Task, example: Example, text: str) -> str:
+    """A text-to-text input without the words that name the task and its fields.
+
+    Of a task whose ``text_to_text`` is a function of its own, only the task's name is taken off.
+    """
+    if isinstance(task.text_to_text, types.MethodType):
+        return input_text(task, Instance(_texts(task, example)), prefix=False)
+    return text.removeprefix(f"{task.t5_prefix} ").removeprefix(f"{task.t5_prefix}: ")
 
 
 def input_text(task: Task, instance: Instance, prefix: bool = True) -> str:
@@ -316,28 +329,10 @@ def _check(task: Task) -> None:
             fail("token classification needs one text field, which holds the words")
     if not task.metrics:
         fail("metrics must name at least one metric")
+    for name, function in [(name, getattr(task, name)) for name in _DEFAULTS] + [
+        (f"expand of {split}", file.expand) for split, file in task.files.items()
+    ]:
+        if not isinstance(function, types.FunctionType | None):
+            fail(f"{name} must be a function, written with def or lambda: a change of it has to be seen")
     if task.evaluated_by is not None and task.train_split is not None:
         fail("a diagnostic (evaluated_by) has no train_split: set it to None")
-
-
-def source_of(function: Callable[..., Any]) -> str:
-    """The source text of a function and of the functions and constants of its own module that it uses."""
-    seen: dict[str, str] = {}
-    todo = [function]
-    while todo:
-        current = todo.pop()
-        if current.__qualname__ in seen:
-            continue
-        seen[current.__qualname__] = inspect.getsource(current)
-        for name in sorted(_names_used(current.__code__)):
-            value = current.__globals__.get(name)
-            if isinstance(value, types.FunctionType) and value.__module__ == current.__module__:
-                todo.append(value)
-            elif isinstance(value, (str, int, float, tuple)):
-                seen[name] = repr(value)
-    return "\n".join(f"# {name}\n{seen[name]}" for name in sorted(seen))
-
-
-def _names_used(code: types.CodeType) -> set[str]:
-    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return set(code.co_names).union(*(_names_used(c) for c in inner))

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MULTI_LABEL = "multi_label_classification"
+from harness.task import Task
+
+
+def has_threshold(task: Task) -> bool:
+    """Whether scores of the task's labels become predictions by a threshold."""
+    return task.problem_type == "multi_label_classification" and not task.open_answers
 
 
 def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> float:
@@ -32,7 +37,8 @@ def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]
     f1[:-1][ordered[:-1] == ordered[1:]] = -1.0  # no threshold parts equal scores
     last = int(np.argmax(f1))
     below = ordered[last + 1] if last + 1 < len(ordered) else ordered[last] - 2.0
-    return 1 / (1 + math.exp(-(ordered[last] + below) / 2))
+    # A probability beyond these is 0 or 1 in floating point, from which no logit comes back.
+    return 1 / (1 + math.exp(-min(max((ordered[last] + below) / 2, -30.0), 30.0)))
 
 
 def shifted(scores: np.ndarray, threshold: float) -> np.ndarray:

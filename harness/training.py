@@ -84,11 +84,22 @@ class Training:
             enable: Any = module.activation_checkpointing_enable if new_name else module.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         torch.backends.cuda.matmul.fp32_precision = "tf32" if recipe.precision == "tf32" else "ieee"
+        if accelerator.num_processes > 1:
+            self._freeze_unused(module.to(accelerator.device))
         self.optimizer: Any
         self.module: nn.Module
         self.module, self.optimizer = accelerator.prepare(module, make_optimizer(module, recipe))
         self.forward: Any = torch.compile(self.module, dynamic=True) if recipe.compile else self.module
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
+
+    def _freeze_unused(self, module: nn.Module) -> None:
+        """Freeze what takes no part in the loss: processes wait for the gradients of all that is trained."""
+        batch = self.architecture.collate(self.features, [0]).to(self.accelerator.device)
+        with self.autocast():
+            self.architecture.loss(module.train(), batch).backward()
+        for parameter in module.parameters():
+            parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
+            parameter.grad = None
 
     @property
     def epoch(self) -> float:

@@ -215,16 +215,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, body: str, mode: str | None) -> None:
         url = urlsplit(self.path)
-        path = unquote(url.path)
+        path = url.path  # a revision's slashes are quoted: refs%2Fpr%2F1
         if blob := re.fullmatch("/cdn/([0-9a-f]{64})", path):
             self._bytes(self.hub.blobs[blob[1]], {"ETag": f'"{blob[1]}"'}, mode)
         elif api := re.fullmatch(
             r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)/?(.*))?", path
         ):
-            kind, repo_id, what, revision, folder = api.groups()
+            kind, repo_id, what, revision, folder = (part and unquote(part) for part in api.groups())
             self._api(kind, repo_id, what, revision, folder, body, parse_qs(url.query))
         elif file := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            self._file("datasets" if file[1] else "models", file[2], file[3], file[4], mode)
+            self._file("datasets" if file[1] else "models", *map(unquote, file.groups()[1:]), mode)
         else:
             self._error(404, "", f"this small Hub has no {path}")
 

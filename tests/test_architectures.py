@@ -1,10 +1,13 @@
 """Architectures: every model on every kind of task, losses against a calculation by hand, and what truncation keeps."""
 
+import dataclasses
+import io
 import math
 import re
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -28,7 +31,7 @@ from harness.evaluation import evaluate
 from harness.plugins import load_tasks
 from harness.settings import Model, Recipe
 from harness.task import Instance, Task
-from harness.tokenizers import sample_tokenizer
+from harness.tokenizers import load_tokenizer, sample_tokenizer
 from harness.training import Training
 
 TOPICS = Task(
@@ -303,13 +306,38 @@ def test_a_prefix_names_task_and_fields_and_can_be_left_out(make):
         ("enct5", True, named),
         ("enct5", False, texts),
         ("t5", True, named),
-        ("t5", False, named.removeprefix("mrpc ")),
+        ("t5", False, texts),
     ]:
         architecture = make(kind, "mrpc", prefix=prefix)
-        ids = architecture.features([example], training=False).columns["input_ids"][0].tolist()
-        assert ids == architecture.tokenizer(expected)["input_ids"]
+        for training in (True, False):
+            ids = architecture.features([example], training).columns["input_ids"][0].tolist()
+            assert ids == architecture.tokenizer(expected)["input_ids"]
     assert make("t5", "mrpc").text_options() != make("t5", "mrpc", prefix=False).text_options()
     assert make("enct5", "mrpc").text_options() != make("enct5", "mrpc", prefix=False).text_options()
+
+
+def test_a_sentencepiece_model_is_enough_for_a_tokenizer(tmp_path):
+    """As in the repositories of T5 v1.1 and mT5, which have no tokenizer.json."""
+    texts = [example["sentence"] for example in sample("cola", "train", 400)]
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=content, vocab_size=120, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        model_type="unigram", minloglevel=2,
+    )  # fmt: skip
+    (tmp_path / "spiece.model").write_bytes(content.getvalue())
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    tokenizer = load_tokenizer(tmp_path, "m")
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=content.getvalue())
+    for text in texts[:50]:
+        assert tokenizer(text)["input_ids"] == [*pieces.encode(text), 1]
+
+
+def test_of_a_form_of_its_own_t5_leaves_out_the_name_of_the_task(make):
+    example = sample("wsc", "validation", 1)[0]
+    whole, _ = TASKS["wsc"].text_to_text(example)
+    architecture = make("t5", "wsc", prefix=False)
+    ids = architecture.features([example], training=False).columns["input_ids"][0].tolist()
+    assert whole.startswith("wsc: ") and ids == architecture.tokenizer(whole[len("wsc: ") :])["input_ids"]
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -325,6 +353,75 @@ def test_dropout_is_the_models_or_as_asked_for(kind, make):
 
     assert spread(dropout=0.0) == 0
     assert spread() > 0 and spread(dropout=0.5) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("bert", {"model_type": "distilbert", "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}),
+        ("bert", {"model_type": "albert", "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32,
+                  "embedding_size": 16, "num_hidden_layers": 1, "classifier_dropout_prob": 0.3}),
+        ("t5", {"model_type": "bart", "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.3,
+                "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32,
+                "decoder_ffn_dim": 32, "forced_eos_token_id": None}),
+    ],
+)  # fmt: skip
+def test_every_dropout_of_a_model_is_the_one_that_was_asked_for(kind, config, make):
+    architecture = make(kind, "cola", config=config, dropout=0.0)
+    module = architecture.build().train()
+    batch = architecture.collate(architecture.features(sample("cola", "train", 4), training=True), range(4))
+    assert float(architecture.loss(module, batch).detach()) == float(architecture.loss(module, batch).detach())
+
+
+def test_texts_with_one_and_with_two_fields_in_any_order(make):
+    def instances(example):
+        return [Instance({"text": "a hat", **({"context": "by the lake"} if example["two"] else {})}, 0)]
+
+    task = dataclasses.replace(TASKS["cola"], name="mixed", instances=instances)
+    architecture = make("bert", "cola")
+    architecture.task = task
+    rows = {two: architecture.tokenizer("a hat", "by the lake" if two else None)["input_ids"] for two in (True, False)}
+    for order in ([True, False, True], [False, True]):
+        features = architecture.features([{"two": two, "label": 0} for two in order], training=True)
+        assert [row.tolist() for row in map(features.columns["input_ids"].__getitem__, range(len(order)))] == [
+            rows[two] for two in order
+        ]
+
+
+def test_t5s_loss_is_that_of_the_whole_padded_batch(make):
+    architecture = make("t5", "topics", dropout=0.0)
+    module = architecture.build()
+    examples = [{"text": "the match", "label": [0]}, {"text": "votes and stars", "label": [0, 1, 2]}]
+    batch = architecture.collate(architecture.features(examples, training=True), range(2))
+    targets = [architecture.tokenizer(text)["input_ids"] for text in ("sports", "sports, politics, science")]
+    longest = max(map(len, targets))
+    labels = torch.tensor([target + [-100] * (longest - len(target)) for target in targets])
+    texts = {name: batch.inputs[name] for name in ("input_ids", "attention_mask")}
+    padded = module(**texts, labels=labels)  # transformers' own loss: the mean over tokens
+    loss = architecture.loss(module, batch)
+    torch.testing.assert_close(loss, padded.loss * batch.weight)
+    assert batch.weight == sum(map(len, targets)) and padded.logits.shape[:2] == (2, longest)
+    own, whole = (torch.autograd.grad(value, module.shared.weight)[0] for value in (loss, padded.loss * batch.weight))
+    torch.testing.assert_close(own, whole)
+
+
+def test_the_decoder_starts_with_the_token_of_its_configuration(make):
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+             "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "forced_eos_token_id": None,
+             "decoder_start_token_id": 1}  # fmt: skip
+    examples = sample("cola", "train", 16)
+    architecture = make("t5", "cola", config={"model_type": "bart", **sizes}, dropout=0.0)
+    training = start(architecture, examples, RECIPE.model_copy(update={"max_steps": 40}))
+    features = architecture.features(examples, training=True)
+    assert set(architecture.collate(features, range(4)).inputs["decoder_input_ids"][:, 0].tolist()) == {1}
+    for _ in range(40):
+        training.update()
+    texts = architecture.collate(architecture.features(examples, training=False), range(16))
+    module = training.module.eval()
+    written = architecture.predict(module, texts)
+    expected = module.generate(**texts.inputs, max_new_tokens=architecture.longest_answer, do_sample=False)
+    assert written == architecture.tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert set(written) <= set(TASKS["cola"].labels)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def as_adapter(folder: Path) -> None:
 INDEX = "FOLDER/model.safetensors.index.json"
 DAMAGED = "FOLDER/model.safetensors is cut short or damaged, or no safetensors file"
 FILES = {
-    "only .bin": (as_bin, "has its weights as pytorch_model.bin only, a format that can run code and is refused: conv"),
+    "only .bin": (as_bin, "has its weights as pytorch_model.bin only, a format that can run code and is refused: look"),
     "no weights": (without(WEIGHTS), "checkpoint FOLDER has no weights (*.safetensors)"),
     "other weights": (
         as_adapter,

@@ -176,8 +176,10 @@ def test_batches_are_not_larger_than_what_fits_in_memory(start, monkeypatch):
 
 def test_the_machine_s_rate_is_measured_once():
     matrix_rate.cache_clear()
-    first = matrix_rate(CPU, torch.float32)
-    assert first > 1e8 and matrix_rate(CPU, torch.float32) == first
+    first = matrix_rate(CPU, "fp32")
+    assert first > 1e8 and matrix_rate(CPU, "fp32") == first
+    matrix_rate(CPU, "tf32")
+    assert matrix_rate.cache_info().currsize == 2  # the same type of numbers, another rate
 
 
 def test_a_run_says_what_it_took(bench):

@@ -25,25 +25,49 @@ from harness.session import Session
 from harness.tokenizers import sample_tokenizer
 
 PLUGIN = """
+import re
+
 from harness import Instance, SplitFile, Task
 
 SHORTEST = 3
+SETTINGS = {"short": 1, "kinds": {"b", "a"}}
+MARKS = re.compile(r"[?!]+")
+
+class Ending:
+    end = ""
+
+    def add(self, text):
+        return text + self.end
+
+def strip(text):
+    return text.strip()
+
+STEPS = {"first": [strip]}
+
+def make_clean(most):
+    def clean(text, limit=99):
+        return MARKS.sub("", text)[:most][:limit]
+    return clean
+
+CLEAN = make_clean(10)
 
 def shorten(text):
-    return text[: 10 * SHORTEST]
+    return text[: 10 * SHORTEST * SETTINGS["short"]]
 
 def instances(example):
-    return [Instance({"text": shorten(example["text"])}, example["label"])]
+    text = Ending().add(CLEAN(STEPS["first"][0](shorten(example["text"]))))
+    return [Instance({"text": text}, example["label"])]
 
+LABELS = ("bad", "good")
 FILE = {"text": "text", "label": "label"}
 mood = Task(
     name="mood", suite="own", problem_type="single_label_classification", text_fields=("text",),
-    labels=("bad", "good"), metrics=("accuracy",), test_splits=(), instances=instances,
+    labels=LABELS, metrics=("accuracy",), test_splits=(), instances=instances,
     files={"train": SplitFile("train.tsv", FILE), "validation": SplitFile("dev.tsv", FILE)},
 )
 other = Task(
     name="other", suite="own", problem_type="single_label_classification", text_fields=("text",),
-    labels=("bad", "good"), metrics=("accuracy",), train_split=None, evaluated_by="mood", test_splits=(),
+    labels=LABELS, metrics=("accuracy",), train_split=None, evaluated_by="mood", test_splits=(),
     files={"validation": SplitFile("other.tsv", FILE)},
 )
 """
@@ -132,14 +156,20 @@ def test_every_key_of_a_recipe_is_among_them():
 
 
 EDITS = {
-    "label order": ('labels=("bad", "good")', 'labels=("good", "bad")'),
+    "label order": ('LABELS = ("bad", "good")', 'LABELS = ("good", "bad")'),
     "metric": ('metrics=("accuracy",)', 'metrics=("f1",)'),
     "text field": ('problem_type="single_label_classification", text_fields=("text",)',
                    'problem_type="single_label_classification", text_fields=("text", "label")'),
-    "a function": ('{"text": shorten(', '{"sentence": shorten('),
+    "a function": ('{"text": text}', '{"sentence": text}'),
     "a function that it calls": ("text[: 10 *", "text[: 11 *"),
     "a constant": ("SHORTEST = 3", "SHORTEST = 4"),
     "a diagnostic": ('metrics=("accuracy",), train_split=None', 'metrics=("f1",), train_split=None'),
+    "a mapping that it reads": ('"short": 1', '"short": 2'),
+    "a function in a mapping": ("return text.strip()", "return text.lower()"),
+    "a regular expression": ('re.compile(r"[?!]+")', 're.compile(r"[?!]")'),
+    "a value in a closure": ("make_clean(10)", "make_clean(11)"),
+    "a default argument": ("limit=99", "limit=98"),
+    "a method of a class that it uses": ("return text + self.end", "return self.end + text"),
     "the prefix": ('name="mood",', 'name="mood", t5_prefix="feeling",'),
 }  # fmt: skip
 
@@ -241,7 +271,7 @@ def test_the_parent_counts(world):
 
 OTHER_TASK = """first = Task(
     name="first", suite="own", problem_type="single_label_classification", text_fields=("text",),
-    labels=("bad", "good"), metrics=("accuracy",), test_splits=(),
+    labels=LABELS, metrics=("accuracy",), test_splits=(),
     files={"train": SplitFile("train.tsv", FILE), "validation": SplitFile("dev.tsv", FILE)},
 )
 other = Task("""

@@ -254,6 +254,14 @@ def test_the_tuned_threshold_is_the_best_one(cells, width):
     assert found == pytest.approx(max(micro_f1(b) for b in np.arange(-4.5, 5)))
 
 
+@pytest.mark.parametrize("size", [50.0, 2000.0])
+def test_a_threshold_between_large_logits_can_be_used(size):
+    for scores in ([[size, size - 5, -3.0]], [[-size, -size - 5, -size - 9]]):
+        threshold = tuned_threshold([np.array(scores)], [[0]])
+        assert 0 < threshold < 1
+        assert np.isfinite(shifted(np.array(scores), threshold)).all()
+
+
 def test_logits_are_moved_so_that_zero_stands_for_the_threshold():
     scores = np.array([[-1.0, 0.0, 2.0]])
     assert shifted(scores, 0.5) is scores
@@ -341,3 +349,12 @@ def test_tasks_of_one_label_have_no_such_table(tmp_path, sample_cache):
     bench.write(tasks=["cola"], recipe={"max_steps": 1})
     bench.run()
     assert not (bench.results / "b" / "labels.md").exists()
+
+
+def test_a_task_of_open_answers_has_no_threshold_to_tune(tmp_path, sample_cache):
+    bench = Bench(tmp_path, sample_cache)
+    bench.models["bert"]["threshold"] = "tuned"
+    bench.write(tasks=["record"], limit={"train": 20, "validation": 10})
+    assert bench.command() == 0
+    record = bench.record("record").data
+    assert record["threshold"] is None and record["counts"]["record"]["train"] == 20

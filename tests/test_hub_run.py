@@ -20,7 +20,7 @@ COMMITS = {"org/encoder": "a" * 40, "org/t5": "b" * 40}
 
 YAML = """
 models:
-  encoder: {architecture: bert, checkpoint: org/encoder, revision: main}
+  encoder: {architecture: bert, checkpoint: org/encoder, revision: refs/pr/1}
   enct5: {architecture: enct5, checkpoint: org/t5, revision: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb}
 benchmarks:
   hub: {tasks: rte, models: [encoder, enct5], data: hub, recipe: {max_steps: 3, max_length: 32, precision: fp32}}
@@ -49,8 +49,10 @@ def hub(tmp_path, sample_cache):
     pieces.save_pretrained(tmp_path / "t5")
     with HubServer() as server:
         server.add_dataset("nyu-mll/glue", "rte", str(load_tasks()["rte"].hub.revision), splits)
-        for name, commit in COMMITS.items():
-            server.add_model(name, tmp_path / name.split("/")[1], commit)
+        server.add_model("org/t5", tmp_path / "t5", COMMITS["org/t5"])
+        server.add_model("org/encoder", tmp_path / "encoder", COMMITS["org/encoder"], branch="refs/pr/1")
+        (tmp_path / "encoder/model.safetensors").rename(tmp_path / "encoder/pytorch_model.bin")
+        server.add_model("org/encoder", tmp_path / "encoder", "c" * 40)  # safetensors are on the other branch only
         yield server
 
 
@@ -81,6 +83,13 @@ def test_data_and_checkpoints_come_from_the_hub_and_are_recorded(hub, tmp_path):
     again = harness(hub, tmp_path, "run", "hub.yaml", "--models", "enct5")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "1 runs, 1 of them done" in again.stdout
+
+
+def test_pickled_weights_are_refused_with_a_hint_where_others_may_be(hub, tmp_path):
+    (tmp_path / "hub.yaml").write_text(YAML.replace("refs/pr/1", "main"))
+    refused = harness(hub, tmp_path, "run", "hub.yaml")
+    assert refused.returncode == 2
+    assert "pytorch_model.bin only" in refused.stderr and "revision: refs/pr/1" in refused.stderr
 
 
 def test_a_gated_checkpoint_is_one_message_and_no_traceback(hub, tmp_path):

@@ -21,7 +21,14 @@ from hypothesis import strategies as st
 from harness.disk import to_json
 from harness.errors import HarnessError
 from harness.plugins import load_plugins
-from harness.report import leaderboard, report_folders, show_run, terminal_table, write_leaderboard
+from harness.report import (
+    leaderboard,
+    report_folders,
+    show_run,
+    terminal_table,
+    write_label_tables,
+    write_leaderboard,
+)
 from harness.report.leaderboard import Leaderboard, Value
 from harness.report.references import REFERENCES, Reference, acc, dev, mcc, mnli
 from harness.report.tables import as_data, csv_text, escape
@@ -357,6 +364,21 @@ def test_a_task_without_its_plugin_is_still_shown() -> None:
     found = leaderboard(entries(record("pair"), record("one")), {"one": TASKS["one"]}, SUITES, benchmark="mini")
     assert cells(found.markdown, "bert", "Other tasks") == {"Model": "bert", "pair acc/F1": "70.0/90.0"}
     assert cells(found.markdown, "bert") == {"Model": "bert", "One acc": "80.0"}
+
+
+def test_a_task_that_no_plugin_knows_has_the_scores_that_its_records_say_count() -> None:
+    columns = {"pair": {"title": "Pair of mine", "suite": "own", "parts": [["validation", "f1"]]}}
+    found = leaderboard(entries(record("pair", columns=columns)), {}, {}, benchmark="mini")
+    assert cells(found.markdown, "bert", "own") == {"Model": "bert", "Pair of mine F1": "90.0"}
+
+
+def test_pages_that_nothing_stands_in_any_more_are_removed(tmp_path: Path) -> None:
+    write_leaderboard(tmp_path, board(record("one")))
+    assert (tmp_path / "efficiency.md").exists()
+    (tmp_path / "labels.md").write_text("old")
+    write_leaderboard(tmp_path, board())
+    write_label_tables(tmp_path, {"": []})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"leaderboard.{kind}" for kind in ("csv", "json", "md")]
 
 
 def test_no_runs_at_all() -> None:

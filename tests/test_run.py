@@ -1,6 +1,7 @@
 """Runs of a benchmark: done once, recorded always, and the same whenever they are the same."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from harness.benchmark import read_benchmarks
 from harness.errors import HarnessError
-from harness.plan import expand
+from harness.plan import HELD_OUT, SELECTED, expand
 from harness.session import Session
 from harness.tokenizers import sample_tokenizer
 from harness.training import Training
@@ -99,6 +100,24 @@ def test_a_changed_recipe_is_a_new_run_and_the_old_one_is_kept(bench, updates):
     bench.run()
     assert updates.new() == 0
     assert bench.record().fingerprint == first.fingerprint
+
+
+def test_a_mean_is_over_seeds_of_one_recipe(bench, updates):
+    bench.write(seeds=[1, 2])
+    bench.run()
+    kept = bench.record(seed=2).fingerprint
+    assert bench.command("--seeds", "1", "--set", "recipe.learning_rate=1e-2") == 0
+    assert [entry[2] for entry in bench.store.current()] == [1]
+    updates.new()
+    bench.run()  # the old recipe again: its records are there
+    assert updates.new() == 0 and bench.record(seed=2).fingerprint == kept
+
+
+def test_all_rows_say_on_which_data_the_checkpoint_was_chosen(bench):
+    bench.write()
+    assert SELECTED in bench.run().marks
+    bench.write(selection="holdout")
+    assert HELD_OUT in bench.run().marks and "best checkpoint chosen on a held-out part" in bench.run().text
 
 
 def test_two_names_for_the_same_model_are_two_runs(bench, updates):
@@ -332,6 +351,12 @@ def test_diagnostics_are_answered_by_the_best_model_not_by_the_last(bench):
 # Intermediate training -------------------------------------------------------------------------------------------
 
 
+def test_an_odd_number_of_pairs_leaves_the_last_one_out(bench):
+    bench.write(tasks=["superglue_rte", "axg"], limit={"train": 48, "validation": 25})
+    assert bench.command() == 0
+    assert 0 <= bench.record("superglue_rte").scores["axg"]["test"]["gender_parity"] <= 1
+
+
 def test_a_run_starts_from_its_parents_model(bench):
     bench.write(UNMOVED, tasks=["rte", "qnli", "mnli"], init_from={"rte": "qnli", "qnli": "mnli"}, keep="best",
                 overrides={"tasks": {"mnli": {"learning_rate": 1e-2}}})  # fmt: skip
@@ -345,8 +370,8 @@ def test_a_run_starts_from_its_parents_model(bench):
         else:
             assert (first[name] - second[name]).abs().max() < 1e-9
         assert (second[name] - third[name]).abs().max() < 1e-9  # the same labels: with the head
-    assert rte.marks == ("sample data", "limited data", "intermediate training on qnli")
-    assert "intermediate training on mnli" in qnli.marks and mnli.marks == ("sample data", "limited data")
+    assert rte.marks == ("sample data", "limited data", SELECTED, "intermediate training on qnli")
+    assert "intermediate training on mnli" in qnli.marks and mnli.marks == ("sample data", "limited data", SELECTED)
     assert "intermediate training on qnli" in board.markdown
     assert "intermediate training on qnli" in board.text
 
@@ -432,6 +457,26 @@ def test_asked_for_later_a_kept_model_predicts_without_training(bench, updates):
     bench.run()
     at_once = {task: content(bench.tests_of(bench.record(task)).folder) for task in ("mnli", "rte")}
     assert later == at_once
+
+
+def test_asked_for_later_labels_are_predicted_by_the_threshold_of_the_run(bench, updates):
+    bench.models["low"] = {**bench.models["bert"], "threshold": 0.2}
+    bench.models["tuned"] = {**bench.models["bert"], "threshold": "tuned"}
+    recipe = {"max_steps": 20, "learning_rate": 1e-2}
+    bench.write(recipe, tasks=["goemotions"], models=["low", "tuned"], keep="best")
+    bench.run()
+    bench.write(recipe, tasks=["goemotions"], models=["low", "tuned"], keep="best", predict=["test"])
+    updates.new()
+    bench.run()
+    assert updates.new() == 0
+    for model in ("low", "tuned"):
+        record = bench.record("goemotions", model)
+        threshold = record.data["threshold"]
+        rows = list(bench.tests_of(record).predictions())
+        assert rows and threshold != 0.5
+        for row in rows:
+            right = [i for i, score in enumerate(row["scores"][0]) if 1 / (1 + math.exp(-score)) > threshold]
+            assert row["prediction"] == right
 
 
 def test_asked_for_later_without_a_kept_model_only_retraining_helps(bench, updates, capsys):

@@ -11,6 +11,7 @@ from harness.architectures import Bert
 from harness.benchmark import read_benchmarks
 from harness.data import load_examples
 from harness.errors import HarnessError
+from harness.plan import SELECTED
 from harness.plugins import load_tasks
 from harness.session import HOLDOUT, Session
 from harness.tokenizers import sample_tokenizer
@@ -80,7 +81,7 @@ def test_limits_shorten_train_and_validation_and_are_marked(bench):
     bench.write(limit={"train": 40})
     board = bench.run()
     assert bench.record().counts == {"cola": {"train": 40, "validation": 240}}
-    assert bench.record().marks == ("sample data", "limited data")
+    assert bench.record().marks == ("sample data", "limited data", SELECTED)
     assert "limited data" in board.text and "limited data" in board.markdown
     bench.write(limit=None)
     assert "limited data" not in bench.run().text
@@ -107,7 +108,7 @@ def test_a_partial_copy_is_refused_or_used_and_marked(bench):
     board = bench.run()
     record = bench.record()
     assert record.counts == {"cola": {"train": 60, "validation": 20}}
-    assert record.marks == ("partial data",)
+    assert record.marks == ("partial data", SELECTED)
     assert "partial data" in board.text and "sample data" not in board.text
     assert record.settings["allow_partial"] is True
 

@@ -522,6 +522,16 @@ def test_a_smaller_selection_keeps_the_others_and_a_larger_one_sets_the_order(st
     assert [key[0] for key in keys(store)] == ["c", "b", "a"]
 
 
+def test_another_configuration_forgets_the_seeds_of_the_one_before(store: Store) -> None:
+    both = {("a", "x", 1): OTHER, ("a", "x", 2): OTHER, ("b", "x", 1): OTHER, ("b", "x", 2): OTHER}
+    old, new = {("a", "x"): "one", ("b", "x"): "one"}, {("a", "x"): "another"}
+    store.point(both, configurations=old)
+    store.point({("a", "x", 1): FINGERPRINT}, configurations=new)
+    assert [key[:3] for key in keys(store)] == [("b", "x", 1), ("b", "x", 2), ("a", "x", 1)]
+    store.point({("b", "x", 2): OTHER}, configurations={("b", "x"): "one"})  # the same as before
+    assert [key[:3] for key in keys(store)] == [("b", "x", 1), ("b", "x", 2), ("a", "x", 1)]
+
+
 def test_other_data_starts_anew(store: Store) -> None:
     store.point({("a", "x", 1): OTHER}, {"source": "hub"})
     store.point({("b", "x", 1): OTHER}, {"source": "hub"})

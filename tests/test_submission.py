@@ -40,7 +40,7 @@ def predictions(suite):
         elif file.kind == "text":
             rows[file.task, file.split] = [({"passage": i // 2, "query": i}, f"Zoë {i}") for i in range(file.rows)]
         elif file.kind == "score":
-            rows[file.task, file.split] = [(i, i % 8 - 1.0) for i in range(file.rows)]
+            rows[file.task, file.split] = [(i, i % 8 - 0.9) for i in range(file.rows)]
         else:
             rows[file.task, file.split] = [(i, i % len(file.labels)) for i in range(file.rows)]
     return rows
@@ -92,7 +92,7 @@ def test_glue_lines(archives):
         if row["task"] != "stsb":
             assert pages[row["file"]].decode().split("\n")[:3] == row["example_lines"]
     assert pages["STS-B.tsv"].decode().split("\n")[:9] == [
-        "index\tprediction", "0\t0.000", "1\t0.000", "2\t1.000", "3\t2.000", "4\t3.000", "5\t4.000", "6\t5.000",
+        "index\tprediction", "0\t0.000", "1\t0.100", "2\t1.100", "3\t2.100", "4\t3.100", "5\t4.100", "6\t5.000",
         "7\t5.000",
     ]  # fmt: skip
     assert pages["AX.tsv"].endswith(b"\n1102\tneutral\n1103\tcontradiction\n")
@@ -152,8 +152,9 @@ def test_answers_that_are_none_are_counted(tmp_path):
     rows = {key: rows[key] for key in (("rte", "test"), ("stsb", "test"), ("wnli", "test"))}
     rows["rte", "test"][5:8] = [(5, None), (6, -1), (7, 2)]
     rows["stsb", "test"][1] = (1, float("nan"))
+    rows["stsb", "test"][2] = (2, -1.0)  # what stands for a text that is no number
     result = write_submission("glue", rows, tmp_path / "a.zip")
-    assert result.unparsable == {"RTE.tsv": 3, "STS-B.tsv": 1}
+    assert result.unparsable == {"RTE.tsv": 3, "STS-B.tsv": 2}
     with zipfile.ZipFile(result.path) as archive:
         assert archive.read("RTE.tsv").decode().split("\n")[6:9] == [f"{i}\tentailment" for i in (5, 6, 7)]
         assert archive.read("STS-B.tsv").decode().split("\n")[2] == "1\t0.000"

@@ -219,7 +219,7 @@ def new_config(model: Model, kind: str, usual: Mapping[str, Any], **fixed: Any) 
             hint = did_you_mean(key, known.to_dict())
             raise HarnessError(f"{name}: a config of model_type '{kind}' has no '{key}'.{hint}")
     try:
-        return AutoConfig.for_model(kind, **{**usual, **own, **fixed})
+        return _with_dropout(AutoConfig.for_model(kind, **{**usual, **own, **fixed}), model.dropout)
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise HarnessError(f"{name}: its config is refused: {in_one_line(error)}") from error
 
@@ -231,7 +231,15 @@ def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
         HarnessError: one that transformers cannot read, or does not know.
     """
     with loading(model, folder / "config.json"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
+        return _with_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes), model.dropout)
+
+
+def _with_dropout(config: PretrainedConfig, dropout: float | None) -> PretrainedConfig:
+    """The same rate for every dropout that a configuration has, whatever it calls them; None: as they are."""
+    for name, value in vars(config).items():
+        if dropout is not None and "dropout" in name and isinstance(value, float | int) and not isinstance(value, bool):
+            setattr(config, name, dropout)
+    return config
 
 
 @contextlib.contextmanager

@@ -77,14 +77,8 @@ class Bert(ScoringArchitecture):
         """The model's configuration for this task."""
         if self.folder is None:
             words = {"vocab_size": len(self.tokenizer), "pad_token_id": self.tokenizer.pad_token_id}
-            config = new_config(self.model, "bert", words, num_labels=self.task.num_labels)
-        else:
-            config = kept_config(self.model, self.folder, num_labels=self.task.num_labels)
-        if self.model.dropout is not None:
-            for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
-                if hasattr(config, name):
-                    setattr(config, name, self.model.dropout)
-        return config
+            return new_config(self.model, "bert", words, num_labels=self.task.num_labels)
+        return kept_config(self.model, self.folder, num_labels=self.task.num_labels)
 
     @cached_property
     def reads_segments(self) -> bool:
@@ -107,15 +101,14 @@ class Bert(ScoringArchitecture):
         if self.of_words:
             texts = [" ".join(instance.words) for instance in instances]
             return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
+        rows: list[dict[str, list[int]]] = [{}] * len(instances)
         segments = [_segments(instance) for instance in instances]
-        pairs = len(segments[0]) == 2 if segments else False
-        encoded = encode(
-            self.tokenizer,
-            [first for first, *_ in segments],
-            [second for _, second in segments] if pairs else None,
-            types=self.reads_segments,
-        )
-        rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+        for count in set(map(len, segments)):
+            chosen = [i for i, own in enumerate(segments) if len(own) == count]
+            first, second = ([segments[i][k] for i in chosen] if k < count else None for k in (0, 1))
+            encoded = encode(self.tokenizer, first or [], second, types=self.reads_segments)
+            for i, *values in zip(chosen, *encoded.values(), strict=True):
+                rows[i] = dict(zip(encoded, values, strict=True))
         for i, row in enumerate(rows):
             excess = len(row["input_ids"]) - self.max_length
             if excess > 0:

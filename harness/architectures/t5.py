@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
+from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM, PretrainedConfig
 
 from harness.architectures.base import (
     Architecture,
@@ -28,7 +29,7 @@ from harness.architectures.base import (
 from harness.architectures.decoding import Answers, Decoder, greedy, is_plain, rank
 from harness.errors import HarnessError
 from harness.features import Features, Group
-from harness.task import Example, Task
+from harness.task import Example, Task, bare_text
 from harness.tokenizers import encode
 
 OPEN_ANSWER_TOKENS = 64
@@ -48,20 +49,26 @@ class T5(Architecture):
                 f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
                 f"'{self.task.name}' does not have: use decoding: generate"
             )
-        dropout = {} if self.model.dropout is None else {"dropout_rate": self.model.dropout}
         if self.folder is None:
-            padding, vocabulary = self.tokenizer.pad_token_id, len(self.tokenizer)
-            tokens = {"pad_token_id": padding, "decoder_start_token_id": padding, "vocab_size": vocabulary}
-            tokens["eos_token_id"] = self.tokenizer.eos_token_id
-            config = new_config(self.model, "t5", tokens, **dropout)
-            module = AutoModelForSeq2SeqLM.from_config(config)
+            module = AutoModelForSeq2SeqLM.from_config(self.config)
         else:
-            config = kept_config(self.model, self.folder, **dropout)
-            class_for(self.model, config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, "text-to-text model")
-            module, info = load_pretrained(AutoModelForSeq2SeqLM, self.model, self.folder, config)
+            module, info = load_pretrained(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
             check_loaded(self.model.name, info)
         check_tokenizer(self.tokenizer, module, self.model)
+        self._output = OutputAt()
+        module.get_output_embeddings().register_forward_pre_hook(self._output)
         return module
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration."""
+        if self.folder is None:
+            padding, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+            tokens = {"pad_token_id": padding, "decoder_start_token_id": padding, "eos_token_id": end}
+            return new_config(self.model, "t5", {"vocab_size": len(self.tokenizer), **tokens})
+        config = kept_config(self.model, self.folder)
+        class_for(self.model, config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, "text-to-text model")
+        return config
 
     def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:
         """Training: a group per (input, target) pair. Otherwise a group per example, without targets."""
@@ -70,7 +77,7 @@ class T5(Architecture):
                 texts = [(pair, example) for example in chunk for pair in self.task.training_texts(example)]
             else:
                 texts = [(self.task.text_to_text(example), example) for example in chunk]
-            inputs = [self._input(source) for (source, _), _ in texts]
+            inputs = [self._input(source, example) for (source, _), example in texts]
             give_way = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
             sources = tokenize(self.tokenizer, inputs, self.max_length, give_way)
             if training:
@@ -81,15 +88,15 @@ class T5(Architecture):
             else:
                 yield from ([{"input_ids": ids}] for ids in sources)
 
-    def _input(self, text: str) -> str:
-        return (
-            text
-            if self.model.prefix
-            else text.removeprefix(f"{self.task.t5_prefix} ").removeprefix(f"{self.task.t5_prefix}: ")
-        )
+    def _input(self, text: str, example: Example) -> str:
+        return text if self.model.prefix else bare_text(self.task, example, text)
 
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
-        """Padded ``input_ids`` and ``attention_mask`` ``(texts, longest)``; with targets also ``decoder_input_ids``."""
+        """Padded ``input_ids`` and ``attention_mask`` ``(texts, longest)``.
+
+        With targets also ``decoder_input_ids`` likewise, and the places of their tokens, if all padded targets stood
+        one after another; the labels are these tokens.
+        """
         rows = features.instances(groups)
         ids = [features.columns["input_ids"][row] for row in rows]
         padding = int(self.tokenizer.pad_token_id or 0)
@@ -99,17 +106,27 @@ class T5(Architecture):
         if "labels" not in features.columns:
             return Batch(inputs, None, sizes, len(rows))
         targets = [features.columns["labels"][row].astype("int64") for row in rows]
-        labels = pad(targets, -100)
-        inputs["decoder_input_ids"] = _shift_right(labels, padding)
-        return Batch(inputs, labels, sizes, sum(map(len, targets)))
+        inputs["decoder_input_ids"] = _shift_right(pad(targets, padding), self._start)
+        longest = inputs["decoder_input_ids"].shape[1]
+        inputs["answer_positions"] = torch.cat([row * longest + torch.arange(len(t)) for row, t in enumerate(targets)])
+        labels = torch.from_numpy(np.concatenate(targets))
+        return Batch(inputs, labels, sizes, len(labels))
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Cross entropy summed over the tokens of the answers, end of sequence included."""
         assert batch.labels is not None
-        logits = module(**batch.inputs, use_cache=False).logits.float()
-        return F.cross_entropy(
-            logits.flatten(0, 1), batch.labels.flatten(), reduction="sum", label_smoothing=self.label_smoothing
-        )
+        inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "answer_positions"}
+        with self._output_at(batch.inputs["answer_positions"]):
+            logits = module(**inputs, use_cache=False).logits.float()
+        return F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self.label_smoothing)
+
+    @contextlib.contextmanager
+    def _output_at(self, positions: Tensor) -> Iterator[None]:
+        self._output.positions = positions
+        try:
+            yield
+        finally:
+            self._output.positions = None
 
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
         """The text that the model writes for each example: what ``generate`` would, greedily."""
@@ -119,8 +136,7 @@ class T5(Architecture):
             return [self.task.answers[best] for best in scores.argmax(-1).tolist()]
         if is_plain(settings):
             ends = np.atleast_1d(settings.eos_token_id).tolist()
-            start = settings.decoder_start_token_id
-            tokens = greedy(Decoder(module, **batch.inputs), start, ends, self.longest_answer, self._answers)
+            tokens = greedy(Decoder(module, **batch.inputs), self._start, ends, self.longest_answer, self._answers)
         else:
             tokens = module.generate(  # type: ignore[operator]
                 **batch.inputs, max_new_tokens=self.longest_answer, do_sample=False, num_beams=1
@@ -134,6 +150,12 @@ class T5(Architecture):
             twin.__dict__.pop(name, None)
         return twin
 
+    @property
+    def _start(self) -> int:
+        """What the decoder reads first."""
+        start = self.config.decoder_start_token_id
+        return int((self.tokenizer.pad_token_id or 0) if start is None else start)
+
     @cached_property
     def _answer_ids(self) -> list[list[int]]:
         """The tokens of the task's answers, if they are a closed set."""
@@ -141,7 +163,7 @@ class T5(Architecture):
 
     @cached_property
     def _answers(self) -> Answers | None:
-        return Answers.tree(int(self.tokenizer.pad_token_id or 0), self._answer_ids) if self._answer_ids else None
+        return Answers.tree(self._start, self._answer_ids) if self._answer_ids else None
 
     @property
     def longest_answer(self) -> int:
@@ -149,7 +171,21 @@ class T5(Architecture):
         return max(map(len, self._answer_ids)) if self._answer_ids else OPEN_ANSWER_TOKENS
 
 
-def _shift_right(labels: Tensor, start: int) -> Tensor:
-    """Decoder inputs of teacher forcing: the labels one step later, after the start token (T5: the pad token)."""
-    shifted = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
-    return shifted.masked_fill(shifted == -100, start)
+class OutputAt:
+    """A hook by which a model's output layer, as wide as the vocabulary, reads only the states at ``positions``.
+
+    Answers differ in length, so that most of a batch's positions may have no token to learn. Without positions the
+    layer reads what it is given; with them its output is ``(positions, vocabulary)``.
+    """
+
+    def __init__(self) -> None:
+        self.positions: Tensor | None = None
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The layer's inputs."""
+        return inputs if self.positions is None else (inputs[0].flatten(0, 1).index_select(0, self.positions),)
+
+
+def _shift_right(tokens: Tensor, start: int) -> Tensor:
+    """Decoder inputs of teacher forcing: the tokens one step later, after the start token (T5: padding)."""
+    return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, :-1]], dim=1)

@@ -11,6 +11,8 @@ _NOT_FROM_T5 = frozenset(
     ["architectures", "dtype", "id2label", "label2id", "problem_type", "task_specific_params", "transformers_version"]
 )
 
+_PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification", "regression")
+
 
 @strict
 class EncT5Config(T5Config):
@@ -66,8 +68,12 @@ class EncT5Config(T5Config):
         Runs when a configuration or a model is made; attributes may be set freely in between.
 
         Raises:
-            ValueError: `decoder_vocab_size` contradicts the task, or no decoder layer is kept.
+            ValueError: An unknown `problem_type`, a `decoder_vocab_size` that contradicts the task, or no decoder
+                layer.
         """
+        if self.problem_type not in _PROBLEM_TYPES:
+            known = ", ".join(map(repr, _PROBLEM_TYPES[1:]))
+            raise ValueError(f"problem_type={self.problem_type!r}: EncT5 knows {known}, and None.")
         if self.decoder_vocab_size != self.num_prompts:
             raise ValueError(
                 f"decoder_vocab_size={self.decoder_vocab_size} contradicts the task: "
@@ -77,6 +83,19 @@ class EncT5Config(T5Config):
             )
         if not self.num_decoder_layers or self.num_decoder_layers < 1:
             raise ValueError(f"num_decoder_layers={self.num_decoder_layers}: EncT5 needs at least 1 decoder layer.")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in `PreTrainedConfig`; where an argument changes the task, the number of prompts follows."""
+        if not kwargs.keys() & {"problem_type", "num_labels", "id2label", "decoder_vocab_size"}:
+            return super().from_dict(config_dict, **kwargs)
+        prompts = kwargs.pop("decoder_vocab_size", None)
+        saved = {name: value for name, value in config_dict.items() if name != "decoder_vocab_size"}
+        made = super().from_dict(saved, **kwargs)
+        config = made[0] if isinstance(made, tuple) else made
+        config.decoder_vocab_size = config.num_prompts if prompts is None else prompts
+        config.check_prompts()
+        return made
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "EncT5Config":
         """This configuration itself: the default would take `decoder_vocab_size` for the size of the vocabulary."""
@@ -96,7 +115,7 @@ class EncT5Config(T5Config):
         """
         if t5_config.model_type not in ("t5", "mt5"):
             raise ValueError(f"EncT5 is made from a T5 or mT5 checkpoint, and this one is {t5_config.model_type!r}.")
-        known = {field.name for field in fields(cls)} | {"num_labels", "attn_implementation"}
+        known = {field.name for field in fields(cls)} - {"dtype"} | {"num_labels", "attn_implementation"}
         if unknown := sorted(set(overrides) - known):
             raise ValueError(f"Unknown EncT5 setting(s): {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
         settings = {name: value for name, value in t5_config.to_dict().items() if name not in _NOT_FROM_T5}

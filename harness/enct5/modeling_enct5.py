@@ -86,6 +86,11 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
     def _enct5(self) -> "EncT5Model":
         return cast("EncT5Model", self.base_model)
 
+    @property
+    def decoder_embeddings(self) -> nn.Embedding:
+        """The prompts, `decoder_vocab_size` rows, under the name that the original implementation gives them."""
+        return self._enct5.decoder.embed_tokens
+
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         # The stacks initialise their own layers, so that these belong to a head. The layer, not the head around it:

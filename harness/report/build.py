@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.choices import Choice
-from harness.metrics import score_key
+from harness.metrics import score_parts
 from harness.report.efficiency import efficiency_of
 from harness.report.leaderboard import (
     CHOSEN,
@@ -114,7 +114,7 @@ RunsOfTask = Mapping[str, Mapping[int, Record | None]]
 def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[str]) -> list[Column]:
     trained = {task for of_task in rows for task in of_task}
     columns = [
-        Column(task.name, task.title, task.suite, _parts(task), task.evaluated_by or task.name)
+        Column(task.name, task.title, task.suite, score_parts(task), task.evaluated_by or task.name)
         for task in tasks.values()
         if task.name in trained | asked or task.evaluated_by in trained
     ]
@@ -122,13 +122,12 @@ def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[s
     return columns + [_unknown_column(name, rows) for name in sorted(trained - set(tasks))]
 
 
-def _parts(task: Task) -> tuple[tuple[str, str], ...]:
-    return tuple((split, score_key(metric)) for split in task.validation_splits for metric in task.metrics)
-
-
 def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
-    """A task without its plugin: its parts are what the records have, but no test scores."""
+    """A task that no plugin defines: as its records describe it, or else all their scores but those of tests."""
     records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
+    for record in records:
+        if known := record.data.get("columns", {}).get(name):
+            return Column(name, known["title"], known["suite"], tuple(map(tuple, known["parts"])), name)
     parts = {
         (split, metric): None
         for record in records

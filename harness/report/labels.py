@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.disk import write_file
+from harness.disk import remove, write_file
 from harness.entities import OUTSIDE, entity_types, spans
 from harness.report.words import percent
 from harness.store import Entry, Record
@@ -92,7 +92,7 @@ def label_rows(record: Record) -> Iterable[tuple[str, str, list[tuple[str, str]]
 
 
 def write_label_tables(folder: Path, entries: Mapping[str, Iterable[Entry]]) -> None:
-    """Write labels.md beside a leaderboard, where there are tasks whose labels are scored one by one.
+    """Write labels.md beside a leaderboard, or remove it, where no task's labels are scored one by one.
 
     Args:
         folder: of the benchmark.
@@ -104,6 +104,8 @@ def write_label_tables(folder: Path, entries: Mapping[str, Iterable[Entry]]) -> 
     text = label_tables(entries)
     if text:
         write_file(folder / FILE, text.encode())
+    else:
+        remove(folder / FILE)
 
 
 def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:

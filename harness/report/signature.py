@@ -68,8 +68,7 @@ def _ranges(numbers: Sequence[int]) -> Iterable[str]:
 
 
 def _recipe(records: Sequence[Record]) -> str:
-    recipes = {record.task: record.settings.get("recipe") for record in records}
-    digests = {task: fingerprint({"recipe": recipe})[:8] for task, recipe in recipes.items()}
+    digests = {record.task: fingerprint({"recipe": record.settings.get("recipe")})[:8] for record in records}
     if len(set(digests.values())) == 1:
         return f"recipe {next(iter(digests.values()))}"
     return f"recipes {fingerprint(digests)[:8]}"

@@ -51,12 +51,13 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
     }
     if board.sweeps:
         contents["sweep.md"] = sweep_page(board).encode()
-    else:
-        remove(folder / "sweep.md")
     if board.efficiency:
         contents["efficiency.md"] = efficiency.page(board, _escaped_pipes, escape).encode()
         contents["efficiency.csv"] = efficiency.csv_text(board).encode()
         contents["efficiency.json"] = to_json(efficiency.as_data(board))
+    for name in ("sweep.md", "efficiency.md", "efficiency.csv", "efficiency.json"):
+        if name not in contents:
+            remove(folder / name)
     for name, content in contents.items():
         write_file(folder / name, content)
     return [folder / name for name in contents]

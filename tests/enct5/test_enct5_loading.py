@@ -20,6 +20,9 @@ from transformers import (
 
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification, EncT5Model
 
+MULTI = {"problem_type": "multi_label_classification", "num_labels": 3}
+SINGLE = {"problem_type": "single_label_classification", "num_labels": 3}
+
 PROMPTS = "transformer.decoder.embed_tokens.weight"
 IDS = torch.tensor([[5, 7, 9, 1], [8, 1, 0, 0]])
 
@@ -308,6 +311,30 @@ def test_a_trained_model_takes_other_labels(make_model, tmp_path):
     assert weight.std().item() == pytest.approx(64**-0.5, rel=0.1)
     assert not bias.any()
     assert equal_weights(model.transformer, trained.transformer)
+
+
+@pytest.mark.parametrize(
+    ("old", "changes", "prompts"),
+    [
+        (MULTI, {"num_labels": 5}, 5),
+        (MULTI, {"num_labels": 5, "decoder_vocab_size": 5}, 5),
+        (MULTI, {"num_labels": 1, "problem_type": "regression"}, 1),
+        (SINGLE, {"num_labels": 5, "problem_type": "multi_label_classification"}, 5),
+        (SINGLE, {"problem_type": "multi_label_classification"}, 3),
+        (MULTI, {"id2label": {0: "a", 1: "b"}}, 2),
+    ],
+)
+def test_another_task_brings_its_number_of_prompts(make_model, tmp_path, old, changes, prompts):
+    trained = make_model(**old)
+    trained.save_pretrained(tmp_path)
+    for made in (AutoConfig.from_pretrained(tmp_path, **changes), EncT5Config.from_pretrained(tmp_path, **changes)):
+        assert made.decoder_vocab_size == made.num_prompts == prompts
+    new = AutoModelForSequenceClassification.from_pretrained(tmp_path, ignore_mismatched_sizes=True, **changes)
+    assert new.decoder_embeddings.num_embeddings == prompts
+    assert new.num_labels == changes.get("num_labels", len(changes.get("id2label", [0, 1, 2])))
+    assert torch.equal(new.transformer.shared.weight, trained.transformer.shared.weight)
+    with pytest.raises(ValueError, match="contradicts the task"):
+        AutoConfig.from_pretrained(tmp_path, **{**changes, "decoder_vocab_size": 9})
 
 
 def test_auto_classes(case):

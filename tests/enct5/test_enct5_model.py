@@ -135,6 +135,18 @@ def test_a_number_of_prompts_that_contradicts_the_task_is_an_error(settings):
         EncT5ForSequenceClassification(config)
 
 
+@pytest.mark.parametrize("kind", ["multilabel", "multi-label", "classification", "token_classification"])
+def test_a_misspelt_problem_type_is_an_error(kind):
+    with pytest.raises(ValueError, match="EncT5 knows 'single_label_classification', 'multi_label_classification'"):
+        EncT5Config(num_labels=3, problem_type=kind)
+
+
+def test_prompts_have_the_originals_name_too(make_model):
+    model = make_model(**MULTI)
+    assert model.decoder_embeddings is model.transformer.decoder_embeddings is model.transformer.decoder.embed_tokens
+    assert model.decoder_embeddings.weight.shape == (3, SIZES["d_model"])
+
+
 def test_the_task_sets_the_number_of_prompts():
     assert EncT5Config().decoder_vocab_size == 1
     assert EncT5Config(**SINGLE).decoder_vocab_size == 1
