@@ -186,10 +186,8 @@ class LiveView(Lines):
             self.all_runs.update(self.overall, advance=1, eta=self.eta().removeprefix("; "))
 
 
-def make_display(main_process: bool = True) -> Display:
+def make_display() -> Display:
     """The display that fits where the output goes."""
-    if not main_process:
-        return Display()
     if sys.stdout.isatty():
         return LiveView(Console())
     return Lines()

@@ -244,7 +244,7 @@ class Usage:
         return found | self.energy.stop()
 
 
-def together(usages: Sequence[dict[str, Any]], whole: bool) -> dict[str, Any]:
+def of_all_processes(usages: Sequence[dict[str, Any]], whole: bool) -> dict[str, Any]:
     """The usage of all processes: the largest peaks; of the ``whole`` run (not resumed) also the energy of all."""
     peaks = {name for name in usages[0] if name.endswith("_bytes")}
     found: dict[str, Any] = {name: max(usage[name] for usage in usages) for name in peaks}

@@ -14,6 +14,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def in_one_line(error: Exception) -> str:
+    """What an exception says."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text, with dots in place of its end where it is longer than a message bears."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def did_you_mean(name: str, known: object) -> str:
     """`` Did you mean 'x'?`` for the closest of the ``known`` names, or an empty string."""
     import difflib

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from harness.architectures import Architecture
 from harness.batching import deal, evaluation_batches
 from harness.features import Features
 from harness.metrics import compute_metrics
@@ -61,7 +59,7 @@ def evaluate(
     Args:
         threshold: the probability from which on a label is predicted (multi-label scores).
     """
-    outputs = model_outputs(training, training.architecture, features, training.accelerator)
+    outputs = model_outputs(training, features)
     generates = training.architecture.generates
     decide = task.parse if generates else task.decide
     shift = has_threshold(task) and not generates
@@ -83,14 +81,13 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
 
 
 @torch.no_grad()
-def model_outputs(
-    training: Training, architecture: Architecture, features: Features, accelerator: Accelerator
-) -> list[Any]:
-    """The architecture's output for each group, in order.
+def model_outputs(training: Training, features: Features) -> list[Any]:
+    """The model's output for each group, in order.
 
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
     """
     # By no_grad, because inference_mode switches off autocast's cache: every batch would convert all weights anew.
+    architecture, accelerator = training.architecture, training.accelerator
     module = accelerator.unwrap_model(training.module).eval()
     batches = evaluation_batches(features.lengths, features.sizes, batch_tokens(training))
     mine: list[tuple[int, Any]] = []

@@ -19,7 +19,7 @@ from harness.architectures.base import HEADS
 from harness.checkpoints import save_tensors
 from harness.choices import in_words
 from harness.display import Display, score_text
-from harness.efficiency import COUNTED, Usage, compile_seconds, measured, synchronize, together, training_speed
+from harness.efficiency import COUNTED, Usage, compile_seconds, measured, of_all_processes, synchronize, training_speed
 from harness.errors import HarnessError
 from harness.evaluation import Evaluation, evaluate, plain
 from harness.interrupts import stop
@@ -359,7 +359,7 @@ class Execution:
             **training_speed(training, examples, seconds, cost.get("train_flops_per_example")),
             "inference_examples_per_second": self.evaluated_examples / max(self.evaluate_seconds, 1e-9),
             **cost,
-            **together(used, whole=not self.earlier_seconds),
+            **of_all_processes(used, whole=not self.earlier_seconds),
         }
 
     def cost(self, training: Training) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from harness import conll
 from harness.disk import unreadable
-from harness.errors import HarnessError, did_you_mean, printable
+from harness.errors import HarnessError, did_you_mean, in_one_line, printable
 from harness.labels import shown
 from harness.task import SplitFile
 
@@ -31,11 +31,7 @@ BATCH = 1000
 
 def error_at(path: Path, place: Place, problem: str) -> HarnessError:
     """An error with its place, in one line whatever the data holds."""
-    return HarnessError(f"{path}:{place}: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in problem))
-
-
-def in_one_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return HarnessError(f"{path}:{place}: {printable(problem)}")
 
 
 def read_rows(spec: SplitFile, path: Path, short: list[HarnessError]) -> Iterator[tuple[Place, Mapping[str, Any]]]:

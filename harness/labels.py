@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.entities import iob2_problem
-from harness.errors import did_you_mean
+from harness.errors import did_you_mean, shortened
 from harness.task import Example, SplitFile, Task
 
 LARGEST = 1e18
@@ -114,4 +114,4 @@ def parts(cell: str, separator: str) -> list[str]:
 def shown(value: Any) -> str:
     """A value for a one-line message."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text)

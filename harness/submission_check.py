@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.disk import disk_errors
-from harness.errors import HarnessError
+from harness.errors import HarnessError, shortened
 from harness.submission import (
     ARCHIVES,
     FILES,
@@ -73,7 +73,7 @@ class Defects:
 def shown(value: str) -> str:
     """A text from the file, fit for a terminal."""
     text = value if value.isprintable() else ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text)
 
 
 # The archive -------------------------------------------------------------------------------------------------------

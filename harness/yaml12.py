@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, shortened
 
 Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -89,7 +89,7 @@ class Document:
 def shown(value: Any) -> str:
     """A value as messages show it: printable, and not too long."""
     text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text)
 
 
 def parse_scalar(text: str) -> Any:

@@ -22,7 +22,7 @@ from harness import efficiency, energy
 from harness.architectures import ARCHITECTURES
 from harness.data import load_examples
 from harness.disk import to_json
-from harness.efficiency import Inference, Usage, count_flops, matrix_rate, measured, together, typical
+from harness.efficiency import Inference, Usage, count_flops, matrix_rate, measured, of_all_processes, typical
 from harness.plugins import load_tasks
 from harness.report import efficiency as report
 from harness.report import show_run, write_leaderboard
@@ -315,11 +315,12 @@ def test_a_gpu_tells_its_energy_or_does_not(monkeypatch, tells):
 
 def test_of_several_processes_the_largest_peak_and_the_energy_of_all():
     gpus = [{"peak_process_bytes": size, "energy_joules": 5.0, "energy_source": "GPU (NVML)"} for size in (3, 7)]
-    assert together(gpus, whole=True) == {"peak_process_bytes": 7, "energy_joules": 10.0, "energy_source": "GPU (NVML)"}
-    assert together(gpus, whole=False) == {"peak_process_bytes": 7}
+    energy = {"energy_joules": 10.0, "energy_source": "GPU (NVML)"}
+    assert of_all_processes(gpus, whole=True) == {"peak_process_bytes": 7, **energy}
+    assert of_all_processes(gpus, whole=False) == {"peak_process_bytes": 7}
     machine = [{**usage, "energy_source": "codecarbon"} for usage in gpus]
-    assert together(machine, whole=True)["energy_joules"] == 5.0
-    assert together([{"peak_process_bytes": 1}, gpus[0]], whole=True) == {"peak_process_bytes": 3}
+    assert of_all_processes(machine, whole=True)["energy_joules"] == 5.0
+    assert of_all_processes([{"peak_process_bytes": 1}, gpus[0]], whole=True) == {"peak_process_bytes": 3}
 
 
 # Tables ----------------------------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def test_batches_of_any_size_give_the_same_outputs_in_order(sample_cache):
     training = training_of("bert", "copa", sample_cache)
     features = training.architecture.features(examples, training=False)
     assert len({int(length) for length in features.lengths}) > 3
-    whole = model_outputs(training, training.architecture, features, training.accelerator)
+    whole = model_outputs(training, features)
     module = training.module.eval()
     for i, output in enumerate(whole):
         assert output.shape == (2, 1)
@@ -243,6 +243,6 @@ def test_an_evaluation_converts_every_weight_once(sample_cache):
     training.set_micro_batch_tokens(64)
     weight = training.module.bert.encoder.layer[0].intermediate.dense.weight
     with Conversions(weight.shape) as conversions:
-        model_outputs(training, architecture, features, training.accelerator)
+        model_outputs(training, features)
     assert len(evaluation_batches(features.lengths, features.sizes, batch_tokens(training))) > 5
     assert conversions.count == 2  # one for each layer

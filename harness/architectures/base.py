@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, in_one_line
 from harness.features import Features, Group, pack
 from harness.settings import Model
 from harness.task import Example, Task
@@ -286,11 +286,6 @@ def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any
     if type(config) not in classes:
         raise HarnessError(f"model '{model.name}': transformers has no {what} of type '{config.model_type}'")
     return classes[type(config)]
-
-
-def in_one_line(error: Exception) -> str:
-    """What an exception says."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, module: nn.Module, model: Model) -> None:
