@@ -1,5 +1,6 @@
 """The training loop: reproducible, resumable, and the same update however it is cut."""
 
+import functools
 import math
 
 import pytest
@@ -131,3 +132,19 @@ def test_gradient_checkpointing_changes_no_number(architecture, sample_cache):
     found = weights_after(spared, 3)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("architecture", "task"), [("bert", "cola"), ("enct5", "goemotions"), ("t5", "goemotions")])
+def test_compiled_training_takes_the_same_steps_and_is_compiled_once(architecture, task, sample_cache, monkeypatch):
+    """Traced as for Inductor, and then run by PyTorch's own operators: whatever the lengths of texts and answers."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    plain = make(architecture, task, sample_cache, dropout=0.0)
+    expected = weights_after(plain, 8)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled = make(architecture, task, sample_cache, RECIPE.model_copy(update={"compile": True}), dropout=0.0)
+        assert compiled.forward is not compiled.module
+        found = weights_after(compiled, 8)
+    assert len({int(length) for length in compiled.features.lengths}) > 4
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-4)

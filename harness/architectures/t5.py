@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -55,8 +55,7 @@ class T5(Architecture):
             module, info = load_pretrained(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
             check_loaded(self.model.name, info)
         check_tokenizer(self.tokenizer, module, self.model)
-        self._output = OutputAt()
-        module.get_output_embeddings().register_forward_pre_hook(self._output)
+        compute_output_at_answers(module)
         return module
 
     @cached_property
@@ -115,18 +114,8 @@ class T5(Architecture):
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Cross entropy summed over the tokens of the answers, end of sequence included."""
         assert batch.labels is not None
-        inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "answer_positions"}
-        with self._output_at(batch.inputs["answer_positions"]):
-            logits = module(**inputs, use_cache=False).logits.float()
+        logits = module(**batch.inputs, use_cache=False).logits.float()
         return F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self.label_smoothing)
-
-    @contextlib.contextmanager
-    def _output_at(self, positions: Tensor) -> Iterator[None]:
-        self._output.positions = positions
-        try:
-            yield
-        finally:
-            self._output.positions = None
 
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
         """The text that the model writes for each example: what ``generate`` would, greedily."""
@@ -171,19 +160,26 @@ class T5(Architecture):
         return max(map(len, self._answer_ids)) if self._answer_ids else OPEN_ANSWER_TOKENS
 
 
-class OutputAt:
-    """A hook by which a model's output layer, as wide as the vocabulary, reads only the states at ``positions``.
+def compute_output_at_answers(module: nn.Module) -> None:
+    """Let a model take ``answer_positions``, where alone its output layer, as wide as the vocabulary, then computes.
 
-    Answers differ in length, so that most of a batch's positions may have no token to learn. Without positions the
-    layer reads what it is given; with them its output is ``(positions, vocabulary)``.
+    They count in the decoder's states ``(texts, longest)``, one row after another, and the logits are ``(positions,
+    vocabulary)``. Answers differ in length, so that most of a batch's positions may have no token to learn.
     """
+    whole, positions = module.forward, None
 
-    def __init__(self) -> None:
-        self.positions: Tensor | None = None
+    # An argument, not an attribute that is set before: compiled models take any length of arguments only.
+    @functools.wraps(whole)
+    def forward(*args: Any, answer_positions: Tensor | None = None, **inputs: Any) -> Any:
+        nonlocal positions
+        positions = answer_positions
+        return whole(*args, **inputs)
 
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The layer's inputs."""
-        return inputs if self.positions is None else (inputs[0].flatten(0, 1).index_select(0, self.positions),)
+    def choose(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return inputs if positions is None else (inputs[0].flatten(0, 1).index_select(0, positions),)
+
+    module.forward = forward
+    module.get_output_embeddings().register_forward_pre_hook(choose)  # type: ignore[operator]
 
 
 def _shift_right(tokens: Tensor, start: int) -> Tensor:
