@@ -142,7 +142,8 @@ def _point(command: Command, runs: Sequence[Run], choices: Sequence[Choice]) -> 
         work, whole = command.work, command.file.benchmark(command.work.session.spec.name)
         data = work.session.spec.data_as_json()
         configurations = {run.pair: run.configuration for run in runs}
-        work.store.point(pointers(runs, choices), data, choices, configurations, whole.tasks, whole.models)
+        table = {"tasks": list(whole.tasks), "references": whole.references}
+        work.store.point(pointers(runs, choices), data, choices, configurations, table, whole.tasks, whole.models)
         tidy(work, command.claims)
 
 

@@ -49,19 +49,22 @@ class Pointer:
     """The content of runs.json: what the runs read, the current fingerprint of each, and what sweeps chose.
 
     A fingerprint is None before a sweep has chosen. ``configurations`` is what all seeds of a (task, model) share.
+    ``table`` is what the benchmark says of its leaderboard: ``tasks`` that are shown, whether ``references`` are.
     """
 
     data: Any = None
     runs: dict[Key, str | None] = field(default_factory=dict)
     choices: tuple[Choice, ...] = ()
     configurations: dict[tuple[str, str], str] = field(default_factory=dict)
+    table: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The content of the file."""
         rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in self.runs.items()]
         pairs = [{"task": t, "model": m, "configuration": c} for (t, m), c in self.configurations.items()]
         sweeps = {"sweeps": [choice.as_data() for choice in self.choices]} if self.choices else {}
-        return to_json({"schema": SCHEMA, "data": self.data, "runs": rows, "configurations": pairs, **sweeps})
+        content = {"data": self.data, "table": self.table, "runs": rows, "configurations": pairs}
+        return to_json({"schema": SCHEMA, **content, **sweeps})
 
     def settings(self) -> dict[tuple[str, str], Any]:
         """Of each (task, model), what all its seeds have in common."""
@@ -190,6 +193,7 @@ class Store:
         data: Any = None,
         choices: Iterable[Choice] = (),
         configurations: Mapping[tuple[str, str], str] | None = None,
+        table: Mapping[str, Any] | None = None,
         tasks: Collection[str] | None = None,
         models: Collection[str] | None = None,
     ) -> None:
@@ -206,6 +210,7 @@ class Store:
             data: what the benchmark reads, as a JSON value.
             choices: what sweeps chose for the (task, model) pairs in ``fingerprints``.
             configurations: for these pairs, the identity of all that their seeds share.
+            table: what `table` gives later.
             tasks, models: all that the benchmark has; None: any.
         """
         for key, fingerprint in fingerprints.items():
@@ -213,7 +218,7 @@ class Store:
         data = json.loads(to_json(data))
         with self.locked():
             known = self._pointer()
-            given = Pointer(data, dict(fingerprints), tuple(choices), dict(configurations or {}))
+            given = Pointer(data, dict(fingerprints), tuple(choices), dict(configurations or {}), dict(table or {}))
             new = _merged(known, given, tasks, models)
             same = new.to_json() == known.to_json()
             if not same or not (self.folder / POINTER).exists():
@@ -223,6 +228,10 @@ class Store:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order."""
         runs = self._pointer().runs
         return [(t, m, s, self.find(known, t, m, s) if known else None) for (t, m, s), known in runs.items()]
+
+    def table(self) -> dict[str, Any]:
+        """What the benchmark says of its leaderboard: the ``tasks`` that it shows, whether it has ``references``."""
+        return self._pointer().table
 
     def choices(self) -> list[Choice]:
         """What the sweeps of the present settings tried and chose, with the records of the trials."""
@@ -252,7 +261,7 @@ class Store:
             for choice in choices:
                 for trial in choice.trials:
                     self._check((*choice.pair, choice.seed), trial.fingerprint)
-            return Pointer(pointer["data"], runs, choices, configurations)
+            return Pointer(pointer["data"], runs, choices, configurations, dict(pointer.get("table", {})))
         except (ValueError, KeyError, TypeError, HarnessError):
             self._warn(f"{path}: damaged: not used; the next 'run' makes it anew")
             return Pointer()
@@ -296,7 +305,7 @@ def _merged(known: Pointer, new: Pointer, tasks: Collection[str] | None, models:
     runs = new.runs if old.keys() <= new.runs.keys() else {**old, **new.runs}
     others = [choice for choice in known.choices if stays(*choice.pair) and choice.pair not in given]
     left = {pair: value for pair, value in known.configurations.items() if stays(*pair) and pair not in given}
-    return Pointer(new.data, runs, (*others, *new.choices), {**left, **new.configurations})
+    return Pointer(new.data, runs, (*others, *new.choices), {**left, **new.configurations}, new.table)
 
 
 def benchmarks_in(results: str | Path) -> list[str]:

@@ -728,6 +728,9 @@ def test_report_makes_the_tables_again_from_the_folders(tmp_path: Path) -> None:
     assert (a.folder / "leaderboard.md").read_text(encoding="utf-8") == boards["glue"].markdown
     assert (tmp_path / "b" / "mine" / "leaderboard.json").exists()
     assert not (tmp_path / "b" / "glue" / "leaderboard.md").exists()
+    assert not boards["glue"].references
+    a.point({("rte", "bert", 1): glue_record("rte", "bert", 0.6).fingerprint}, table={"references": True})
+    assert report_folders([tmp_path / "a"], "glue")["glue"].references  # as the benchmark asks
     only = report_folders([tmp_path / "a"], "glue", references=True)
     assert [row.name for row in only["glue"].rows] == ["bert"] and only["glue"].references
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from harness.benchmark import read_benchmarks
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.plan import HELD_OUT, SELECTED, expand
 from harness.session import Session
@@ -118,6 +119,21 @@ def test_all_rows_say_on_which_data_the_checkpoint_was_chosen(bench):
     assert SELECTED in bench.run().marks
     bench.write(selection="holdout")
     assert HELD_OUT in bench.run().marks and "best checkpoint chosen on a held-out part" in bench.run().text
+
+
+def test_report_leaves_the_tables_of_a_run_as_they_are(bench):
+    """Also of a task that the benchmark file alone defines, and a diagnostic without its model."""
+    rows = "".join(f"Anna\tB-name\nBell\tI-name\nsold\tO\nhats\tO\nin\tO\nRome\t{tag}\n\n" for tag in ("O", "B-name"))
+    (bench.folder / "names.conll").write_text(rows * 20)
+    bench.write(tasks=["names", "cola", "ax"])
+    document = json.loads(bench.path.read_text())
+    document["tasks"] = {"names": {"problem_type": "token_classification", "train": "names.conll"}}
+    bench.path.write_text(json.dumps(document))
+    bench.run()
+    before = {path.name: path.read_bytes() for path in bench.store.folder.glob("leaderboard.*")}
+    assert b"entity F1" in before["leaderboard.md"] and b"AX" in before["leaderboard.md"]
+    assert main(["report", str(bench.results)]) == 0
+    assert {path.name: path.read_bytes() for path in bench.store.folder.glob("leaderboard.*")} == before
 
 
 def test_two_names_for_the_same_model_are_two_runs(bench, updates):

@@ -38,7 +38,7 @@ def report_folders(
         folders: results folders; with several, each model has a row for each folder that has it.
         benchmark: only this one (default: every one that is found).
         plugins: folders with task plugins; a task that no plugin defines is shown by what the records say.
-        references: add the published rows.
+        references: add the published rows also where the benchmark does not ask for them.
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -60,12 +60,14 @@ def report_folders(
     for name in [benchmark] if benchmark else names:
         stores = [Store(folder, name) for folder, there in found.items() if name in there]
         entries = {str(store.results): store.current() for store in stores}
+        tables = [store.table() for store in stores]
         boards[name] = leaderboard(
             entries,
             loaded.tasks,
             loaded.suites,
             benchmark=name,
-            references=references,
+            asked=[task for table in tables for task in table.get("tasks", ())],
+            references=references or any(table.get("references") for table in tables),
             choices={str(store.results): store.choices() for store in stores},
             warnings=[warning for store in stores for warning in store.warnings],
         )
