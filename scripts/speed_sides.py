@@ -139,7 +139,7 @@ def evaluate(side: Side, sources: Sources) -> Measure:
 
     def measure() -> float:
         started = time.perf_counter()
-        model_outputs(training, training.architecture, features, training.accelerator)
+        model_outputs(training, features)
         return len(features) / (time.perf_counter() - started)
 
     return measure

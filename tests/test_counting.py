@@ -96,7 +96,7 @@ def test_every_example_is_answered_once_by_one_process(lengths, processes, token
 
     def call(process: int) -> Any:
         training = training_of(architecture, process, processes, tokens)
-        return model_outputs(training, architecture, features, training.accelerator)
+        return model_outputs(training, features)
 
     results = in_processes(processes, call)
     passes = 1 if processes == 1 else 2  # each process is called again once all have gathered

@@ -113,7 +113,7 @@ def test_pickles_beside_a_checkpoint_are_never_read(bench, monkeypatch):
     assert bench.record(model="m").finished and not Path("hacked").exists()
     Path("model", "model.safetensors").unlink()
     with pytest.raises(
-        HarnessError, match=r"as optimizer\.pt, .*a format that can run code and is refused: convert it"
+        HarnessError, match=r"as optimizer\.pt, .*a format that can run code and is refused: look among"
     ):
         resolve_checkpoint("./model")
     assert not Path("hacked").exists()

@@ -20,7 +20,7 @@ def embedding(training):
 
 def outputs(training):
     features = training.architecture.features(OTHERS, training=False)
-    return np.concatenate(model_outputs(training, training.architecture, features, training.accelerator))
+    return np.concatenate(model_outputs(training, features))
 
 
 @pytest.fixture
