@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast
 
 from harness.entities import OUTSIDE, entity_types, read_entities, tag_names_problem, write_entities
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, printable
 from harness.sources import source_of
 
 Example = dict[str, Any]
@@ -312,7 +312,7 @@ _DEFAULTS: dict[str, Callable[..., Any]] = {
 
 def _check(task: Task) -> None:
     def fail(problem: str) -> None:
-        raise HarnessError(f"task '{task.name}': {problem}")
+        raise HarnessError(printable(f"task '{task.name}': {problem}"))
 
     if not task.name or not all(c.isalnum() or c in "_-" for c in task.name) or not task.name.isascii():
         fail("a name is made of letters, digits, '_' and '-'")

@@ -177,3 +177,10 @@ def test_labels_that_the_training_file_does_not_have(tmp_path):
     write(tmp_path, train_csv="")
     with pytest.raises(HarnessError, match=r"train.csv:1: the file is empty"):
         task_from_files("reviews", GOOD, tmp_path)
+
+
+def test_a_tag_that_would_turn_the_terminal_around_is_shown_by_its_code(tmp_path):
+    write(tmp_path, train_conll="Anna\tB-name\nBell\t\u202eI-name\n\n")
+    with pytest.raises(HarnessError) as error:
+        task_from_files("own", {"problem_type": "token_classification", "train": "train.conll"}, tmp_path)
+    assert "\\u202eI-name" in str(error.value) and str(error.value).isprintable()
