@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(
     file: str | Path = "benchmarks.yaml",
-    benchmarks: Sequence[str] = (),
+    benchmarks: str | Sequence[str] = (),
     *,
     tasks: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
@@ -31,7 +31,7 @@ def run(
 
     Args:
         file: a benchmarks.yaml.
-        benchmarks: names of benchmarks in it (default: its ``default``).
+        benchmarks: a name or names of benchmarks in it (default: its ``default``).
         tasks, models, seeds, data: take only these of each benchmark.
         results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
         settings: changes to every recipe, as ``--set`` makes them: ``{"recipe.learning_rate": "1e-4"}``.
@@ -55,7 +55,7 @@ def run(
 
     loaded = read_benchmarks(file, overrides=settings or {})
     boards = {}
-    names: list[str | None] = [*benchmarks] or [None]
+    names: list[str | None] = [benchmarks] if isinstance(benchmarks, str) else [*benchmarks] or [None]
     with network(offline):
         for name in names:
             spec = narrow(loaded.benchmark(name), tasks=tasks, models=models, seeds=seeds, data=data)

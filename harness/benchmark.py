@@ -145,7 +145,7 @@ class _Known:
 
     def names(self) -> list[str]:
         """All that stands for tasks: suites and tasks."""
-        return list(dict.fromkeys([*(task.suite for task in self.tasks.values()), *self.tasks]))
+        return list(dict.fromkeys([*(task.suite for task in self.tasks.values() if task.suite), *self.tasks]))
 
     def may_be(self, name: str) -> bool:
         """Whether the name is, or could be, that of a task or suite."""

@@ -34,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from harness.network import network
 
-    options = parser().parse_args(arguments)
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if options.command is command_run and not any(word.startswith("-") for word in rest):
+        options.benchmark += rest  # names after an option
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         with network(offline=getattr(options, "offline", False)):
             return int(options.command(options))
@@ -85,7 +90,7 @@ def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 
 def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
-    report = commands.add_parser("report", help="make the leaderboards again from the records")
+    report = commands.add_parser("report", help="make the leaderboards again from the records, in the first folder")
     report.add_argument("results", nargs="*", type=Path, default=[Path("results")], help="results folders")
     report.add_argument("--benchmark", help="only this benchmark")
     report.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
@@ -184,6 +189,8 @@ def command_report(options: argparse.Namespace) -> int:
     boards = report(options.results, options.benchmark, plugins=options.plugins, references=options.references)
     for board in boards.values():
         print_board(board)
+    folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
+    print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
     return 0
 
 

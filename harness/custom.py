@@ -167,6 +167,8 @@ def _spelled(name: str, spec: Mapping[str, Any], choices: Sequence[str]) -> tupl
 def _columns(name: str, split: str, path: Path, fields: Mapping[str, str], label: str) -> dict[str, str]:
     """Field to column; the label's column may be missing in a test file."""
     found = column_names(SplitFile(str(path)), path)
+    if not found:
+        raise _error(name, f"{path}: there are no rows in it")
     columns = dict(fields) if split == "test" and label not in found else {**fields, "label": label}
     for column in columns.values():
         if column not in found and column.split(".")[0] not in found:

@@ -203,7 +203,8 @@ def _from_files(task: Task, folder: Path, split: str, allow_partial: bool) -> Ex
     assert task.train_split is not None
     examples = _read(task, folder, task.train_split, allow_partial)
     if examples.count < 2:
-        path = _find(folder, task.files[task.train_split])
+        found = _find(folder, task.files[task.train_split])
+        path = found[1] if found else folder
         raise HarnessError(f"{path}: one example is too little to cut a validation split from it")
     cut_out = min(CUT_MOST, max(1, int(examples.count * CUT_SHARE)))
     return examples.at(permutation(examples.count)[-cut_out:], others=split != cut)
@@ -259,9 +260,9 @@ def _missing(task: Task, folder: Path, split: str) -> HarnessError:
     present = _present(task, folder)
     if not present:
         expected = ", ".join(spec.path for spec in task.files.values())
+        inside = f" or in a folder '{task.suite}' in it" if task.suite else ""
         return HarnessError(
-            f"{folder}: no data of task '{task.name}' is there: expected {expected}, in this folder or in a folder "
-            f"'{task.suite}' in it"
+            f"{folder}: no data of task '{task.name}' is there: expected {expected}, in this folder{inside}"
         )
     path = folder / task.files[split].path if split in task.files else folder
     there = ", ".join(task.files[name].path for name in task.files if name in present)

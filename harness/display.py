@@ -72,7 +72,8 @@ class Lines(Display):
     def plan(self, total: int, done: int) -> None:
         self.total, self.done, self.finished = total, done, 0
         self.started = time.monotonic()
-        self.say(f"{total} runs, {done} of them done" if done else f"{total} runs")
+        runs = f"{total} run{'' if total == 1 else 's'}"
+        self.say(f"{runs}, {done} of them done" if done else runs)
 
     def message(self, text: str) -> None:
         self.say(text)

@@ -26,6 +26,8 @@ def test_predictions(store: Store, model: str, *, seed: int | None = None, best:
     """
     records = {(task, s): record for task, m, s, record in store.current() if m == model and record is not None}
     models = sorted({m for _, m, _, _ in store.current()})
+    if not models:
+        raise HarnessError(f"{store.folder}: no results of benchmark '{store.benchmark}' here; 'run' makes them")
     if model not in models:
         hint = f"{did_you_mean(model, models)} There are: {', '.join(models)}"
         raise HarnessError(f"no model '{model}' in benchmark '{store.benchmark}'.{hint}")

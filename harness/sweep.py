@@ -64,7 +64,12 @@ def verdict(choice: Choice) -> str:
     title, winner, number = f"{choice.task} · {choice.model}", choice.winner, len(choice.trials)
     if winner is None or winner.score is None:
         return f"{title}: none of {number} trials finished: there is no recipe to go on with"
-    return f"{title}: {in_words(winner.values)} is the best of {number} trials ({100 * winner.score:.1f})"
+    data = "held-out training data" if choice.selection == "holdout" else "the validation data"
+    score = f"{100 * winner.score:.1f} on {data}"
+    equal = sum(trial.score == winner.score for trial in choice.trials)
+    if equal > 1:
+        return f"{title}: {in_words(winner.values)} is the first of {equal} equally good trials of {number} ({score})"
+    return f"{title}: {in_words(winner.values)} is the best of {number} trials ({score})"
 
 
 def run_table(trials: Work, choices: Sequence[Choice], work: Work) -> str:

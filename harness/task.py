@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 
 from harness.entities import OUTSIDE, entity_types, read_entities, tag_names_problem, write_entities
 from harness.errors import HarnessError, did_you_mean, printable
+from harness.hooks import guarded
+from harness.metrics import score_key
 from harness.sources import source_of
 
 Example = dict[str, Any]
@@ -125,8 +127,10 @@ class Task:
 
     def __post_init__(self) -> None:
         for hook, default in _DEFAULTS.items():
-            if getattr(getattr(self, hook), "__func__", None) is default:  # of the task that this is a changed copy of
-                object.__setattr__(self, hook, None)
+            function = getattr(self, hook)
+            # What this has from a task that it is a changed copy of belongs to that one.
+            inherited = None if getattr(function, "__func__", None) is default else function
+            object.__setattr__(self, hook, getattr(inherited, "guarded", inherited))
         _check(self)
         if not self.title:
             object.__setattr__(self, "title", self.name)
@@ -135,8 +139,9 @@ class Task:
         if self.problem_type in SEVERAL and self.invalid_prediction == -1:
             object.__setattr__(self, "invalid_prediction", ())  # no label, no entity at all
         for hook, default in _DEFAULTS.items():
-            if getattr(self, hook) is None:
-                object.__setattr__(self, hook, types.MethodType(default, self))
+            own = getattr(self, hook)
+            function = types.MethodType(default, self) if own is None else guarded(self, hook, own)
+            object.__setattr__(self, hook, function)
 
     @property
     def num_labels(self) -> int:
@@ -176,7 +181,7 @@ class Task:
         for hook in _DEFAULTS:
             function = getattr(self, hook)
             if not isinstance(function, types.MethodType):
-                hooks[hook] = source_of(function)
+                hooks[hook] = source_of(function.guarded)
         expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
         return {**plain, "functions": hooks, "expand": expansions}
 
@@ -224,6 +229,12 @@ def _instances(task: Task, example: Example) -> list[Instance]:
 
 def _texts(task: Task, example: Example) -> dict[str, str]:
     """The text fields; words are joined by spaces."""
+    if lacking := [name for name in task.text_fields if name not in example]:
+        hint = did_you_mean(lacking[0], example)
+        raise HarnessError(
+            f"task '{task.name}': its examples have no field '{lacking[0]}', which text_fields names.{hint} "
+            f"They have: {', '.join(example)}"
+        )
     fields = {name: example[name] for name in task.text_fields}
     return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
 
@@ -327,8 +338,16 @@ def _check(task: Task) -> None:
             fail(problem)
         if len(task.text_fields) != 1:
             fail("token classification needs one text field, which holds the words")
+    for name, value in (("text_fields", task.text_fields), ("metrics", task.metrics)):
+        if isinstance(value, str):
+            fail(f"{name} must be a tuple of names, with a comma after a single one")
     if not task.metrics:
         fail("metrics must name at least one metric")
+    for metric in task.metrics:
+        try:
+            score_key(metric)
+        except HarnessError as error:
+            fail(str(error))
     for name, function in [(name, getattr(task, name)) for name in _DEFAULTS] + [
         (f"expand of {split}", file.expand) for split, file in task.files.items()
     ]:

@@ -220,6 +220,15 @@ def test_show_tells_everything_about_a_run(done, capsys):
     assert "no such folder" in shown(capsys, "show", done.folder / "absent", code=2)
 
 
+def test_names_of_benchmarks_may_stand_after_options(done, capsys):
+    text = shown(capsys, "run", done.path, "--results", done.results, "--dry-run", "b")
+    assert text == shown(capsys, "run", done.path, "b", "--results", done.results, "--dry-run")
+    with pytest.raises(SystemExit):
+        main(["run", str(done.path), "--drei", "b"])
+    assert "unrecognized arguments: --drei" in capsys.readouterr().err
+    assert list(harness.run(done.path, "b", results=done.results)) == ["b"]
+
+
 def test_report_makes_the_tables_again(done, capsys):
     folder = done.results / "b"
     kept = {name: (folder / name).read_bytes() for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json")}
@@ -227,7 +236,8 @@ def test_report_makes_the_tables_again(done, capsys):
         (folder / name).unlink()
     text = shown(capsys, "report", done.results)
     assert {name: (folder / name).read_bytes() for name in kept} == kept
-    assert text == shown(capsys, "report", done.results, "--benchmark", "b") == done.run().text + "\n"
+    assert text == shown(capsys, "report", done.results, "--benchmark", "b")
+    assert text == f"{done.run().text}\n\nwritten: {folder / 'leaderboard.md'}\n"
     assert "Did you mean 'bb'" not in shown(capsys, "report", done.results, "--benchmark", "x", code=2)
     assert "no results" in shown(capsys, "report", done.folder, code=2)
 
@@ -341,7 +351,7 @@ def test_what_a_submission_lacks_is_told(predicted, done, capsys):
     text = shown(capsys, "submit", done.results, "b", "--model", "bert", code=2)
     assert "no test predictions of 'bert': run it with 'predict: [test]'" in text
     text = shown(capsys, "submit", done.results, "c", "--model", "bert", code=2)
-    assert "no model 'bert' in benchmark 'c'" in text
+    assert "no results of benchmark 'c' here" in text
     assert "no such file" in shown(capsys, "check-submission", done.folder / "absent.zip", code=2)
 
 

@@ -179,6 +179,16 @@ def test_labels_that_the_training_file_does_not_have(tmp_path):
         task_from_files("reviews", GOOD, tmp_path)
 
 
+def test_files_with_too_little_in_them(tmp_path):
+    write(tmp_path, head_tsv="text\tlabel\n", one_tsv="text\tlabel\na\tb\n")
+    spec = {"problem_type": "single_label_classification", "text": "text"}
+    with pytest.raises(HarnessError, match=r"head\.tsv: there are no rows in it"):
+        task_from_files("own", {**spec, "train": "head.tsv"}, tmp_path)
+    with pytest.raises(HarnessError) as error:
+        load_examples(task_from_files("own", {**spec, "train": "one.tsv"}, tmp_path), ".", "train")
+    assert str(error.value) == f"{tmp_path / 'one.tsv'}: one example is too little to cut a validation split from it"
+
+
 def test_a_tag_that_would_turn_the_terminal_around_is_shown_by_its_code(tmp_path):
     write(tmp_path, train_conll="Anna\tB-name\nBell\t\u202eI-name\n\n")
     with pytest.raises(HarnessError) as error:

@@ -82,7 +82,7 @@ def test_data_and_checkpoints_come_from_the_hub_and_are_recorded(hub, tmp_path):
     hub.fail("503")  # what is done needs no files again
     again = harness(hub, tmp_path, "run", "hub.yaml", "--models", "enct5")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "1 runs, 1 of them done" in again.stdout
+    assert "1 run, 1 of them done" in again.stdout
 
 
 def test_pickled_weights_are_refused_with_a_hint_where_others_may_be(hub, tmp_path):

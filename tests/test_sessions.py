@@ -230,3 +230,11 @@ def test_a_t5_that_saw_the_tasks_in_its_pretraining_is_marked(bench, sample_cach
     mark = "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
     assert mark in bench.record(model="v1_0").marks and mark not in bench.record(model="v1_1").marks
     assert mark in board.markdown
+
+
+def test_a_diagnostic_lies_beside_the_data_of_its_task(bench):
+    bench.write(tasks=["mnli", "rte"], data={"mnli": "data", "rte": "sample"})
+    spec, tasks = read_benchmarks(bench.path).benchmark("b"), load_tasks()
+    assert [str(spec.source(tasks[name])) for name in ("mnli", "ax", "rte", "axb")] == [
+        str(bench.folder / "data"), str(bench.folder / "data"), "sample", "hub"
+    ]  # fmt: skip

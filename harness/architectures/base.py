@@ -234,6 +234,15 @@ def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
         return _with_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes), model.dropout)
 
 
+@contextlib.contextmanager
+def building(model: Model) -> Iterator[None]:
+    """Turn what the libraries say of a configuration, when a model with random weights is built, into a message."""
+    try:
+        yield
+    except REFUSALS as error:
+        raise HarnessError(f"model '{model.name}': its config is refused: {in_one_line(error)}") from error
+
+
 def _with_dropout(config: PretrainedConfig, dropout: float | None) -> PretrainedConfig:
     """The same rate for every dropout that a configuration has, whatever it calls them; None: as they are."""
     for name, value in vars(config).items():

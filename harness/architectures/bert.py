@@ -19,6 +19,7 @@ from transformers import (
 
 from harness.architectures.base import (
     HEADS,
+    building,
     check_loaded,
     check_tokenizer,
     class_for,
@@ -41,7 +42,8 @@ class Bert(ScoringArchitecture):
         """`AutoModelForSequenceClassification` or `AutoModelForTokenClassification`, with a fresh head for the task."""
         auto = AutoModelForTokenClassification if self.of_words else AutoModelForSequenceClassification
         if self.folder is None:
-            module = auto.from_config(self.config)
+            with building(self.model):
+                module = auto.from_config(self.config)
         else:
             module, info = load_pretrained(auto, self.model, self.folder, self.config)
             check_loaded(self.model.name, info, f"{module.base_model_prefix}.")

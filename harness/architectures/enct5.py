@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.architectures.base import check_tokenizer, loading, new_config, tokenize
+from harness.architectures.base import building, check_tokenizer, loading, new_config, tokenize
 from harness.architectures.scoring import ScoringArchitecture
 from harness.architectures.tokens import encode_words
 from harness.enct5 import EncT5ForSequenceClassification, EncT5ForTokenClassification
@@ -39,7 +39,8 @@ class EncT5(ScoringArchitecture):
             options["dropout_rate"] = options["classifier_dropout"] = self.model.dropout
         if self.folder is None:
             config: Any = new_config(self.model, "enct5", {"vocab_size": len(self.tokenizer)}, **options)
-            module = model_class(config)
+            with building(self.model):
+                module = model_class(config)
         else:
             with loading(self.model, self.folder):
                 module = model_class.from_pretrained_t5(self.folder, **options)

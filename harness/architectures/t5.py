@@ -16,6 +16,7 @@ from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq
 from harness.architectures.base import (
     Architecture,
     Batch,
+    building,
     check_loaded,
     check_tokenizer,
     chunks,
@@ -50,7 +51,8 @@ class T5(Architecture):
                 f"'{self.task.name}' does not have: use decoding: generate"
             )
         if self.folder is None:
-            module = AutoModelForSeq2SeqLM.from_config(self.config)
+            with building(self.model):
+                module = AutoModelForSeq2SeqLM.from_config(self.config)
         else:
             module, info = load_pretrained(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
             check_loaded(self.model.name, info)
