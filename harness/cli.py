@@ -180,7 +180,16 @@ def command_run(options: argparse.Namespace) -> int:
         failed += failures
     if is_main_process() and not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
         print(f"\nThe real thing: python -m harness run {options.file} glue")
+    leave_group()
     return 1 if failed else 0
+
+
+def leave_group() -> None:
+    """End the connections between processes in order: one that is still open at exit can abort the process."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def command_report(options: argparse.Namespace) -> int:

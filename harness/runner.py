@@ -258,6 +258,8 @@ def _read_data(runs: Sequence[Run], session: Session, accelerator: Accelerator, 
             tasks.add(run.task.name)
             if first:
                 display.message(f"reading {run.task.name}")
+                if session.spec.predict and not run.tests:
+                    display.message(f"{run.task.name}: there is no test split to predict")
             try:
                 architecture = session.architecture(run.model, run.task, run.recipe)
                 if run.model.name not in models:

@@ -459,6 +459,16 @@ def test_test_splits_are_predicted_with_the_run(bench):
     assert "test_matched" not in record.scores["mnli"]
 
 
+def test_a_task_without_a_test_split_is_told(bench, capsys):
+    (bench.folder / "mine.tsv").write_text("text\tlabel\n" + "a fine film\tgood\na bad one\tbad\n" * 20)
+    bench.write(tasks=["mine"], predict=["test"])
+    document = json.loads(bench.path.read_text())
+    spec = {"problem_type": "single_label_classification", "text": "text", "train": "mine.tsv"}
+    bench.path.write_text(json.dumps({**document, "tasks": {"mine": spec}}))
+    assert bench.command() == 0
+    assert "mine: there is no test split to predict" in capsys.readouterr().out
+
+
 def test_asked_for_later_a_kept_model_predicts_without_training(bench, updates):
     bench.write(tasks=["mnli", "rte"], init_from={"rte": "mnli"}, keep="best")
     bench.run()
