@@ -67,12 +67,15 @@ def _is_pair(found: Any) -> bool:
     return _is_list(found) and len(found) == 2 and all(isinstance(text, str) for text in found)
 
 
+def _are_instances(task: Task, found: Any) -> bool:
+    from harness.task import Instance  # which reads this module
+
+    return _is_list(found) and all(isinstance(item, Instance) for item in found)
+
+
 _PREDICTION = "a class index below {labels} (regression: a number; several labels: a list of indices)"
 _RESULTS: dict[str, tuple[Callable[[Task, Any], bool], str]] = {
-    "instances": (
-        lambda task, found: _is_list(found) and all(type(item).__name__ == "Instance" for item in found),
-        "a list of Instances",
-    ),
+    "instances": (_are_instances, "a list of Instances"),
     "text_to_text": (lambda task, found: _is_pair(found), "two texts: (input, target)"),
     "training_texts": (
         lambda task, found: _is_list(found) and all(map(_is_pair, found)),

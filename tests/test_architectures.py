@@ -316,6 +316,18 @@ def test_a_prefix_names_task_and_fields_and_can_be_left_out(make):
     assert make("enct5", "mrpc").text_options() != make("enct5", "mrpc", prefix=False).text_options()
 
 
+def test_a_model_that_reads_the_last_position_is_padded_before_the_text(make):
+    config = {"model_type": "xlnet", "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 32}
+    architecture = make("bert", "cola", config=config)
+    module = architecture.build().eval()
+    features = architecture.features(sample("cola", "validation", 8), training=False)
+    assert len({int(length) for length in features.lengths}) > 2
+    with torch.no_grad():
+        together = architecture.predict(module, architecture.collate(features, range(8)))
+        alone = [architecture.predict(module, architecture.collate(features, [i]))[0] for i in range(8)]
+    np.testing.assert_allclose(np.stack(together), np.stack(alone), atol=1e-5)
+
+
 def test_a_sentencepiece_model_is_enough_for_a_tokenizer(tmp_path):
     """As in the repositories of T5 v1.1 and mT5, which have no tokenizer.json."""
     texts = [example["sentence"] for example in sample("cola", "train", 400)]

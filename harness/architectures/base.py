@@ -123,12 +123,12 @@ class Architecture(ABC):
         return {"class": type(self).__name__, "prefix": self.model.prefix}
 
 
-def pad(rows: Sequence[np.ndarray], value: int) -> Tensor:
-    """Integer rows as one right-padded tensor ``(rows, longest)``."""
+def pad(rows: Sequence[np.ndarray], value: int, left: bool = False) -> Tensor:
+    """Integer rows as one tensor ``(rows, longest)``, padded on the right or the left."""
     width = max(len(row) for row in rows)
     padded = np.full((len(rows), width), value, dtype=np.int64)
     for i, row in enumerate(rows):
-        padded[i, : len(row)] = row
+        padded[i, width - len(row) if left else 0 :][: len(row)] = row
     return torch.from_numpy(padded)
 
 

@@ -57,6 +57,11 @@ class Bert(ScoringArchitecture):
         """Whether every word gets a label of its own."""
         return self.task.problem_type == "token_classification"
 
+    @cached_property
+    def pads_left(self) -> bool:
+        """XLNet sums a text up in its last position."""
+        return not self.of_words and getattr(self.config, "summary_type", None) == "last"
+
     def logits(self, module: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Of words: the outputs at each one's first sub-word."""
         if not self.of_words:

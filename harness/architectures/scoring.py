@@ -26,6 +26,11 @@ class ScoringArchitecture(Architecture):
     over the tags of every word that is read. ``label_smoothing`` smooths every target but a regression's.
     """
 
+    @property
+    def pads_left(self) -> bool:
+        """Whether the head reads the last position of a text, so that padding has to come before it."""
+        return False
+
     @abstractmethod
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """Token ids (and what else the model reads) of each instance."""
@@ -57,12 +62,12 @@ class ScoringArchitecture(Architecture):
         ids = features.columns["input_ids"]
         tokens = [ids[row] for row in rows]
         inputs = {
-            "input_ids": pad(tokens, self.tokenizer.pad_token_id or 0),
-            "attention_mask": pad([np.ones(len(row), dtype=np.int64) for row in tokens], 0),
+            "input_ids": pad(tokens, self.tokenizer.pad_token_id or 0, self.pads_left),
+            "attention_mask": pad([np.ones(len(row), dtype=np.int64) for row in tokens], 0, self.pads_left),
         }
         if "token_type_ids" in features.columns:
             types = features.columns["token_type_ids"]
-            inputs["token_type_ids"] = pad([types[row] for row in rows], 0)
+            inputs["token_type_ids"] = pad([types[row] for row in rows], 0, self.pads_left)
         if self.task.problem_type == "token_classification":
             inputs["word_positions"], tags, words = collate_words(features, rows)
             return Batch(inputs, tags, words, 0 if tags is None else max(1, int((tags != UNLABELLED).sum())))
