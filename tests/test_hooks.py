@@ -1,5 +1,7 @@
 """Functions of plugins that fail or give something else than they must: one message with the task and the place."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.cli import main
@@ -121,3 +123,28 @@ def test_a_configuration_that_makes_no_model_is_one_message(bench, capsys):
         assert main(["run", str(bench.path), "--results", str(bench.results)]) == 2
         text = capsys.readouterr().err
         assert f"model '{model}': its config is refused: " in text and "Traceback" not in text
+
+
+def test_a_changed_copy_of_a_task_has_functions_of_its_own():
+    original = task(decide=lambda scores, example: 1)
+    copy = replace(original, labels=("bad", "good", "fair"), name="three")
+    assert copy.parse("fair", {}) == 2 and original.parse("fair", {}) is None
+    assert copy.decide.guarded is original.decide.guarded
+    with pytest.raises(HarnessError, match="task 'three': decide gives 3"):
+        replace(copy, decide=lambda scores, example: 3).decide(0, {})
+
+
+@pytest.mark.parametrize("labels", ['("good", "bad")', '("bad", "good", "fair")'])
+def test_a_diagnostic_has_the_labels_of_the_task_whose_model_answers_it(labels, tmp_path):
+    other = (
+        PLUGIN.replace("RESULT", "1")
+        + f"""
+probe = Task(name="probe", suite="own", problem_type="single_label_classification", text_fields=("text",),
+             labels={labels}, metrics=("accuracy",), train_split=None, evaluated_by="mood")
+"""
+    )
+    (tmp_path / "mood.py").write_text(other)
+    with pytest.raises(
+        HarnessError, match=r"'probe' has the labels .*, and 'mood', whose models answer it, has bad, good"
+    ):
+        load_tasks([tmp_path])

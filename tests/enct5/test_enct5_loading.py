@@ -215,6 +215,8 @@ def test_an_encoder_alone_is_refused(make_t5):
 def test_a_misspelt_setting_is_refused(make_t5):
     with pytest.raises(ValueError, match="num_label"):
         EncT5ForSequenceClassification.from_pretrained_t5(make_t5(), num_label=3)
+    with pytest.raises(ValueError, match="dtype"):  # the weights are float32 in any case
+        EncT5ForSequenceClassification.from_pretrained_t5(make_t5(), num_labels=3, dtype="bfloat16")
 
 
 def test_an_index_cannot_lead_outside_the_checkpoint(make_t5):
