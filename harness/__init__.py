@@ -1,11 +1,11 @@
 """Benchmarks for non-autoregressive fine-tuning: EncT5, T5 and BERT on GLUE, SuperGLUE and your own tasks."""
 
 from harness import api
-from harness.data import load_examples
+from harness.data.datasets import load_examples
 from harness.errors import HarnessError
-from harness.plugins import load_tasks
 from harness.report import Leaderboard
-from harness.task import HubSource, Instance, SplitFile, Suite, Task
+from harness.task.plugins import load_tasks
+from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 
 # Here, and not above: `harness.report` was the package of that name until now.
 run, report, submit = api.run, api.report, api.submit

@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.report import Leaderboard
-    from harness.submission import Submission
+    from harness.submission.write import Submission
 
 
 def run(
@@ -49,9 +49,9 @@ def run(
         >>> boards = harness.run("benchmarks.yaml", ["sample"], tasks=["cola"], models=["bert-tiny"])  # doctest: +SKIP
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
-    from harness.benchmark import narrow, read_benchmarks
-    from harness.network import network
-    from harness.runner import run_benchmark
+    from harness.config.benchmark import narrow, read_benchmarks
+    from harness.data.network import network
+    from harness.runner.runner import run_benchmark
 
     loaded = read_benchmarks(file, overrides=settings or {})
     boards = {}
@@ -120,9 +120,9 @@ def submit(
     Raises:
         HarnessError: no test predictions, several seeds without a choice, predictions that do not fit the test set.
     """
-    from harness.predictions import majorities, test_predictions
-    from harness.store import Store
-    from harness.submission import submission_files, write_submission
+    from harness.results.store import Store
+    from harness.submission.predictions import majorities, test_predictions
+    from harness.submission.write import submission_files, write_submission
 
     store = Store(results, benchmark)
     predictions = test_predictions(store, model, seed=seed, best=best)

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
     """
-    from harness.network import network
+    from harness.data.network import network
 
     top = parser()
     options, rest = top.parse_known_args(arguments)
@@ -158,14 +158,14 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def command_run(options: argparse.Namespace) -> int:
-    from harness.benchmark import narrow, read_benchmarks
+    from harness.config.benchmark import narrow, read_benchmarks
 
     file = read_benchmarks(options.file, overrides=settings(options.set))
     specs = [
         narrow(file.benchmark(name), options.tasks, options.models, options.seeds, options.data)
         for name in options.benchmark or [None]
     ]
-    from harness.runner import dry_run, run_benchmark
+    from harness.runner.runner import dry_run, run_benchmark
 
     if options.dry_run:
         for spec in specs:
@@ -216,19 +216,19 @@ def is_main_process() -> bool:
 
 def command_show(options: argparse.Namespace) -> int:
     from harness.report import show_run
-    from harness.store import read_record
+    from harness.results.store import read_record
 
     print(show_run(read_record(options.run)))
     return 0
 
 
 def command_tasks(options: argparse.Namespace) -> int:
-    from harness.plugins import load_tasks
+    from harness.task.plugins import load_tasks
 
     if options.file is None:
         tasks = load_tasks()
     else:
-        from harness.benchmark import read_benchmarks
+        from harness.config.benchmark import read_benchmarks
 
         tasks = read_benchmarks(options.file).tasks
     width = max(len(name) for name in tasks)
@@ -240,7 +240,7 @@ def command_tasks(options: argparse.Namespace) -> int:
 
 
 def command_models(options: argparse.Namespace) -> int:
-    from harness.benchmark import read_benchmarks
+    from harness.config.benchmark import read_benchmarks
 
     models = read_benchmarks(options.file).models
     width = max((len(name) for name in models), default=0)
@@ -252,7 +252,7 @@ def command_models(options: argparse.Namespace) -> int:
 
 
 def command_validate(options: argparse.Namespace) -> int:
-    from harness.benchmark import read_benchmarks
+    from harness.config.benchmark import read_benchmarks
 
     file = read_benchmarks(options.file, check_folders=True)
     for spec in file.benchmarks.values():
@@ -277,7 +277,7 @@ def command_submit(options: argparse.Namespace) -> int:
         plugins=options.plugins,
     )
     print(f"{written.path}: {', '.join(written.written)}")
-    for name, count in written.unparsable.items():
+    for name, count in written.invalid.items():
         print(f"{name}: {count} predictions are no answer; the first class stands for them")
     if written.filled:
         print(f"filled with the majority class, not predicted: {', '.join(written.filled)}")
@@ -288,7 +288,7 @@ def command_submit(options: argparse.Namespace) -> int:
 
 
 def command_check_submission(options: argparse.Namespace) -> int:
-    from harness.submission_check import check_submission
+    from harness.submission.check import check_submission
 
     defects = check_submission(options.file)
     print("\n".join(defects) if defects else f"{options.file}: no defects found")

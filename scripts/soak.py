@@ -28,9 +28,11 @@ from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 
-from harness import checkpoints, execution, report
+from harness import report
 from harness.cli import main
-from harness.store import Store
+from harness.results import tensors as checkpoints
+from harness.results.store import Store
+from harness.runner import execute as execution
 
 T5 = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 64}
 BERT = {

@@ -46,9 +46,9 @@ from speed_sides import (
 from tabulate import tabulate
 
 import harness
-from harness.features import pack
-from harness.machine import provenance
-from harness.training import Training
+from harness.data.features import pack
+from harness.training.device import provenance
+from harness.training.loop import Training
 
 SMALL_TASKS = ("mrpc", "rte", "wnli")
 

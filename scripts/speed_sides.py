@@ -18,13 +18,13 @@ import transformers
 from accelerate import Accelerator
 
 import harness
-from harness.architectures import ARCHITECTURES, Architecture
-from harness.evaluation import model_outputs
-from harness.features import Features
-from harness.machine import resolve
-from harness.settings import Model, Recipe
-from harness.tokenizers import load_tokenizer
-from harness.training import Training
+from harness.config.schema import Model, Recipe
+from harness.data.features import Features
+from harness.models import ARCHITECTURES, Architecture
+from harness.models.tokenizers import load_tokenizer
+from harness.training.device import resolve
+from harness.training.evaluation import model_outputs
+from harness.training.loop import Training
 
 SIZES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "MiniLM": (
@@ -171,7 +171,7 @@ def single(side: Side, sources: Sources) -> Measure:
 
 def single_generate(side: Side, sources: Sources) -> Measure:
     """As `single`, by plain ``generate``."""
-    import harness.architectures.t5 as t5
+    import harness.models.t5 as t5
 
     t5.is_plain = lambda _: False
     return batches(side, sources, 1, 40)

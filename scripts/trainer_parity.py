@@ -30,7 +30,7 @@ import yaml
 from tabulate import tabulate
 
 import harness
-from harness.metrics import compute, task_score
+from harness.task.metrics import compute, task_score
 
 TASKS = ("mrpc", "stsb", "cola", "rte")
 RECIPE = {"batch_size": 32, "warmup_ratio": 0.06, "weight_decay": 0.01, "max_length": 128, "max_grad_norm": 1.0}

@@ -7,8 +7,8 @@ import io
 import json
 from typing import Any
 
-from harness.data import load_examples
-from harness.task import Example, SplitFile, Task
+from harness.data.datasets import load_examples
+from harness.task.task import Example, SplitFile, Task
 
 
 def official_file(task: Task, split: str, rows: int) -> bytes:

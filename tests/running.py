@@ -14,10 +14,10 @@ from torch import Tensor
 
 import harness
 from harness.cli import main
+from harness.models.tokenizers import sample_tokenizer
 from harness.report import Leaderboard
-from harness.store import Record, Store
-from harness.tokenizers import sample_tokenizer
-from harness.training import Training
+from harness.results.store import Record, Store
+from harness.training.loop import Training
 
 RECIPE = {"max_steps": 4, "batch_size": 8, "max_length": 64, "precision": "fp32", "learning_rate": 1e-3}
 LIMIT = {"train": 48, "validation": 30}
@@ -123,9 +123,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def evaluations(record: Record) -> dict[int, dict[str, Any]]:
     """The learning curve's evaluations by step."""
-    return {row["step"]: row for row in record.curve() if "scores" in row}
+    return {row["step"]: row for row in record.history() if "scores" in row}
 
 
 def losses(record: Record) -> dict[int, float]:
     """The learning curve's training losses by step."""
-    return {row["step"]: row["loss"] for row in record.curve() if "loss" in row}
+    return {row["step"]: row["loss"] for row in record.history() if "loss" in row}

@@ -13,11 +13,11 @@ from running import UNMOVED, Bench, tiny
 
 import harness
 from harness.cli import main
-from harness.data import load_examples
-from harness.predictions import majorities
-from harness.store import Store
-from harness.submission import submission_files
-from harness.submission_check import check_submission
+from harness.data.datasets import load_examples
+from harness.results.store import Store
+from harness.submission.check import check_submission
+from harness.submission.predictions import majorities
+from harness.submission.write import submission_files
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -174,7 +174,7 @@ def test_a_dry_run_lists_the_runs_and_their_states_and_does_nothing(bench, capsy
     run = ["run", bench.path, "--results", bench.results]
     rows = [line.split() for line in shown(capsys, *run, "--dry-run").splitlines()]
     assert ["b:", "6", "runs,", "0", "done"] in rows
-    assert not (bench.results / "b" / "runs").exists() and not (bench.results / "b" / "runs.json").exists()
+    assert not (bench.results / "b" / "runs").exists() and not (bench.results / "b" / "manifest.json").exists()
     table = [row for row in rows if row and row[0] in ("mnli", "cola", "rte")]
     assert [row[:3] for row in table] == [
         ["mnli", "bert", "1"], ["mnli", "enct5", "1"], ["cola", "bert", "1"], ["cola", "enct5", "1"],
@@ -214,7 +214,7 @@ def test_show_tells_everything_about_a_run(done, capsys):
     record = done.record(model="t5")
     text = shown(capsys, "show", record.folder)
     assert text.startswith("cola · t5 · seed 1: finished\n")
-    for part in (record.fingerprint, "cola validation matthews_correlation", "cola validation unparsable answers",
+    for part in (record.fingerprint, "cola validation matthews_correlation", "cola validation invalid answers",
                  "sample data", "learning_rate", "trained parameters", "step 4", "cola.validation"):  # fmt: skip
         assert part in text, part
     assert "no such folder" in shown(capsys, "show", done.folder / "absent", code=2)
@@ -319,7 +319,7 @@ def test_a_filled_submission_is_accepted(predicted, tmp_path, capsys):
     filled = [file.name for file in submission_files("glue") if file.name != "WNLI.tsv"]
     assert f"filled with the majority class, not predicted: {', '.join(filled)}" in text
     assert "no defects found" in shown(capsys, "check-submission", tmp_path / "mine.zip")
-    scores = {seed: predicted.record("wnli", seed=seed).primary for seed in (1, 2)}
+    scores = {seed: predicted.record("wnli", seed=seed).selection_score for seed in (1, 2)}
     best = predicted.tests_of(predicted.record("wnli", seed=max(scores, key=scores.get))).predictions()
     assert [line.split()[1] for line in lines_of(tmp_path / "mine.zip", "WNLI.tsv")[1:]] == [
         str(row["prediction"]) for row in best

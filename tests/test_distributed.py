@@ -1,5 +1,6 @@
 """Several processes: they really are several, compute what one computes, and leave what one leaves."""
 
+import itertools
 import os
 import shutil
 import socket
@@ -12,8 +13,8 @@ from running import Bench, content, evaluations, losses, tiny
 from tiny import TINY
 
 from harness.errors import HarnessError
-from harness.runner import make_accelerator
-from harness.store import Store
+from harness.results.store import Store
+from harness.runner.runner import make_accelerator
 
 REPOSITORY = Path(__file__).parent.parent
 MODELS = ("bert", "enct5", "t5", "bigbird")
@@ -76,7 +77,17 @@ def test_losses_and_scores_agree(both):
         assert list(first) == list(second) == [0, 5, 9]
         assert first[0] == second[0]
         for step in (5, 9):
-            assert second[step]["primary"] == pytest.approx(first[step]["primary"], abs=1e-5)
+            assert second[step]["selection_score"] == pytest.approx(first[step]["selection_score"], abs=1e-5)
+
+
+def check_alike(row, other):
+    """Equal answers; sums of another order may turn one only where the scores are as good as equal."""
+    assert other.get("text") == row.get("text")
+    for scores, others in zip(row.get("scores", []), other.get("scores", []), strict=True):
+        assert others == pytest.approx(scores, abs=1e-3)
+    scores = list(itertools.chain(*row.get("scores", [])))
+    margins = [abs(a - b) for a, b in itertools.combinations(scores, 2)]
+    assert other["prediction"] == row["prediction"] or min(margins) < 1e-3
 
 
 def test_every_example_is_answered_once_and_alike(both):
@@ -84,10 +95,7 @@ def test_every_example_is_answered_once_and_alike(both):
         first, second = list(one.predictions()), list(two.predictions())
         assert [row["index"] for row in second] == list(range(31))
         for row, other in zip(first, second, strict=True):
-            assert other["prediction"] == row["prediction"]
-            assert other.get("text") == row.get("text")
-            for scores, others in zip(row.get("scores", []), other.get("scores", []), strict=True):
-                assert others == pytest.approx(scores, abs=1e-3)
+            check_alike(row, other)
 
 
 def test_test_splits_are_predicted_alike(both):
@@ -95,7 +103,8 @@ def test_test_splits_are_predicted_alike(both):
     for one in (one for one, _ in pairs(both)):
         (found,) = (r for r in two.records() if r.data.get("predicts_tests_of") == one.fingerprint)
         expected = bench.tests_of(one)
-        assert [r["prediction"] for r in found.predictions()] == [r["prediction"] for r in expected.predictions()]
+        for row, other in zip(expected.predictions(), found.predictions(), strict=True):
+            check_alike(row, other)
 
 
 def test_only_one_process_writes_and_speaks(both):

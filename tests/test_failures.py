@@ -19,13 +19,14 @@ import torch
 from running import RECIPE, Bench, content
 from safetensors import SafetensorError
 
-from harness import checkpoints, training
-from harness.architectures import base
-from harness.architectures.scoring import ScoringArchitecture
-from harness.architectures.t5 import T5
-from harness.checkpoints import load_state
-from harness.features import cached
-from harness.training import Training, memory_errors
+from harness.data.features import cached
+from harness.models import base
+from harness.models.heads import ScoringArchitecture
+from harness.models.t5 import T5
+from harness.results import tensors as checkpoints
+from harness.results.tensors import load_state
+from harness.training import loop as training
+from harness.training.loop import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "keep": "best"}
@@ -354,7 +355,7 @@ def test_without_space_for_a_record_the_command_ends_with_a_message_and_later_go
     elsewhere(bench, "other")
     updates.new()
     with monkeypatch.context() as patch:
-        patch.setattr("harness.record._write", no_space)
+        patch.setattr("harness.results.record._write", no_space)
         assert bench.command() == 2
     assert "the disk is full: make space and run the same command again" in capsys.readouterr().err
     assert updates.new() == STEPS
@@ -370,7 +371,7 @@ def test_without_space_for_features_nothing_half_written_stays(tmp_path, monkeyp
         return [[{"input_ids": [1, 2, 3], "labels": [0.5]}]]
 
     with monkeypatch.context() as patch:
-        patch.setattr("harness.features.file_hash", no_space)
+        patch.setattr("harness.data.features.file_hash", no_space)
         with pytest.raises(Exception, match="the disk is full: make space"):
             cached(tmp_path, "key", features)
     assert list((tmp_path / "features").iterdir()) == []
@@ -414,7 +415,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
 
 SHORT_OF_MEMORY = """
 import os, sys
-from harness.architectures.scoring import ScoringArchitecture
+from harness.models.heads import ScoringArchitecture
 loss = ScoringArchitecture.loss
 def limited(self, module, batch):
     if os.environ["RANK"] == "1" and batch.inputs["input_ids"].numel() > 100:
@@ -457,8 +458,8 @@ def test_two_processes_of_which_one_is_killed_go_on_to_the_same_bytes(bench):
     while not (found := states(bench)) or load_state(found[0])["training"]["step"] < 3:
         assert killed.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    (claim,) = found[0].parent.glob("claim.*")
-    os.kill(int(claim.name.split(".")[2]), signal.SIGKILL)  # the main process; its launcher ends the other one
+    (lease,) = found[0].parent.glob("lease.*")
+    os.kill(int(lease.name.split(".")[2]), signal.SIGKILL)  # the main process; its launcher ends the other one
     killed.communicate()
     assert killed.returncode != 0
     again = launched(bench)

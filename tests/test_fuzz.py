@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from official import official_file, own_file
 
 from harness import HarnessError, load_examples, load_tasks
-from harness.benchmark import read_benchmarks
 from harness.cli import main
-from harness.custom import task_from_files
-from harness.data import data_fingerprint, splits_in
-from harness.task import Task, is_unlabelled
+from harness.config.benchmark import read_benchmarks
+from harness.data.custom import task_from_files
+from harness.data.datasets import data_fingerprint, splits_in
+from harness.task.task import Task, is_unlabelled
 
 TASKS = load_tasks()
 ROWS = 5

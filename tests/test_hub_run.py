@@ -13,7 +13,7 @@ from tiny import TINY
 from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
 from harness import load_examples, load_tasks
-from harness.tokenizers import sample_tokenizer
+from harness.models.tokenizers import sample_tokenizer
 
 ROOT = Path(__file__).parent.parent
 COMMITS = {"org/encoder": "a" * 40, "org/t5": "b" * 40}
@@ -76,8 +76,8 @@ def test_data_and_checkpoints_come_from_the_hub_and_are_recorded(hub, tmp_path):
     assert records["encoder"]["settings"]["model"]["revision"] == COMMITS["org/encoder"]
     assert records["enct5"]["settings"]["model"]["revision"] == COMMITS["org/t5"]
     assert load_tasks()["rte"].hub.revision in json.dumps(records["enct5"]["settings"]["data"])
-    assert "unpinned checkpoint" in records["encoder"]["marks"]
-    assert "unpinned checkpoint" not in records["enct5"]["marks"]
+    assert "unpinned checkpoint" in records["encoder"]["caveats"]
+    assert "unpinned checkpoint" not in records["enct5"]["caveats"]
     assert "unpinned" in (tmp_path / "results/hub/leaderboard.md").read_text()
     hub.fail("503")  # what is done needs no files again
     again = harness(hub, tmp_path, "run", "hub.yaml", "--models", "enct5")

@@ -12,9 +12,10 @@ import pytest
 from tiny import TINY
 from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
-from harness import load_tasks, yaml12
+from harness import load_tasks
 from harness.cli import main
-from harness.tokenizers import sample_tokenizer
+from harness.config import yaml as yaml12
+from harness.models.tokenizers import sample_tokenizer
 
 README = Path(__file__).parent.parent / "README.md"
 EXAMPLE = re.compile(r"<!-- example: (.+?) -->\n```\w+\n(.*?)```", re.DOTALL)

@@ -18,18 +18,18 @@ from safetensors.torch import load_file, save_file
 
 import harness
 from harness import HarnessError, load_tasks
-from harness.benchmark import read_benchmarks
-from harness.checkpoints import load_state
 from harness.cli import main
-from harness.data import load_examples
-from harness.hub import resolve_checkpoint
-from harness.network import network
-from harness.record import Damaged
+from harness.config.benchmark import read_benchmarks
+from harness.config.yaml import read
+from harness.data.datasets import load_examples
+from harness.data.hub import resolve_checkpoint
+from harness.data.network import network
 from harness.report import show_run
-from harness.store import Store
-from harness.submission_check import check_submission
-from harness.task import HubSource, Task
-from harness.yaml12 import read
+from harness.results.record import Damaged
+from harness.results.store import Store
+from harness.results.tensors import load_state
+from harness.submission.check import check_submission
+from harness.task.task import HubSource, Task
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [*sorted((ROOT / "harness").rglob("*.py")), *sorted((ROOT / "tasks").glob("*.py"))]
@@ -99,7 +99,7 @@ def test_pickles_beside_a_checkpoint_are_never_read(bench, monkeypatch):
     """Optimizer states and weights of other tools: nothing reads them, whatever they are called."""
     from transformers import BertConfig, BertModel
 
-    from harness.tokenizers import sample_tokenizer
+    from harness.models.tokenizers import sample_tokenizer
 
     monkeypatch.chdir(bench.folder)
     tokenizer = sample_tokenizer("bert", bench.results / ".cache")
@@ -359,7 +359,7 @@ def test_the_checks_of_weights_know_tampering(bench):
     name = next(iter(weights))
     weights[name] = weights[name] + 1
     save_file(weights, file)
-    from harness.checkpoints import is_sound
+    from harness.results.tensors import is_sound
 
     assert not is_sound(file)
 
@@ -368,9 +368,9 @@ def test_every_claim_of_the_page_points_at_something_that_is_there():
     import re
 
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    pointers = re.findall(r"`((?:tests|harness|tasks)/[\w./]+\.py)(?:::(\w+))?`", text)
-    assert len(pointers) > 10
-    for file, name in pointers:
+    manifest_entries = re.findall(r"`((?:tests|harness|tasks)/[\w./]+\.py)(?:::(\w+))?`", text)
+    assert len(manifest_entries) > 10
+    for file, name in manifest_entries:
         content = (ROOT / file).read_text(encoding="utf-8")
         assert not name or re.search(rf"^(?:def|class) {name}\b|^{name}\b", content, re.MULTILINE), (file, name)
     assert load_tasks()

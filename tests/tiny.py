@@ -1,6 +1,6 @@
 """Tiny models for the tests."""
 
-from harness.settings import Model
+from harness.config.schema import Model
 
 TINY = {
     "bert": {

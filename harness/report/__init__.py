@@ -9,10 +9,10 @@ from harness.errors import HarnessError, did_you_mean
 from harness.report.build import leaderboard
 from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Leaderboard
-from harness.report.run import show_run
+from harness.report.show import show_run
 from harness.report.tables import write_leaderboard
 from harness.report.terminal import terminal_table
-from harness.store import Store, benchmarks_in
+from harness.results.store import Store, benchmarks_in
 
 __all__ = [
     "Leaderboard",
@@ -46,7 +46,7 @@ def report_folders(
     Raises:
         HarnessError: a folder that is not there, no such benchmark.
     """
-    from harness.plugins import load_plugins
+    from harness.task.plugins import load_plugins
 
     found = {folder: benchmarks_in(folder) for folder in dict.fromkeys(folders)}
     names = sorted({name for there in found.values() for name in there})

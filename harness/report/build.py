@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.choices import Choice
-from harness.metrics import score_parts
 from harness.report.efficiency import efficiency_of
 from harness.report.leaderboard import (
     CHOSEN,
@@ -25,8 +23,10 @@ from harness.report.leaderboard import (
 )
 from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
-from harness.store import Entry, Record, fingerprint
-from harness.task import Suite, Task
+from harness.results.choices import Choice
+from harness.results.store import Entry, Record, fingerprint
+from harness.task.metrics import score_parts
+from harness.task.task import Suite, Task
 
 
 def leaderboard(
@@ -66,7 +66,7 @@ def leaderboard(
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
-    common = _common([row.marks for row in rows if row.cost and row.cost.runs])
+    common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     rows = [_without_marks(row, common) for row in rows]
     published = REFERENCES if references is True else references or ()
     return Leaderboard(
@@ -74,7 +74,7 @@ def leaderboard(
         sections=tuple(sections),
         rows=tuple(rows),
         references=() if "sample data" in common else tuple(_published(published, columns, sections)),
-        marks=common,
+        caveats=common,
         sources=_sources(runs.values()),
         warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
@@ -92,7 +92,7 @@ def _efficiency(rows: Sequence[Row], runs: Mapping[tuple[str, str], RunsOfTask])
 
 def _marked(record: Record, mark: str) -> Record:
     """The record with a mark that is not in it: its run does not deserve it, the use that is made of it does."""
-    return replace(record, data={**record.data, "marks": [*record.marks, mark]})
+    return replace(record, data={**record.data, "caveats": [*record.caveats, mark]})
 
 
 def _sweeps(
@@ -157,8 +157,8 @@ def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], known: set
 
 def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], sections: Sequence[Section]) -> Row:
     finished = [record for of_seed in runs.values() for record in of_seed.values() if record and record.finished]
-    marks = _common([record.marks for record in finished])
-    cells = {column.task: _cell(column, runs.get(column.answered_by, {}), marks) for column in columns}
+    caveats = _common([record.caveats for record in finished])
+    cells = {column.task: _cell(column, runs.get(column.answered_by, {}), caveats) for column in columns}
     averages = {title: (tasks, _average(cells, tasks)) for s in sections for title, tasks in s.averages.items()}
     data = {column.task: _data_key(column, runs.get(column.answered_by, {})) for column in columns}
     return Row(
@@ -168,8 +168,8 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
         cells=cells,
         averages={title: cell for title, (_, cell) in averages.items()},
-        marks=marks,
-        notes=tuple(in_words(mark) for mark in marks),
+        caveats=caveats,
+        notes=tuple(in_words(mark) for mark in caveats),
         cost=_cost(finished),
         signature=signature(model, finished),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, (tasks, _) in averages.items()}},
@@ -261,8 +261,10 @@ def _overlaps(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]
 
 
 def _own_marks(of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> list[str]:
-    marks = dict.fromkeys(mark for record in of_seed.values() if record and record.finished for mark in record.marks)
-    return [in_words(mark) for mark in marks if mark not in row_marks]
+    caveats = dict.fromkeys(
+        mark for record in of_seed.values() if record and record.finished for mark in record.caveats
+    )
+    return [in_words(mark) for mark in caveats if mark not in row_marks]
 
 
 def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
@@ -286,7 +288,7 @@ def _cost(records: Sequence[Record]) -> Cost:
 
     shares: dict[str, list[float]] = {}
     for record in records:
-        for task, of_split in record.unparsable.items():
+        for task, of_split in record.invalid.items():
             shares.setdefault(task, []).extend(of_split.values())
     seconds = values("train_seconds")
     return Cost(
@@ -299,18 +301,18 @@ def _cost(records: Sequence[Record]) -> Cost:
         train_seconds_total=sum(seconds) if seconds else None,
         train_rate=mean("train_examples_per_second"),
         inference_rate=mean("inference_examples_per_second"),
-        unparsable={task: statistics.fmean(found) for task, found in shares.items() if found} or None,
+        invalid={task: statistics.fmean(found) for task, found in shares.items() if found} or None,
     )
 
 
 def _data_key(column: Column, of_seed: Mapping[int, Record | None]) -> str:
-    """Equal for cells that were trained, chosen and measured on the same data, and bear the same marks."""
+    """Equal for cells that were trained, chosen and measured on the same data, and bear the same caveats."""
     keys = {
         fingerprint(
             {
                 "data": [record.settings.get("data", {}).get(name) for name in (column.answered_by, column.task)],
                 **{key: record.settings.get(key) for key in ("limit", "selection", "allow_partial")},
-                "marks": record.marks,
+                "caveats": record.caveats,
             }
         )
         for record in of_seed.values()
@@ -319,16 +321,16 @@ def _data_key(column: Column, of_seed: Mapping[int, Record | None]) -> str:
     return " ".join(sorted(keys))
 
 
-def _common(marks: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The marks that all have, in their order."""
-    if not marks:
+def _common(caveats: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The caveats that all have, in their order."""
+    if not caveats:
         return ()
-    return tuple(mark for mark in dict.fromkeys(marks[0]) if all(mark in others for others in marks))
+    return tuple(mark for mark in dict.fromkeys(caveats[0]) if all(mark in others for others in caveats))
 
 
 def _without_marks(row: Row, common: Sequence[str]) -> Row:
-    marks = tuple(mark for mark in row.marks if mark not in common)
-    return replace(row, marks=marks, notes=tuple(in_words(mark) for mark in marks))
+    caveats = tuple(mark for mark in row.caveats if mark not in common)
+    return replace(row, caveats=caveats, notes=tuple(in_words(mark) for mark in caveats))
 
 
 def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.report.format import MISSING, count, memory, operations, percent, rate, short
 from harness.report.leaderboard import Efficiency, Leaderboard
-from harness.report.words import MISSING, count, memory, operations, percent, rate, short
-from harness.store import Record
+from harness.results.store import Record
 
 Table = tuple[list[str], list[list[str]]]
 """Headers and rows."""
@@ -40,7 +40,7 @@ MEASURES = (
     Measure("latency_p95_seconds", "p95 ms", lambda value: short(1000 * value)),
     Measure("peak_process_bytes", "Memory", memory, "Memory"),
     Measure("peak_device_bytes", "GPU memory", memory, "GPU memory", optional=True),
-    Measure("warmup_seconds", "Warm-up s", "{:.2f}".format),
+    Measure("startup_seconds", "Startup s", "{:.2f}".format),
     Measure("compile_seconds", "Compile s", short, optional=True),
     Measure("energy_joules", "Wh/run", lambda value: short(value / 3600), "Energy", optional=True),
 )

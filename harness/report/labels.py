@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.disk import remove, write_file
-from harness.entities import OUTSIDE, entity_types, spans
-from harness.report.words import percent
-from harness.store import Entry, Record
+from harness.io import remove, write_file
+from harness.report.format import percent
+from harness.results.store import Entry, Record
+from harness.task.entities import OUTSIDE, entity_types, spans
 
 FILE = "labels.md"
 LEGEND = "F1 x 100 of each label on the {split} split, mean over seeds; support: how often the label is right.\n"

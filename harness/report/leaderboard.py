@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.choices import Choice
+from harness.results.choices import Choice
 
 CHOSEN = "recipe chosen on the validation data"
 """The mark of runs whose recipe was chosen by the data that their scores are measured on."""
@@ -121,7 +121,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the finished runs of a row took. ``unparsable`` is the share by task; None where nothing is generated."""
+    """What the finished runs of a row took. ``invalid`` is the share by task; None where nothing is generated."""
 
     runs: int
     trained: int | None
@@ -130,7 +130,7 @@ class Cost:
     train_seconds_total: float | None
     train_rate: float | None
     inference_rate: float | None
-    unparsable: Mapping[str, float] | None
+    invalid: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Row:
     folder: str = ""
     architecture: str = ""
     seeds: tuple[int, ...] = ()
-    marks: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     cost: Cost | None = None
     signature: str = ""
     source: str = ""
@@ -180,7 +180,7 @@ class Efficiency:
 class Leaderboard:
     """All that the tables of a benchmark show.
 
-    ``marks`` hold for every number in it. ``sweeps`` are what sweeps tried and chose, by the names of rows;
+    ``caveats`` hold for every number in it. ``sweeps`` are what sweeps tried and chose, by the names of rows;
     ``efficiency`` is what the runs of rows took.
     """
 
@@ -188,7 +188,7 @@ class Leaderboard:
     sections: tuple[Section, ...]
     rows: tuple[Row, ...]
     references: tuple[Row, ...] = ()
-    marks: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()
@@ -212,7 +212,7 @@ class Leaderboard:
         """The rows that are best in a task or average, as the table's rounding shows it.
 
         Empty where nothing can be called best: fewer than two rows have a number, one of them lacks seeds, or they
-        differ in their marks or in the data behind the column.
+        differ in their caveats or in the data behind the column.
         """
         cells = {i: row.cell(key) for i, row in enumerate(self.rows) if row.cell(key).done}
         kinds = {self.rows[i].data.get(key) for i in cells}

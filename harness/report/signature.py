@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from harness.store import Record, fingerprint
+from harness.results.store import Record, fingerprint
 
 
 def signature(model: str, records: Sequence[Record]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from harness.choices import Choice, Trial, value_text
+from harness.report.format import MISSING, duration, percent
 from harness.report.leaderboard import Leaderboard
-from harness.report.words import MISSING, duration, percent
+from harness.results.choices import Choice, Trial, value_text
 
 WHERE = {"validation": "on the validation data", "holdout": "on the part held out of the training data"}
 

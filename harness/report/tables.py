@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.disk import remove, to_json, write_file
+from harness.io import remove, to_json, write_file
 from harness.report import efficiency
+from harness.report.format import MISSING, count, duration, percent, rate
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, in_words
 from harness.report.sweeps import chosen_table, chosen_words, sweep_data, trial_table
-from harness.report.words import MISSING, count, duration, percent, rate
 
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
 SHORT = {
@@ -118,9 +118,9 @@ def seeds_done(cell: Cell) -> str:
     return f" ({cell.done}/{len(cell.planned)} seeds)" if 0 < cell.done < len(cell.planned) else ""
 
 
-def unparsable(row: Row, board: Leaderboard) -> str:
-    """The mean share of unparsable answers over tasks, and the worst task."""
-    shares = row.cost.unparsable if row.cost else None
+def invalid(row: Row, board: Leaderboard) -> str:
+    """The mean share of invalid answers over tasks, and the worst task."""
+    shares = row.cost.invalid if row.cost else None
     if shares is None:
         return "n/a"
     worst = max(shares, key=lambda task: shares[task])
@@ -130,8 +130,8 @@ def unparsable(row: Row, board: Leaderboard) -> str:
 
 
 def cost_table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of what the runs took; the unparsable share only where some model generates."""
-    generates = any(row.cost and row.cost.unparsable is not None for row in board.rows)
+    """Headers and rows of what the runs took; the invalid share only where some model generates."""
+    generates = any(row.cost and row.cost.invalid is not None for row in board.rows)
     rows = []
     for row in board.rows:
         cost = row.cost
@@ -141,8 +141,8 @@ def cost_table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
         parameters = f"{count(cost.total)} ({count(cost.trained)})"
         cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
         cells += [rate(cost.train_rate), rate(cost.inference_rate)]
-        rows.append([*cells, unparsable(row, board)] if generates else cells)
-    return ([*COSTS, "Unparsable"] if generates else list(COSTS)), rows
+        rows.append([*cells, invalid(row, board)] if generates else cells)
+    return ([*COSTS, "Invalid"] if generates else list(COSTS)), rows
 
 
 def about(board: Leaderboard) -> list[str]:
@@ -153,9 +153,9 @@ def about(board: Leaderboard) -> list[str]:
     source = " and ".join(SOURCES.get(name, name) for name in board.sources)
     sizes = f"{_some(models, 'model')}, {_some(tasks, 'task')}, {spread} seed{'' if spread == '1' else 's'}"
     sentences = [f"Benchmark {board.benchmark}: {sizes}{f'; data from {source}' if source else ''}."]
-    if "sample data" in board.marks:
+    if "sample data" in board.caveats:
         sentences.append(SAMPLE)
-    sentences += [f"All rows: {in_words(mark)}." for mark in board.marks if mark != "sample data"]
+    sentences += [f"All rows: {in_words(mark)}." for mark in board.caveats if mark != "sample data"]
     return sentences
 
 
@@ -195,7 +195,7 @@ def markdown(board: Leaderboard) -> str:
         words = "Time is that of training. ex/s: examples per second in training and in inference, mean over runs."
         words += " Operations, latency, memory: [efficiency.md](efficiency.md)."
         if len(headers) > len(COSTS):
-            words += " Unparsable: share of generated answers that stand for no prediction and count as wrong."
+            words += " Invalid: share of generated answers that stand for no prediction and count as wrong."
         blocks += ["## Cost", _pipes(headers, [[escape(text) for text in row] for row in rows]), words]
         signatures = [f"- {escape(row.name)}: `{row.signature}`" for row in board.rows if row.signature]
         blocks += ["## Signatures", "\n".join(signatures)]
@@ -303,7 +303,7 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
                 cells |= _csv_numbers(name, value)
     cost = row.cost
     if cost is not None:
-        shares = cost.unparsable
+        shares = cost.invalid
         cells |= {
             "parameters_trained": cost.trained,
             "parameters_total": cost.total,
@@ -311,9 +311,9 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             "train_seconds_total": cost.train_seconds_total,
             "train_examples_per_second": cost.train_rate,
             "inference_examples_per_second": cost.inference_rate,
-            "unparsable": None if shares is None else 100 * sum(shares.values()) / len(shares),
+            "invalid": None if shares is None else 100 * sum(shares.values()) / len(shares),
         }
-    return {**cells, "marks": "; ".join((*board.marks, *row.marks)), "signature": row.signature}
+    return {**cells, "caveats": "; ".join((*board.caveats, *row.caveats)), "signature": row.signature}
 
 
 def _csv_numbers(name: str, value: Value | None) -> dict[str, float | None]:
@@ -328,7 +328,7 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
     return {
         "schema": 1,
         "benchmark": board.benchmark,
-        "marks": board.marks,
+        "caveats": board.caveats,
         "sources": board.sources,
         "suites": {
             section.name: {
@@ -359,7 +359,7 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
         "folder": row.folder,
         "architecture": row.architecture,
         "seeds": row.seeds,
-        "marks": row.marks,
+        "caveats": row.caveats,
         "signature": row.signature,
         "cost": None if row.cost is None else vars(row.cost),
     }

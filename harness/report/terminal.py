@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Sequence
 
 from harness.report.efficiency import machine_words, summary_table
+from harness.report.format import MISSING, percent
 from harness.report.leaderboard import Leaderboard, Row, Section
 from harness.report.sweeps import chosen_table
 from harness.report.tables import Footnotes, about, cost_table, lacking_words
-from harness.report.words import MISSING, percent
 
 WIDTH = 120
 
@@ -46,8 +46,11 @@ def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
     letters = [[notes.mark(row.notes), *(notes.mark(row.cell(key).notes) for key in keys)] for row in rows]
     for spread in (True, False):
         table = [
-            [_cut(row.name, 28) + marks[0], *(_score(row, k, spread) + m for k, m in zip(keys, marks[1:], strict=True))]
-            for row, marks in zip(rows, letters, strict=True)
+            [
+                _cut(row.name, 28) + caveats[0],
+                *(_score(row, k, spread) + m for k, m in zip(keys, caveats[1:], strict=True)),
+            ]
+            for row, caveats in zip(rows, letters, strict=True)
         ]
         text = _plain(headers, table)
         if _width(text) <= WIDTH:

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForTokenClassification, T5ForConditionalGeneration, pipeline
 
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification, EncT5ForTokenClassification
-from harness.tokenizers import sample_tokenizer
+from harness.models.tokenizers import sample_tokenizer
 
 IDS = torch.tensor([[5, 7, 9, 4, 1], [8, 6, 1, 0, 0]])
 WORDS = torch.tensor([[0, 1, 3], [0, 1, -1]])

@@ -23,7 +23,7 @@ from transformers import (
 
 import harness
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification, EncT5Model
-from harness.tokenizers import sample_tokenizer
+from harness.models.tokenizers import sample_tokenizer
 
 IDS = torch.tensor([[5, 7, 9, 1], [8, 1, 0, 0]])
 CODE = {"configuration_enct5.py", "modeling_enct5.py"}

@@ -11,7 +11,7 @@ import torch
 from enct5_cases import SIZES
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
-from harness.benchmark import read_benchmarks
+from harness.config.benchmark import read_benchmarks
 from harness.enct5 import EncT5Config
 
 ROOT = Path(__file__).parents[2]

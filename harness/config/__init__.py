@@ -1,0 +1,1 @@
+"""What a benchmark file says: YAML, its schema, the benchmarks in it."""

@@ -1,0 +1,346 @@
+"""What benchmarks.yaml may say: recipes, models and benchmarks as typed, frozen objects.
+
+A field's ``description`` completes "must be ..." in messages. Checks that need more than one object, or files, are in
+`harness.config.benchmark`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from harness.task.task import Task
+
+SOURCES = ("hub", "sample")
+"""The sources of data that are not folders."""
+
+Architecture = Literal["enct5", "t5", "bert"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """A single value stands for a list of one."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+NotNegative = Annotated[float, Field(ge=0, description="a number of at least 0")]
+Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
+Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+Flag = Annotated[bool, Field(description="true or false")]
+Text = Annotated[str, Field(min_length=1, description="a text")]
+TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Settings(BaseModel):
+    """Nothing unknown, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Recipe(Settings):
+    """The hyper-parameters of one fine-tuning.
+
+    A recipe in benchmarks.yaml says only what differs; `layered` puts several together.
+
+    Attributes:
+        batch_size: examples per update, over all processes and accumulation steps.
+        epochs: passes over the training data; ``max_steps``, when given, decides instead.
+        warmup_ratio: share of the steps in which the learning rate rises from 0.
+        max_length: the longest input, in tokens.
+        precision: what matrix products are computed in; ``auto`` is the fastest one of good scores (see
+            `harness.training.device.resolve_precision`), ``tf32`` is fp32 with TF32 products on GPUs that have them.
+        eval_every: steps between evaluations, or ``epoch``.
+        patience: evaluations without improvement before training stops; None never stops early.
+        gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
+            memory, a third more work.
+        max_grad_norm: gradients are clipped to this norm; 0 does not clip.
+        label_smoothing: the share of a target that is spread over all classes; a regression has none.
+    """
+
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 32
+    epochs: Positive = 3.0
+    max_steps: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    warmup_ratio: Share = 0.06
+    weight_decay: NotNegative = 0.0
+    max_length: int = Field(default=256, ge=8, le=1_000_000, description="a whole number of at least 8")
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    schedule: Literal["linear", "constant"] = "linear"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
+    eval_every: Count | Literal["epoch"] = Field(default="epoch", description="a whole number of at least 1, or epoch")
+    patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    gradient_accumulation: Count = 1
+    gradient_checkpointing: Flag = False
+    max_grad_norm: NotNegative = 1.0
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
+
+
+def layered(*layers: Recipe) -> Recipe:
+    """One recipe out of several: a later one wins in what it sets.
+
+    The length of training is one setting with two names: a layer that gives only ``epochs`` ends an earlier layer's
+    ``max_steps``.
+    """
+    settings: dict[str, Any] = {}
+    for layer in layers:
+        own = layer.model_dump(exclude_unset=True)
+        if "epochs" in own and "max_steps" not in own:
+            settings.pop("max_steps", None)
+        settings |= own
+    return Recipe(**settings)
+
+
+OPTIONS: dict[str, tuple[Architecture, ...]] = {
+    "prefix": ("enct5", "t5"),
+    "num_decoder_layers": ("enct5",),
+    "prompt_position_bias": ("enct5",),
+    "prompt_init": ("enct5",),
+    "label_attention": ("enct5",),
+    "word_states": ("enct5",),
+    "threshold": ("enct5", "bert"),
+    "dropout": ("enct5", "t5", "bert"),
+    "decoding": ("t5",),
+}
+"""The architectures that have each option of a model."""
+
+
+class Model(Settings):
+    """An architecture, a checkpoint (or a configuration to start from random weights), and options.
+
+    Attributes:
+        checkpoint: a Hub id, or the absolute path of a folder.
+        revision: branch, tag or commit of a Hub checkpoint.
+        config: arguments of the configuration of a model with random weights; needs a ``tokenizer``.
+        tokenizer: a Hub id, an absolute path, or ``sample`` (trained from the built-in sample text).
+        prefix: whether texts name the task and its fields, as T5 reads them (enct5, t5).
+        num_decoder_layers: decoder layers that are kept (enct5).
+        prompt_position_bias: whether the prompts know their order (enct5).
+        prompt_init: what the prompts of a multi-label task start from: chance, or the mean word embedding of the
+            label's name; other tasks have one prompt, which starts from chance (enct5).
+        label_attention: whether the prompts of a multi-label task see one another (enct5).
+        word_states: token classification: whether the prompts know their words; false is for ablation (enct5).
+        threshold: multi-label: the probability from which on a label is predicted, or ``tuned`` for the one with the
+            best micro-F1 on a part of the training data that is held out of training (enct5, bert).
+        dropout: None keeps the checkpoint's.
+        decoding: write the answer, or score every answer in one pass (t5).
+        recipe: the lowest layer of this model's recipes.
+    """
+
+    name: str
+    architecture: Architecture
+    checkpoint: Text | None = Field(default=None, description="a Hub id or a folder")
+    revision: Text | None = Field(
+        default=None, description="a branch, a tag or a commit (in quotes where it reads as a number)"
+    )
+    config: dict[str, Any] | None = Field(default=None, description="a mapping of configuration arguments")
+    tokenizer: Text | None = Field(default=None, description="a Hub id, a folder or sample")
+    prefix: Flag = True
+    num_decoder_layers: Count = 1
+    prompt_position_bias: Flag = True
+    prompt_init: Literal["random", "label_text"] = "random"
+    label_attention: Literal["full", "none"] = "full"
+    word_states: Flag = True
+    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="a number between 0 and 1, or tuned"
+    )
+    dropout: Share | None = Field(default=None, description="a number from 0 to 1")
+    decoding: Literal["generate", "rank"] = "generate"
+    recipe: Recipe = Recipe()
+
+    def options(self) -> dict[str, Any]:
+        """The options that this architecture has, with their values."""
+        return {name: getattr(self, name) for name, having in OPTIONS.items() if self.architecture in having}
+
+
+class Overrides(Settings):
+    """Recipes for some tasks (of all models) and for some models (on all tasks); a model's wins."""
+
+    tasks: dict[str, Recipe] = {}
+    models: dict[str, Recipe] = {}
+
+
+def _values(field: FieldInfo) -> Any:
+    """A sweep's field: several values, each checked as the recipe's field checks it."""
+    value = Annotated[field.annotation, Field(), *field.metadata]  # type: ignore[name-defined]
+    description = field.description and f"one value or several, each {field.description}"
+    values = Annotated[tuple[value, ...], BeforeValidator(_as_tuple)]
+    return values, Field(default=(), min_length=1, description=description)
+
+
+_GRID: Any = create_model(
+    "_GRID", __base__=Settings, **{name: _values(field) for name, field in Recipe.model_fields.items()}
+)
+
+
+class Grid(_GRID):
+    """The values that are tried, by recipe key."""
+
+    def swept(self) -> dict[str, tuple[Any, ...]]:
+        """The values of the keys that are given, in the order of a recipe."""
+        return {name: getattr(self, name) for name in Recipe.model_fields if name in self.model_fields_set}
+
+
+class Sweep(Grid):
+    """Recipes to try: of all runs, of those of some tasks and of those of some models.
+
+    All combinations of the values are tried. Where a key is given at several places, a task's values replace those of
+    all runs, and a model's replace both.
+    """
+
+    tasks: dict[str, Grid] = Field(default={})
+    models: dict[str, Grid] = Field(default={})
+
+    def grid(self, task: str, model: str) -> dict[str, tuple[int, tuple[Any, ...]]]:
+        """What is swept for a task and a model: the place (0: all runs, 1: task, 2: model) and values of each key."""
+        places = (self, self.tasks.get(task), self.models.get(model))
+        found = {
+            key: (place, values) for place, grid in enumerate(places) if grid for key, values in grid.swept().items()
+        }
+        return {key: found[key] for key in Recipe.model_fields if key in found}
+
+    def combinations(self, task: str, model: str) -> Iterator[tuple[Recipe, ...]]:
+        """For each combination of values, a recipe of those that are given at each of the three places."""
+        grid = self.grid(task, model)
+        for values in itertools.product(*(values for _, values in grid.values())):
+            chosen: tuple[dict[str, Any], ...] = ({}, {}, {})
+            for (key, (place, _)), value in zip(grid.items(), values, strict=True):
+                chosen[place][key] = value
+            yield tuple(Recipe(**settings) for settings in chosen)
+
+
+class Limit(Settings):
+    """How many examples of a split are used; None is all."""
+
+    train: Count | None = Field(default=None, description="a whole number of at least 1")
+    validation: Count | None = Field(default=None, description="a whole number of at least 1")
+
+
+class BenchmarkEntry(Settings):
+    """An entry under ``benchmarks:``, as it may be written; the fields are explained at `BenchmarkSpec`.
+
+    ``tasks`` and ``models`` have defaults only so that an entry without them can be checked further.
+    """
+
+    name: str
+    tasks: TextList = Field(default=(), min_length=1, description="a task, a suite or a list of them")
+    models: TextList = Field(default=(), min_length=1, description="the name of a model or a list of them")
+    data: Text | dict[str, Text] = Field(
+        default="hub", description="hub, sample, a folder, or a mapping from task to these"
+    )
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(1,), min_length=1, description="a list of whole numbers from 0 to 4294967295"
+    )
+    recipe: Recipe = Recipe()
+    overrides: Overrides = Overrides()
+    sweep: Sweep = Sweep()
+    limit: Limit | None = None
+    allow_partial: Flag = False
+    selection: Literal["validation", "holdout"] = "validation"
+    references: Flag = False
+    keep: Literal["none", "best", "all"] = "none"
+    checkpoint_every: NotNegative = 300.0
+    predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
+        default=(), description="[test] or []"
+    )
+    init_from: Text | dict[str, Text] = Field(default={}, description="a task, or a mapping from task to task")
+    description: str = Field(default="", description="a text")
+
+
+class BenchmarkSpec(BenchmarkEntry):
+    """Which models are trained on which tasks, from which data, how often and how.
+
+    Attributes:
+        tasks: names of tasks in order, diagnostics included.
+        models: names of models.
+        data: ``hub``, ``sample`` or an absolute path: for all tasks, or by task and suite.
+        seeds: a run for each.
+        recipe: what the runs' recipes have in common (see `recipe_for`).
+        sweep: recipes of which the best is chosen for each task and model (see `recipes_for`).
+        limit: use only so many examples.
+        allow_partial: accept copies of data sets that lack rows or splits.
+        selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
+        references: whether tables show published scores.
+        keep: which models stay on disk: none, each run's best one, or all that were evaluated.
+        checkpoint_every: seconds between two savings of the training state; 0 saves it after every step.
+        predict: unlabelled splits to predict with the best checkpoint.
+        init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
+        model_recipes: the recipes of the models' own entries.
+        final: settings that win over every layer (``--set``).
+        first_seed: the first of the benchmark's own seeds: that of a sweep's trials.
+        catalogue: all tasks by name.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # Task is a dataclass of functions
+
+    model_recipes: dict[str, Recipe] = {}
+    final: Recipe = Recipe()
+    first_seed: Seed = 1
+    catalogue: dict[str, Task] = Field(default={}, exclude=True, repr=False)
+
+    def recipe_for(self, task: str, model: str, swept: Sequence[Recipe | None] = (None,) * 3) -> Recipe:
+        """A run's recipe: defaults, then the model's, the benchmark's, the task's override, the model's, and `final`.
+
+        Args:
+            swept: one of `Sweep.combinations`; each of its parts comes right after the layer of the same place.
+        """
+        layers = [self.recipe, self.overrides.tasks.get(task), self.overrides.models.get(model)]
+        pairs = itertools.chain.from_iterable(zip(layers, swept, strict=True))
+        given = [self.model_recipes.get(model), *pairs, self.final]
+        return layered(*(layer for layer in given if layer is not None))
+
+    def recipes_for(self, task: str, model: str) -> tuple[Recipe, ...]:
+        """The recipes that the sweep tries for a task and a model, in order, each once.
+
+        There is one where nothing is swept, or where a later layer sets what is. ``epochs`` makes no difference where
+        ``max_steps`` is given.
+        """
+        recipes = (self.recipe_for(task, model, swept) for swept in self.sweep.combinations(task, model))
+        found: dict[str, Recipe] = {}
+        for recipe in recipes:
+            found.setdefault(recipe.model_dump_json(exclude={"epochs"} if recipe.max_steps else None), recipe)
+        return tuple(found.values())
+
+    def source(self, task: Task) -> str | Path:
+        """Where the task's data come from: ``"hub"``, ``"sample"`` or a folder."""
+        if isinstance(self.data, str):
+            source = self.data
+        else:
+            named = (task.name, task.suite, task.evaluated_by)  # a diagnostic lies beside the data of its task
+            source = next((self.data[name] for name in named if name in self.data), "hub")
+        return source if source in SOURCES else Path(source)
+
+    def describe_source(self, task: Task) -> str:
+        """`source`, as messages name it."""
+        source = self.source(task)
+        return {"hub": "the Hub's data set", "sample": "the sample data"}.get(str(source), str(source))
+
+    def data_as_json(self) -> dict[str, Any]:
+        """What the benchmark reads, as plain data."""
+        return self.model_dump(mode="json", include={"data", "limit", "allow_partial"})
+
+    def parent(self, task: str) -> str | None:
+        """The task from whose trained model this one starts; None: from the checkpoint."""
+        if isinstance(self.init_from, str):
+            return self.init_from if self.init_from != task else None
+        return self.init_from.get(task)
+
+    def with_settings(self, final: Recipe) -> BenchmarkSpec:
+        """The same benchmark, where the settings of ``final`` win over every layer."""
+        return self.model_copy(update={"final": layered(self.final, final)})
+
+
+class FileEntry(Settings):
+    """The top of benchmarks.yaml; what stands under its names is checked entry by entry."""
+
+    default: Text | None = Field(default=None, description="the name of a benchmark")
+    plugins: TextList = Field(default=(), description="a folder of task plugins or a list of them")
+    tasks: dict[str, Any] = {}
+    models: dict[str, Any] = {}
+    benchmarks: dict[str, Any] = {}

@@ -1,0 +1,234 @@
+"""Tokenised data: ragged integer columns grouped by example, memory-mapped from a cache that is keyed by content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.io import disk_errors, file_hash, remove, temporary_name, to_json
+
+CONTENT = "columns.json"
+"""The names of the columns, and the checksums of all files."""
+
+FEATURES_VERSION = 1
+"""Raise when the code turns the same text into other features."""
+
+BUFFER = 2**18
+"""Numbers of a column that are kept in memory before they are written."""
+
+Group = Sequence[Mapping[str, Sequence[float]]]
+"""The instances of one example: column name -> row."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different length in one flat array: row ``i`` is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of every row, ``(rows,)``."""
+        return np.diff(np.asarray(self.offsets))
+
+
+@dataclass(frozen=True)
+class Features:
+    """The instances of a split, ready to be collated.
+
+    ``columns`` holds a row per instance (``input_ids``; ``token_type_ids`` and ``labels`` where there are any).
+    ``groups`` ``(examples + 1,)`` are offsets: the instances of example ``i`` are ``groups[i]`` to ``groups[i + 1]``.
+    """
+
+    columns: Mapping[str, Ragged]
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        """The number of groups (examples)."""
+        return len(self.groups) - 1
+
+    def instances(self, groups: Iterable[int]) -> list[int]:
+        """The instance rows of the given groups, in order."""
+        return [row for group in groups for row in range(self.groups[group], self.groups[group + 1])]
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Instances per group, ``(groups,)``."""
+        return np.diff(np.asarray(self.groups))
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """The longest input of each group in tokens, ``(groups,)``; every group has at least one instance."""
+        return np.maximum.reduceat(self.columns["input_ids"].lengths, self.groups[:-1])
+
+
+def pack(groups: Iterable[Group]) -> Features:
+    """Features in memory; examples without instances are dropped."""
+    arrays = _gather(groups, lambda name, code: _Growing(code))
+    names = [name.removesuffix(".values") for name in arrays if name.endswith(".values")]
+    columns = {name: Ragged(arrays[f"{name}.values"].array(), arrays[f"{name}.offsets"].array()) for name in names}
+    return Features(columns, arrays["groups"].array())
+
+
+class _Growing:
+    """A one-dimensional array that grows, in memory or, with a path, in an ``.npy`` file.
+
+    Args:
+        code: the type of its numbers, as `array.array` names it.
+        path: a new file.
+    """
+
+    def __init__(self, code: str, path: Path | None = None):
+        self.buffer: array[Any] = array(code)
+        self.written = 0
+        self.file: IO[bytes] | None = open(path, "wb") if path else None  # noqa: SIM115
+        self._write_header()
+
+    def array(self) -> np.ndarray:
+        """What an array in memory holds."""
+        return np.frombuffer(self.buffer, dtype=self.buffer.typecode)
+
+    def flush(self) -> None:
+        """Write what is in memory."""
+        if self.file is not None:
+            self.file.write(self.buffer)
+            self.written += len(self.buffer)
+            del self.buffer[:]
+
+    def close(self) -> None:
+        """Write the rest, and the final size."""
+        if self.file is not None:
+            self.flush()
+            self._write_header()
+            self.file.close()
+
+    def _write_header(self) -> None:
+        """NumPy leaves room in a header for a larger first dimension, so that it can be written again in place."""
+        if self.file is not None:
+            self.file.seek(0)
+            dtype = np.dtype(self.buffer.typecode)
+            header = {"descr": dtype.str, "fortran_order": False, "shape": (self.written,)}
+            np.lib.format.write_array_header_1_0(self.file, header)
+
+
+def _gather(groups: Iterable[Group], new: Callable[[str, str], _Growing]) -> dict[str, _Growing]:
+    """Arrays ``groups`` and, for each column, ``<name>.values`` and ``<name>.offsets``, filled group by group."""
+    arrays: dict[str, _Growing] = {}
+    columns: dict[str, tuple[_Growing, _Growing]] = {}
+    ends: dict[str, int] = {}
+    rows = 0
+    for instances in groups:
+        if not arrays and instances:
+            arrays["groups"] = new("groups", "q")
+            arrays["groups"].buffer.append(0)
+            for name in instances[0]:
+                columns[name] = new(f"{name}.values", "f" if name == "labels" else "i"), new(f"{name}.offsets", "q")
+                arrays[f"{name}.values"], arrays[f"{name}.offsets"] = columns[name]
+                columns[name][1].buffer.append(0)
+                ends[name] = 0
+        for instance in instances:
+            for name, (values, offsets) in columns.items():
+                row = instance[name]
+                values.buffer.extend(row)
+                ends[name] += len(row)
+                offsets.buffer.append(ends[name])
+        if instances:
+            rows += len(instances)
+            arrays["groups"].buffer.append(rows)
+        for grown in arrays.values():
+            if len(grown.buffer) > BUFFER:
+                grown.flush()
+    if not arrays:
+        raise HarnessError("there is nothing to read: the split holds no example that this model can use")
+    return arrays
+
+
+def cached(folder: Path, key: str, make: Callable[[], Iterable[Group]]) -> Features:
+    """The features stored under ``key`` (a content hash), made and stored first when they are not there.
+
+    They are written as ``make`` gives them, so that never all of them are in memory, and come memory-mapped. A stored
+    copy that does not fit its checksums is made again; big files are checked once per process.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    place = folder / "features" / key
+    with disk_errors(place.parent):
+        if not place.is_dir():
+            _save(make(), place)
+        try:
+            return _load(place)
+        except (OSError, ValueError, KeyError, TypeError, HarnessError):
+            _remove(place)
+            _save(make(), place)
+            return _load(place)
+
+
+def _save(groups: Iterable[Group], place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = temporary_name(place, "new")
+    remove(draft)
+    draft.mkdir()
+    try:
+        with contextlib.ExitStack() as files:
+
+            def new(name: str, code: str) -> _Growing:
+                grown = _Growing(code, draft / f"{name}.npy")
+                files.callback(grown.close)
+                return grown
+
+            names = [name.removesuffix(".values") for name in _gather(groups, new) if name.endswith(".values")]
+        sums = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
+        content = {"columns": sorted(names), "sums": sums}
+        (draft / CONTENT).write_bytes(to_json({**content, "sum": _digest(content)}))
+        try:
+            os.rename(draft, place)
+        except OSError:
+            if not place.is_dir():  # another process was faster: its copy holds the same
+                raise
+    finally:
+        remove(draft)
+
+
+def _load(place: Path) -> Features:
+    def mapped(name: str) -> np.ndarray:
+        return np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    content = json.loads((place / CONTENT).read_bytes())
+    if content.pop("sum") != _digest(content):
+        raise ValueError(f"{place} is damaged")
+    if any(file_hash(place / name) != expected for name, expected in content["sums"].items()):
+        raise ValueError(f"{place} is damaged")
+    columns = {name: Ragged(mapped(f"{name}.values"), mapped(f"{name}.offsets")) for name in content["columns"]}
+    return Features(columns, mapped("groups"))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(content)).hexdigest()
+
+
+def _remove(place: Path) -> None:
+    """Remove a damaged copy, all at once: another process may just do the same."""
+    damaged = temporary_name(place, "old")
+    remove(damaged)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place, damaged)
+    remove(damaged)

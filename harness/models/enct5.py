@@ -1,0 +1,70 @@
+"""EncT5: T5's encoder with one decoder layer that reads learned prompts (arXiv 2110.08426)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from harness.enct5 import EncT5ForSequenceClassification, EncT5ForTokenClassification
+from harness.errors import HarnessError
+from harness.models.base import building, check_tokenizer, loading, new_config, tokenize
+from harness.models.heads import ScoringArchitecture
+from harness.models.tokens import encode_words
+from harness.task.task import Instance, input_text
+
+
+class EncT5(ScoringArchitecture):
+    """Reads an instance as T5 does: one text that names its fields (``prefix: false``: the values alone)."""
+
+    half_precision = False  # T5's activations overflow fp16
+
+    def build(self) -> nn.Module:
+        """The EncT5 of the task's kind, with the encoder and the first decoder layers of a T5 checkpoint."""
+        of_words = self.task.problem_type == "token_classification"
+        model_class = EncT5ForTokenClassification if of_words else EncT5ForSequenceClassification
+        multi_label = self.task.problem_type == "multi_label_classification"
+        kind = "regression" if self.task.num_labels == 1 and not multi_label else self.task.problem_type
+        options: dict[str, Any] = {
+            "num_labels": self.task.num_labels,
+            "problem_type": None if of_words else kind,
+            "word_states": self.model.word_states,
+            "decoder_vocab_size": self.task.num_labels if multi_label else 1,
+            "num_decoder_layers": self.model.num_decoder_layers,
+            "prompt_position_bias": self.model.prompt_position_bias,
+            "label_attention": self.model.label_attention,
+        }
+        if self.model.dropout is not None:
+            options["dropout_rate"] = options["classifier_dropout"] = self.model.dropout
+        if self.folder is None:
+            config: Any = new_config(self.model, "enct5", {"vocab_size": len(self.tokenizer)}, **options)
+            with building(self.model):
+                module = model_class(config)
+        else:
+            with loading(self.model, self.folder):
+                module = model_class.from_pretrained_t5(self.folder, **options)
+        check_tokenizer(self.tokenizer, module, self.model)
+        if multi_label and self.model.prompt_init == "label_text":
+            module.set_prompts_from_words(self.label_names())
+        return module
+
+    def label_names(self) -> list[list[int]]:
+        """The token ids of each label's name, underscores read as spaces."""
+        names = [label.replace("_", " ") for label in self.task.labels]
+        tokens = self.tokenizer(names, add_special_tokens=False)["input_ids"]
+        if not all(tokens):
+            label = self.task.labels[tokens.index([])]
+            raise HarnessError(
+                f"model '{self.model.name}': prompt_init: label_text needs names with words in them, which label "
+                f"'{label}' of task '{self.task.name}' is not: use prompt_init: random"
+            )
+        return tokens
+
+    def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
+        """``input_ids`` of each instance's text."""
+        texts = [input_text(self.task, instance, self.model.prefix) for instance in instances]
+        if self.task.problem_type == "token_classification":
+            return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
+        give_way = [instance.fields[instance.truncate] if instance.truncate else None for instance in instances]
+        return [{"input_ids": ids} for ids in tokenize(self.tokenizer, texts, self.max_length, give_way)]

@@ -1,0 +1,1 @@
+"""What runs leave on disk, and who may write it."""

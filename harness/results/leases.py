@@ -1,0 +1,183 @@
+"""Who does what: leases on folders, so that several processes share one results folder, on one machine or many.
+
+A lease is a file in the folder, named after its process, whose time is renewed while the process lives. Whoever wants
+the folder puts a lease there first and then looks for others: of two processes, at least one sees the other and gives
+way. That needs neither locks nor equal clocks, and so works on shared filesystems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.io import disk_errors, remove
+
+RENEWED_EVERY = 15.0
+"""Seconds between two signs of life of a lease."""
+
+
+class Lease:
+    """A folder that belongs to this process until `release`."""
+
+    def __init__(self, path: Path, every: float):
+        self.path = path
+        self.lost = False
+        """Whether another process took this one for dead (it was stopped for minutes, say) and took over."""
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, args=(every,), daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the folder back; it goes when it is empty."""
+        self._released.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            self.path.parent.rmdir()
+
+    def empty(self) -> None:
+        """Remove everything in the folder but leases, as far as the disk allows."""
+        with contextlib.suppress(OSError):
+            for path in self.path.parent.iterdir():
+                if not path.name.startswith("lease."):
+                    remove(path)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def _renew(self, every: float) -> None:
+        while not self._released.wait(every):
+            try:
+                os.utime(self.path)
+            except FileNotFoundError:
+                self.lost = True
+                return
+            except OSError:
+                continue  # a disk that is away for a moment
+
+
+@dataclass
+class Leases:
+    """What this process knows about leases.
+
+    Args:
+        every: seconds between two signs of life.
+        patience: a lease without one for so many seconds, by our own clock, is dead.
+    """
+
+    every: float = RENEWED_EVERY
+    patience: float = 12 * RENEWED_EVERY
+    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+
+    def take(self, folder: Path) -> Lease | None:
+        """Lease a folder (made if it is not there); None when another process has it.
+
+        Raises:
+            HarnessError: the disk says no.
+        """
+        with disk_errors(folder):
+            if self._others(folder):
+                return None
+            path = _create(folder)
+            try:
+                if not self._others(folder, path):
+                    return Lease(path, self.every)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+            path.unlink(missing_ok=True)
+            return None
+
+    def is_taken(self, folder: Path) -> bool:
+        """Whether a living process has a lease on the folder."""
+        with disk_errors(folder):
+            return self._others(folder)
+
+    @contextlib.contextmanager
+    def held(self, folder: Path) -> Iterator[None]:
+        """A block that only one process at a time is in; waits for its turn."""
+        while (lease := self.take(folder)) is None:
+            time.sleep(0.02 + secrets.randbelow(80) / 1000)  # two that gave way to each other meet again otherwise
+        with lease:
+            yield
+
+    def _others(self, folder: Path, own: Path | None = None) -> bool:
+        """Whether there is another lease of a living process; those of dead ones are removed."""
+        living = False
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:  # not there yet, or just removed by another process that was done with it
+            return False
+        for path in (folder / name for name in names if name.startswith("lease.")):
+            if path == own:
+                continue
+            if self._is_dead(path):
+                path.unlink(missing_ok=True)
+            else:
+                living = True
+        return living
+
+    def _is_dead(self, path: Path) -> bool:
+        match = _LEASE.fullmatch(path.name)
+        if match and match["machine"] == this_machine() and not _lives(int(match["process"])):
+            return True
+        try:
+            stamp = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        last, since = self._seen.setdefault(path, (stamp, time.monotonic()))
+        if last != stamp:
+            self._seen[path] = (stamp, time.monotonic())
+            return False
+        return time.monotonic() - since > self.patience
+
+
+_LEASE = re.compile(r"lease\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)\.[0-9a-f]+")
+
+
+def this_machine() -> str:
+    """A name for where process ids mean the same: the host since its last start, and the container in it."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    return f"{name}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+
+
+def _create(folder: Path) -> Path:
+    path = folder / f"lease.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}"
+    for _ in range(100):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            return path
+        except FileNotFoundError:  # another process, which was done with the folder, just removed it
+            continue
+    raise HarnessError(f"{folder}: cannot be claimed: it keeps disappearing; is another program tidying up there?")
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+        # One that was killed, but whose parent has not noticed yet, still answers.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,160 @@
+"""Tensors on disk: kept models, and the state from which a training goes on; safetensors and JSON, never pickle.
+
+A file is there whole or not at all, and carries a checksum of its content, so that a damaged one is never used.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.io import disk_errors, remove, sync_folder, temporary_name
+from harness.results.record import Damaged
+
+STATE_VERSION = 2
+"""Raise when the content of a training state changes: one of another version is not used."""
+
+PLAIN = "json"
+"""The name of the tensor that holds a state's plain part."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Replace a safetensors file, all at once. Tensors that are the same memory (tied weights) are written once.
+
+    Raises:
+        HarnessError: the disk says no; the old file is then still there.
+    """
+    distinct, aliases = _distinct(tensors)
+    # One key only: the order of several would change the bytes.
+    metadata = {"harness": json.dumps({"sha256": _digest(distinct, aliases), "aliases": aliases}, sort_keys=True)}
+    draft = temporary_name(path, "new")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            try:
+                save_file(distinct, draft, metadata)
+            except SafetensorError as error:
+                number = re.search(r"os error (\d+)", str(error))
+                raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+            with open(draft, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            remove(draft)
+        sync_folder(path.parent)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """What `save_tensors` wrote, on the CPU and in memory of its own.
+
+    Raises:
+        Damaged: the file was altered or cut short, or is not one of ours.
+        FileNotFoundError: there is none.
+        HarnessError: the disk says no.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with disk_errors(path), safe_open(path, framework="pt") as file:
+            notes = json.loads((file.metadata() or {})["harness"])
+            # A mapped file would be read again later, when it may be gone.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if notes["sha256"] != _digest(tensors, notes["aliases"]):
+            raise Damaged(f"{path}: altered (its checksum does not fit)")
+        return tensors | {name: tensors[first] for name, first in notes["aliases"].items()}
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path}: altered or cut short ({error})") from error
+
+
+def is_sound(path: Path) -> bool:
+    """Whether there is a file that `load_tensors` takes."""
+    try:
+        load_tensors(path)
+    except (FileNotFoundError, Damaged):
+        return False
+    return True
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state: nested dictionaries and lists of plain data, tensors and arrays.
+
+    Raises:
+        HarnessError: the disk says no; the old state is then still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = _take_tensors({"version": STATE_VERSION, **state}, (), tensors)
+    text = json.dumps(plain, default=lambda value: value.tolist())
+    tensors[PLAIN] = torch.frombuffer(bytearray(text.encode("ascii")), dtype=torch.uint8)
+    save_tensors(path, tensors)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote (arrays come back as tensors); None where there is none.
+
+    Raises:
+        Damaged: it was altered, cut short, or written by another version of the program.
+    """
+    if not path.is_file():
+        return None
+    tensors = load_tensors(path)
+    state = json.loads(tensors.pop(PLAIN).numpy().tobytes()) if PLAIN in tensors else {}
+    if state.pop("version", None) != STATE_VERSION:
+        raise Damaged(f"{path}: written by another version of this program")
+    for name, tensor in tensors.items():
+        *way, last = json.loads(name)
+        node = state
+        for key in way:
+            node = node[key]
+        node[last] = tensor
+    return state
+
+
+def _take_tensors(node: Any, place: tuple[str | int, ...], tensors: dict[str, Tensor]) -> Any:
+    """The tree with None for every tensor; the tensors go to ``tensors``, named by their place as JSON."""
+    if isinstance(node, Mapping):
+        return {key: _take_tensors(value, (*place, key), tensors) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_take_tensors(value, (*place, i), tensors) for i, value in enumerate(node)]
+    if isinstance(node, np.ndarray):
+        node = torch.from_numpy(np.ascontiguousarray(node))
+    if isinstance(node, Tensor):
+        tensors[json.dumps(place)] = node
+        return None
+    return node
+
+
+def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor once, as save_file takes them, and the further names of those that have several."""
+    first: dict[tuple[Any, ...], str] = {}
+    distinct: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        memory = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and memory in first:
+            aliases[name] = first[memory]
+            continue
+        first[memory] = name
+        plain = tensor.detach().to("cpu").contiguous()
+        distinct[name] = plain if plain.untyped_storage().nbytes() == plain.nbytes else plain.clone()
+    return distinct, aliases
+
+
+def _digest(tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(aliases, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""When: which runs a benchmark has, which are left, and doing them."""

@@ -1,0 +1,112 @@
+"""Where a run that is under way keeps its training state, and who may stop it when."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from harness.errors import HarnessError
+from harness.io import remove, write_file
+from harness.results.leases import Lease
+from harness.results.record import Damaged
+from harness.results.tensors import load_state, save_state
+from harness.runner.interrupts import Interrupts
+
+
+class TakenOver(HarnessError):
+    """Another process took this one for dead and goes on with the run."""
+
+
+@dataclass
+class Workplace:
+    """The working folder of one run, which is this process's (or its group's) alone.
+
+    Args:
+        folder: where the state is kept until the run is done.
+        every: seconds between two savings.
+        interrupts: signals to stop.
+        accelerator: the processes that work on the run; they decide together, and the main one writes.
+        lease: the main process's lease on the folder.
+    """
+
+    folder: Path
+    every: float
+    interrupts: Interrupts
+    accelerator: Accelerator
+    lease: Lease | None = None
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def state(self) -> Path:
+        """The file of the training state."""
+        return self.folder / "state.safetensors"
+
+    @property
+    def memory(self) -> Path:
+        """A file with the number of tokens that fit in a forward pass, where that is known."""
+        return self.folder / "micro_batch_tokens"
+
+    def asked(self) -> tuple[bool, int]:
+        """Whether it is time to save the state, and the signal to stop (0: none); the same for all processes.
+
+        Raises:
+            TakenOver: the lease was lost.
+        """
+        due = self.accelerator.is_main_process and time.monotonic() - self.saved >= self.every
+        lost = self.lease is not None and self.lease.lost
+        flags = [int(due), int(lost), self.interrupts.received]
+        if self.accelerator.num_processes > 1:
+            rows = self.accelerator.gather(torch.tensor([flags], device=self.accelerator.device))
+            flags = rows.amax(0).tolist()
+        if flags[1]:
+            raise TakenOver(f"{self.folder}: another process goes on with this run")
+        return bool(flags[0]), flags[2]
+
+    def save(self, state: dict[str, Any]) -> str | None:
+        """Keep a state in place of the one before; why it was not possible, where the disk refuses."""
+        problem = None
+        if self.accelerator.is_main_process:
+            try:
+                save_state(self.state, state)
+            except HarnessError as error:
+                problem = f"the training state was not saved: {error}"
+        self.saved = time.monotonic()
+        return problem
+
+    def load(self, fingerprint: str) -> tuple[dict[str, Any] | None, str | None]:
+        """The state of the run with this fingerprint (None without any), and what was wrong with it.
+
+        Raises:
+            HarnessError: the processes do not see the same state.
+        """
+        problem = None
+        try:
+            state = load_state(self.state)
+        except Damaged as damage:
+            state, problem = None, f"{damage}: not used; the run starts from the beginning"
+        if state is not None and state["fingerprint"] != fingerprint:
+            state = None
+        if self.accelerator.num_processes > 1:
+            step = state["training"]["step"] if state else -1
+            steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device))
+            if len(steps.unique()) > 1:
+                raise HarnessError(f"{self.folder}: the processes see different states: they need one results folder")
+        return state, problem
+
+    def discard(self) -> None:
+        """Forget the state."""
+        if self.accelerator.is_main_process:
+            remove(self.state)
+
+    def limit(self) -> int | None:
+        """The number of tokens that `set_limit` left for the next time."""
+        return int(self.memory.read_text()) if self.memory.exists() else None
+
+    def set_limit(self, tokens: int) -> None:
+        """Say how many tokens fit, for the next time."""
+        write_file(self.memory, str(tokens).encode())

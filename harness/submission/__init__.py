@@ -1,0 +1,1 @@
+"""Leaderboards' submission files: writing and checking them."""

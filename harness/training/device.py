@@ -1,0 +1,82 @@
+"""What this machine can do: device, precision and compilation as they will really be used, and what to record of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from harness.config.schema import Recipe
+from harness.errors import HarnessError
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Compiling takes about a minute. It pays from about this many floating-point operations of training.
+COMPILE_FROM_FLOPS = {"cpu": 1e15, "cuda": 1e18}
+
+
+def resolve_precision(requested: str, device: torch.device, half_precision: bool) -> str:
+    """``auto`` becomes bf16 where the hardware multiplies it natively, else fp16 (models that bear it), else fp32.
+
+    Raises:
+        HarnessError: fp16 or tf32 was asked for on a device that does not train in it.
+    """
+    if requested in ("fp16", "tf32") and device.type != "cuda":
+        raise HarnessError(
+            f"precision: {requested} needs a CUDA device, and this is {device.type}: use fp32, bf16 or auto"
+        )
+    if requested != "auto":
+        return requested
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        return "fp16" if half_precision else "fp32"
+    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return "bf16" if native else "fp32"
+
+
+def resolve_compile(requested: bool | str, device: torch.device, parameters: int, tokens: float) -> bool:
+    """``auto`` compiles when ``6 * parameters * tokens`` (training's floating-point operations) repay it."""
+    if requested != "auto":
+        return bool(requested)
+    return 6.0 * parameters * tokens >= COMPILE_FROM_FLOPS.get(device.type, float("inf"))
+
+
+def resolve(recipe: Recipe, device: torch.device, half_precision: bool, parameters: int, tokens: float) -> Recipe:
+    """The recipe with ``precision`` and ``compile`` as this machine will use them: decided before step 0."""
+    return recipe.model_copy(
+        update={
+            "precision": resolve_precision(recipe.precision, device, half_precision),
+            "compile": resolve_compile(recipe.compile, device, parameters, tokens),
+        }
+    )
+
+
+def provenance(device: torch.device, processes: int) -> dict[str, Any]:
+    """Versions and hardware: recorded with every run, but not part of its fingerprint."""
+    import harness
+
+    packages = ("torch", "transformers", "accelerate", "tokenizers", "datasets", "numpy", "scikit-learn", "scipy")
+    return {
+        "harness": harness.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "processes": processes,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()

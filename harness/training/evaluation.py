@@ -1,0 +1,114 @@
+"""From a trained model to predictions and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+
+from harness.data.features import Features
+from harness.task.metrics import compute_metrics
+from harness.task.task import Example, Task, is_unlabelled
+from harness.training.batching import deal, evaluation_batches
+from harness.training.loop import Training, memory_errors
+from harness.training.thresholds import has_threshold, shifted
+
+PASSES = 2
+"""An evaluation batch has at most the tokens of a micro-batch of training, divided by this."""
+CPU_TOKENS = 2048
+"""And at most so many on a CPU, whose caches hold the states of no more."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model answered on one split: per example a prediction and what it came from (scores or a text)."""
+
+    predictions: list[Any]
+    outputs: list[Any]
+    invalid: int
+    scores: dict[str, float]
+    """Metric name to fraction; empty for an unlabelled split."""
+    unread: int = 0
+    """Token classification: the words that a scoring model did not read, which are predicted to be outside."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and at most one array."""
+        if all(isinstance(output, str) for output in self.outputs):
+            return dict(vars(self))
+        rows = {"rows": np.concatenate(self.outputs), "sizes": [len(output) for output in self.outputs]}
+        return {**vars(self), "outputs": rows}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Evaluation:
+        """What `state_dict` gave."""
+        outputs = state["outputs"]
+        if isinstance(outputs, Mapping):
+            outputs = np.split(np.asarray(outputs["rows"]), np.cumsum(outputs["sizes"])[:-1])
+        return cls(**{**state, "outputs": outputs})
+
+
+def evaluate(
+    training: Training, task: Task, examples: Sequence[Example], features: Features, threshold: float = 0.5
+) -> Evaluation:
+    """Predict every example once, over all processes, and score the predictions.
+
+    Args:
+        threshold: the probability from which on a label is predicted (multi-label scores).
+    """
+    outputs = model_outputs(training, features)
+    generates = training.architecture.generates
+    decide = task.parse if generates else task.decide
+    shift = has_threshold(task) and not generates
+    answers = [shifted(output, threshold) for output in outputs] if shift else outputs
+    predictions = [decide(answer, example) for answer, example in zip(answers, examples, strict=True)]
+    invalid = sum(prediction is None for prediction in predictions)
+    predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
+    words = task.problem_type == "token_classification" and not generates
+    unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
+    return Evaluation(predictions, outputs, invalid, score(task, examples, predictions), unread)
+
+
+def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:
+    """The task's metrics; nothing when the examples are unlabelled."""
+    if any(is_unlabelled(task, example) for example in examples):
+        return {}
+    pairs = [task.metric_inputs(p, example) for p, example in zip(predictions, examples, strict=True)]
+    return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
+
+
+@torch.no_grad()
+def model_outputs(training: Training, features: Features) -> list[Any]:
+    """The model's output for each group, in order.
+
+    Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
+    """
+    # By no_grad, because inference_mode switches off autocast's cache: every batch would convert all weights anew.
+    architecture, accelerator = training.architecture, training.accelerator
+    module = accelerator.unwrap_model(training.module).eval()
+    batches = evaluation_batches(features.lengths, features.sizes, batch_tokens(training))
+    mine: list[tuple[int, Any]] = []
+    with training.autocast():  # around all batches: weights are converted once
+        for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
+            batch = architecture.collate(features, groups.tolist())
+            with memory_errors(batch, PASSES):
+                outputs = architecture.predict(module, batch.to(accelerator.device))
+            mine += zip(groups.tolist(), outputs, strict=True)
+    answers = dict(gather_object(mine) if accelerator.num_processes > 1 else mine)
+    return [answers[group] for group in range(len(features))]
+
+
+def batch_tokens(training: Training) -> int:
+    """The most padded tokens of an evaluation batch."""
+    tokens = max(1, training.plan.micro_batch_tokens // PASSES)
+    return min(tokens, CPU_TOKENS) if training.accelerator.device.type == "cpu" else tokens
+
+
+def plain(output: Any) -> dict[str, Any]:
+    """An output as JSON: ``{"text": ...}`` or ``{"scores": [[...], ...]}`` to 7 significant digits."""
+    if isinstance(output, str):
+        return {"text": output}
+    return {"scores": [[float(f"{value:.7g}") for value in row] for row in np.asarray(output).tolist()]}

@@ -1,0 +1,689 @@
+"""Leaderboards from hand-made records: what a reader sees, and that every number in it is the right one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hand_made import NAN, SCORES, SUITES, TASKS, board, cells, entries, failed, record, task
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError
+from harness.io import to_json
+from harness.report import (
+    leaderboard,
+    report_folders,
+    show_run,
+    terminal_table,
+    write_label_tables,
+    write_leaderboard,
+)
+from harness.report.leaderboard import Value
+from harness.report.references import REFERENCES, Reference, acc, dev, mcc, mnli
+from harness.report.tables import as_data, csv_text, escape
+from harness.results.store import Record, Store, fingerprint
+from harness.task.plugins import load_plugins
+
+
+def notes(page: str) -> dict[str, str]:
+    """Footnotes by letter."""
+    lines = page.split("## Notes\n")[1].splitlines() if "## Notes\n" in page else []
+    return dict(line.removeprefix("- [").split("] ", 1) for line in lines if line)
+
+
+# The page --------------------------------------------------------------------------------------------------------
+
+PAGE = """\
+# Leaderboard: mini
+
+Benchmark mini: 2 models, 4 tasks, 2 seeds; data from the Hugging Face Hub.
+
+Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average. \
+Mean ± sample standard deviation over seeds. Bold: best of a column whose rows can be compared.
+
+## Mini
+
+| Model   |       Mini avg |   Mini avg (2) |        One acc |             Pair F1/acc |            NLI acc m/mm |      Probe MCC |
+|:--------|---------------:|---------------:|---------------:|------------------------:|------------------------:|---------------:|
+| bert    | **72.7** ± 1.4 | **81.0** ± 1.4 | **81.0** ± 1.4 | **91.0/71.0** ± 1.4/1.4 | **61.0/51.0** ± 1.4/1.4 | **26.0** ± 1.4 |
+| t5      |     62.7 ± 1.4 |     71.0 ± 1.4 |     71.0 ± 1.4 |     81.0/61.0 ± 1.4/1.4 |     51.0/41.0 ± 1.4/1.4 |     16.0 ± 1.4 |
+
+## Cost
+
+| Model   |   Params (trained) |   Time per run |       All runs |   Train ex/s |   Infer ex/s |
+|:--------|-------------------:|---------------:|---------------:|-------------:|-------------:|
+| bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
+| t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
+
+Time is that of training. ex/s: examples per second in training and in inference, mean over runs. Operations, latency, memory: [efficiency.md](efficiency.md).
+
+## Signatures
+
+- bert: `google-bert/bert-base-uncased@86b5e09 | hub@bcdcba7 | seeds 1-2 | recipe 996a0a77 | v0.1.0`
+- t5: `google-bert/bert-base-uncased@86b5e09 | hub@bcdcba7 | seeds 1-2 | recipe 996a0a77 | v0.1.0`
+"""  # noqa: E501
+
+
+def two_models() -> list[Record]:
+    return [
+        record(name, model, seed, plus=0.02 * (seed - 1) - 0.1 * (model == "t5"))
+        for name in SCORES
+        for model in ("bert", "t5")
+        for seed in (1, 2)
+    ]
+
+
+def test_the_page_reads_like_this() -> None:
+    assert board(*two_models()).markdown == PAGE
+
+
+def test_the_page_is_a_function_of_the_records() -> None:
+    first, second = board(*two_models()), board(*two_models())
+    assert first.markdown == second.markdown
+    assert csv_text(first) == csv_text(second)
+    assert to_json(as_data(first)) == to_json(as_data(second))
+
+
+def test_one_model_one_seed_has_neither_bold_nor_spread() -> None:
+    page = board(*map(record, SCORES)).markdown
+    assert "**" not in page and "±" not in page and "Bold" not in page
+    assert "1 model, 4 tasks, 1 seed;" in page
+    assert cells(page, "bert") == {
+        "Model": "bert",
+        "Mini avg": "71.7",
+        "Mini avg (2)": "80.0",
+        "One acc": "80.0",
+        "Pair F1/acc": "90.0/70.0",
+        "NLI acc m/mm": "60.0/50.0",
+        "Probe MCC": "25.0",
+    }
+
+
+def test_averages_count_each_task_once_and_no_diagnostic() -> None:
+    # One 80, Pair (90 + 70) / 2 = 80, NLI (60 + 50) / 2 = 55: mean 71.67. Probe (25) counts nowhere.
+    row = board(*map(record, SCORES)).rows[0]
+    assert row.averages["Mini avg"].score.mean == pytest.approx((0.8 + 0.8 + 0.55) / 3)  # type: ignore[union-attr]
+    assert row.averages["Mini avg (2)"].score.mean == pytest.approx(0.8)  # type: ignore[union-attr]
+
+
+def test_glue_averages_are_the_official_ones() -> None:
+    plugins = load_plugins()
+    nine = [t for t in plugins.tasks.values() if t.suite == "glue" and t.evaluated_by is None]
+    values = dict(zip([t.name for t in nine], [0.50, 0.91, 0.88, 0.86, 0.87, 0.84, 0.90, 0.66, 0.56], strict=True))
+    records = []
+    for t in nine:
+        scores = {split: dict.fromkeys(t.metrics, values[t.name]) for split in t.validation_splits}
+        records.append(record("one", scores={t.name: scores}, task=t.name))
+    row = leaderboard(entries(*records), plugins.tasks, plugins.suites).rows[0]
+    nine_mean, eight_mean = (cell.score.mean for cell in row.averages.values() if cell.score)
+    assert nine_mean == pytest.approx(6.98 / 9) and eight_mean == pytest.approx(6.42 / 8)
+    assert list(row.averages) == ["GLUE avg (9)", "GLUE avg (8, no WNLI)"]
+
+
+@given(st.lists(st.floats(0, 1) | st.just(NAN), min_size=1, max_size=6))
+def test_values_over_seeds(values: list[float]) -> None:
+    value = Value(dict(enumerate(values)))
+    counted = [0.0 if math.isnan(v) else v for v in values]
+    if all(map(math.isnan, values)):
+        assert math.isnan(value.mean) and value.std is None
+    else:
+        assert value.mean == pytest.approx(statistics.fmean(counted))
+        assert (value.std is None) == (len(values) == 1)
+        if value.std is not None:
+            assert value.std == pytest.approx(statistics.stdev(counted))
+
+
+def test_spread_of_an_average_is_over_the_averages_of_the_seeds() -> None:
+    # The tasks move in opposite directions: each has a spread, their average none.
+    up, down = (0.8, 0.9), (0.7, 0.6)
+    records = [
+        record(name, seed=seed, scores={name: {"validation": dict.fromkeys(TASKS[name].metrics, values[seed - 1])}})
+        for name, values in (("one", up), ("pair", down))
+        for seed in (1, 2)
+    ]
+    row = cells(board(*records).markdown, "bert")
+    assert row["Mini avg (2)"] == "75.0 ± 0.0"
+    assert row["One acc"] == "85.0 ± 7.1" and row["Pair F1/acc"] == "65.0/65.0 ± 7.1/7.1"
+
+
+# Gaps ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_run_is_a_dash_with_its_reason_and_no_average() -> None:
+    page = board(record("one"), ("pair", "bert", 1), record("nli")).markdown
+    row = cells(page, "bert")
+    assert (row["Pair F1/acc"], row["Mini avg"], row["Mini avg (2)"]) == ("— [a]", "—", "—")
+    assert notes(page) == {"a": "no record yet"}
+
+
+def test_a_failed_run_is_shown_as_failed_with_its_reason() -> None:
+    page = board(record("one"), failed("pair", "CUDA out of\n memory | *boom*"), failed("nli", "no data")).markdown
+    row = cells(page, "bert")
+    assert (row["Pair F1/acc"], row["NLI acc m/mm"], row["Probe MCC"]) == ("failed [a]", "failed [b]", "failed [b]")
+    assert row["Mini avg"] == "—"
+    assert notes(page) == {"a": "failed: CUDA out of memory \\| \\*boom\\*", "b": "failed: no data"}
+
+
+def test_scores_of_a_failed_run_do_not_count() -> None:
+    run = record("one", status="failed", error={"reason": "lost the disk", "traceback": ""})
+    assert cells(board(run).markdown, "bert") == {"Model": "bert", "One acc": "failed [a]"}
+
+
+def test_seeds_that_are_not_done_are_counted() -> None:
+    runs: list[Any] = [
+        record("one", seed=1),
+        record("one", seed=2, plus=0.1),
+        ("one", "bert", 3),
+        failed("one", "oom", seed=4),
+    ]
+    page = board(*runs, ("one", "bert", 5)).markdown
+    assert cells(page, "bert")["One acc"] == "85.0 ± 7.1 (2/5 seeds) [a,b]"
+    assert notes(page) == {"a": "seeds 3, 5: no record yet", "b": "seed 4: failed: oom"}
+
+
+def test_an_average_is_over_the_seeds_that_have_every_task() -> None:
+    pair = [record("pair", seed=seed, plus=0.02 * seed) for seed in (1, 2, 3)]
+    page = board(record("one", seed=1), record("one", seed=2), ("one", "bert", 3), *pair).markdown
+    row = cells(page, "bert")
+    assert row["Mini avg (2)"] == "81.5 ± 0.7 (2/3 seeds)"  # of (80 + 82) / 2 and (80 + 84) / 2
+    page = board(record("one", seed=1), ("one", "bert", 2), ("pair", "bert", 1), record("pair", seed=2)).markdown
+    assert cells(page, "bert")["Mini avg (2)"] == "—"
+
+
+def test_one_of_two_splits_is_no_task_score() -> None:
+    scores = {"nli": {"validation_matched": {"accuracy": 0.6}}}
+    missing = {"nli": {"validation_mismatched": "the file is not there"}, "probe": {"test": "it has no labels"}}
+    page = board(record("one"), record("pair"), record("nli", scores=scores, missing=missing)).markdown
+    row = cells(page, "bert")
+    assert (row["NLI acc m/mm"], row["Probe MCC"], row["Mini avg"]) == ("60.0/— [a]", "— [b]", "—")
+    reasons = {"a": "validation\\_mismatched: the file is not there", "b": "it has no labels"}
+    assert {k: v.replace("\\", "") for k, v in notes(page).items()} == {
+        k: v.replace("\\", "") for k, v in reasons.items()
+    }
+
+
+def test_an_undefined_correlation_is_nan_and_counts_zero() -> None:
+    tasks = {**TASKS, "pair": task("pair", "Pair", ("pearson", "spearmanr"))}
+    for values, shown, average in (
+        ({"pearson": NAN, "spearmanr": NAN}, "nan/nan [b]", 40.0),
+        ({"pearson": 0.6, "spearmanr": NAN}, "60.0/nan [b]", 55.0),
+    ):
+        runs = entries(record("one"), record("pair", scores={"pair": {"validation": values}}))
+        page = leaderboard(runs, tasks, SUITES, benchmark="mini").markdown
+        row = cells(page, "bert")
+        assert (row["Pair Pearson/Spearman"], row["Mini avg (2)"]) == (shown, f"{average} [a]")
+        assert notes(page)["a"] == "an undefined correlation in it counts 0"
+        assert "undefined, because all predictions are the same" in notes(page)["b"]
+
+
+def test_a_seed_without_a_correlation_counts_zero_and_is_named() -> None:
+    runs = [record("one", seed=1), record("one", seed=2, scores={"one": {"validation": {"accuracy": NAN}}})]
+    page = board(*runs).markdown
+    assert cells(page, "bert")["One acc"] == "40.0 ± 56.6 [a]"
+    assert notes(page) == {"a": "undefined with seed 2, where it counts 0"}
+
+
+def test_an_average_whose_tasks_are_not_in_the_benchmark_has_no_column() -> None:
+    page = board(record("one")).markdown
+    assert list(cells(page, "bert")) == ["Model", "One acc"]
+    assert "No Mini avg: pair, nli are not in this benchmark." in page
+    assert "No Mini avg (2): pair is not in this benchmark." in page
+    page = board(record("nli")).markdown
+    assert "No Mini avg and no Mini avg (2): one, pair are not in this benchmark." in page
+
+
+def test_a_diagnostic_without_its_model_says_so() -> None:
+    page = board(record("one"), asked=["probe"]).markdown
+    assert cells(page, "bert")["Probe MCC"] == "— [a]"
+    assert notes(page) == {"a": "Probe is answered by the nli model, which is not in this benchmark"}
+
+
+def test_test_scores_never_enter_a_column() -> None:
+    scores = {"one": {"validation": {"accuracy": 0.8}, "test": {"accuracy": 0.99}}}
+    found = board(record("one", scores=scores))
+    assert cells(found.markdown, "bert") == {"Model": "bert", "One acc": "80.0"}
+    assert "0.99" not in to_json(as_data(found)).decode()
+    unknown = leaderboard(entries(record("one", scores=scores)), {}, {}, benchmark="mini")
+    assert cells(unknown.markdown, "bert", "Other tasks") == {"Model": "bert", "one acc": "80.0"}
+
+
+def test_a_task_without_its_plugin_is_still_shown() -> None:
+    found = leaderboard(entries(record("pair"), record("one")), {"one": TASKS["one"]}, SUITES, benchmark="mini")
+    assert cells(found.markdown, "bert", "Other tasks") == {"Model": "bert", "pair acc/F1": "70.0/90.0"}
+    assert cells(found.markdown, "bert") == {"Model": "bert", "One acc": "80.0"}
+
+
+def test_a_task_that_no_plugin_knows_has_the_scores_that_its_records_say_count() -> None:
+    columns = {"pair": {"title": "Pair of mine", "suite": "own", "parts": [["validation", "f1"]]}}
+    found = leaderboard(entries(record("pair", columns=columns)), {}, {}, benchmark="mini")
+    assert cells(found.markdown, "bert", "own") == {"Model": "bert", "Pair of mine F1": "90.0"}
+
+
+def test_pages_that_nothing_stands_in_any_more_are_removed(tmp_path: Path) -> None:
+    write_leaderboard(tmp_path, board(record("one")))
+    assert (tmp_path / "efficiency.md").exists()
+    (tmp_path / "labels.md").write_text("old")
+    write_leaderboard(tmp_path, board())
+    write_label_tables(tmp_path, {"": []})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"leaderboard.{kind}" for kind in ("csv", "json", "md")]
+
+
+def test_no_runs_at_all() -> None:
+    found = board()
+    assert "0 models" in found.markdown and found.text and csv_text(found) == "model\n"
+
+
+# Marks and comparability -----------------------------------------------------------------------------------------
+
+
+def test_marks_of_all_rows_of_a_row_and_of_a_cell() -> None:
+    runs = [
+        record(name, model, caveats=["limited data", *(["saw it"] if model == "t5" else []), *extra])
+        for model in ("bert", "t5")
+        for name, extra in (("one", []), ("pair", ["partial"] if model == "bert" else []))
+    ]
+    found = board(*runs)
+    page = found.markdown
+    assert "All rows: limited data: trained or evaluated on a part of the examples." in page
+    assert cells(page, "t5")["Model"] == "t5 [b]" and cells(page, "bert")["Model"] == "bert"
+    assert cells(page, "bert")["Pair F1/acc"] == "90.0/70.0 [a]"
+    assert notes(page) == {"a": "partial", "b": "saw it"}
+    assert [row["caveats"] for row in as_data(found)["rows"]] == [(), ("saw it",)]
+
+
+def test_sample_data_is_said_plainly_and_no_published_row_stands_beside_it() -> None:
+    runs = [record("one", model, caveats=["sample data"]) for model in ("a", "b")]
+    published = [Reference("Published", "a paper", {"one": acc(90.0)})]
+    assert board(record("one"), references=published).references
+    found = board(*runs, failed("pair", "x", model="c"), references=published)
+    for text in (found.markdown, found.text):
+        assert "Sample data: the numbers show the machinery; compare them with nothing published." in text
+    assert found.references == ()
+
+
+def test_best_of_a_column_is_bold_and_so_are_ties() -> None:
+    page = board(record("one", "a"), record("one", "b", plus=0.0004), record("one", "c", plus=-0.1)).markdown
+    assert [cells(page, model)["One acc"] for model in "abc"] == ["**80.0**", "**80.0**", "70.0"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        record("one", "b", plus=-0.1, caveats=["saw it"]),
+        record("one", "b", plus=-0.1, settings={**record("one").settings, "limit": {"train": 10}}),
+        record("one", "b", plus=-0.1, settings={"data": {"one": {"source": "hub", "revision": "another"}}}),
+        record("one", "b", plus=-0.1, settings={**record("one").settings, "selection": "holdout"}),
+        record("one", "b", scores={"one": {"validation": {"accuracy": NAN}}}, caveats=["x"]),
+        ("one", "b", 1),
+        failed("one", "oom", model="b"),
+    ],
+)
+def test_nothing_is_best_among_what_cannot_be_compared(other: Any) -> None:
+    assert "**" not in board(record("one", "a"), other).markdown
+
+
+def test_nothing_is_best_while_seeds_are_missing() -> None:
+    runs: list[Any] = [record("one", "a", 1), record("one", "a", 2), record("one", "b", 1, plus=0.1), ("one", "b", 2)]
+    assert "**" not in board(*runs).markdown
+    assert cells(board(*runs[:3], record("one", "b", 2, plus=0.1)).markdown, "b")["One acc"].startswith("**90.0**")
+
+
+def test_rows_of_several_folders_are_marked_by_folder() -> None:
+    a, b = entries(record("one")), entries(record("one", plus=0.1))
+    found = leaderboard({"runs/a": a, "runs/b": b}, TASKS, SUITES, benchmark="mini")
+    assert [row.name for row in found.rows] == ["bert (runs/a)", "bert (runs/b)"]
+    assert cells(found.markdown, "bert (runs/b)")["One acc"] == "**90.0**"
+    assert "1 model," in found.markdown
+    single = leaderboard({"runs/a": a}, TASKS, SUITES, benchmark="mini")
+    assert [row.name for row in single.rows] == ["bert"]
+
+
+# Costs and signatures --------------------------------------------------------------------------------------------
+
+
+def test_costs() -> None:
+    times = [{"train_seconds": s, "train_examples_per_second": r, "inference_examples_per_second": 2 * r}
+             for s, r in ((30.0, 100.0), (7170.0, 300.0))]  # fmt: skip
+    runs = [
+        record("one", efficiency=times[0]),
+        record("pair", efficiency=times[1], parameters={"total": 950, "trained": 9}),
+    ]
+    row = cells(board(*runs, failed("nli", "oom")).markdown, "bert", "Cost")
+    assert row == {
+        "Model": "bert",
+        "Params (trained)": "22.7M (22.7M)",
+        "Time per run": "60 min",
+        "All runs": "2.0 h (2 runs)",
+        "Train ex/s": "200",
+        "Infer ex/s": "400",
+    }
+    cost = as_data(board(*runs))["rows"][0]["cost"]
+    assert (cost["total"], cost["trained"], cost["train_seconds_total"]) == (22_713_216, 22_700_000, 7200.0)
+
+
+def test_costs_that_were_not_measured_are_dashes() -> None:
+    row = cells(board(record("one", efficiency={}, parameters={})).markdown, "bert", "Cost")
+    assert list(row.values()) == ["bert", "— (—)", "—", "— (1 run)", "—", "—"]
+
+
+def test_unparsable_answers_show_only_where_models_generate() -> None:
+    assert "Invalid" not in board(record("one")).markdown
+    runs = [
+        record("one"),
+        record("one", "t5", invalid={"one": {"validation": 0.0}}),
+        record("pair", "t5", invalid={"pair": {"validation": 0.02}}),
+        record("one", "good", invalid={"one": {"validation": 0.0}}),
+    ]
+    page = board(*runs).markdown
+    shares = [cells(page, model, "Cost")["Invalid"] for model in ("bert", "t5", "good")]
+    assert shares == ["n/a", "1.0 % (worst: Pair 2.0 %)", "0.0 %"]
+
+
+def signature(*records: Record) -> str:
+    return board(*records).rows[0].signature
+
+
+def test_signatures() -> None:
+    sign = signature(*(record("one", seed=seed) for seed in (1, 2, 3, 7)))
+    checkpoint, data, seeds, recipe, version = sign.split(" | ")
+    assert (checkpoint, data) == ("google-bert/bert-base-uncased@86b5e09", "hub@bcdcba7")
+    assert (seeds, version) == ("seeds 1-3,7", "v0.1.0")
+    assert recipe == f"recipe {fingerprint({'recipe': {'learning_rate': 1e-4}})[:8]}"
+    assert signature(record("one")).split(" | ")[2] == "seed 1"
+    assert signature(failed("one", "oom")) == ""
+
+
+def test_a_signature_changes_with_what_it_stands_for() -> None:
+    base = record("one").settings
+    variants: list[dict[str, Any]] = [
+        {"recipe": {"learning_rate": 3e-4}},
+        {"model": {"checkpoint": "/home/me/models/mine", "content": "0123456789"}},
+        {"model": {"checkpoint": "/elsewhere/mine", "content": "9876543210"}},
+        {"model": {"config": {"hidden_size": 8}, "content": None}},
+        {"data": {"one": {"source": "files", "content": {"train": "aa"}}}},
+        {"data": {"one": {"source": "files", "content": {"train": "bb"}}}},
+        {"data": {"one": {"source": "sample", "content": "x"}}},
+    ]
+    signatures = [signature(record("one", settings={**base, **change})) for change in ({}, *variants)]
+    assert len(set(signatures)) == len(signatures)
+    assert all("/home" not in text for text in signatures)
+    assert "mine@01234567" in signatures[2] and "bert@random weights" in signatures[4]
+    moved = {**base, "model": {"checkpoint": "/moved/mine", "content": "0123456789"}}
+    assert signature(record("one", settings=moved)) == signatures[2]
+
+
+def test_recipes_that_differ_between_tasks_are_told_apart() -> None:
+    fast, slow = ({**record("one").settings, "recipe": {"learning_rate": rate}} for rate in (1e-3, 1e-5))
+    one_way = signature(record("one", settings=fast), record("pair", settings=slow))
+    other_way = signature(record("one", settings=slow), record("pair", settings=fast))
+    assert one_way != other_way and "recipes " in one_way
+
+
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+FILES = [f"{name}.{kind}" for name in ("leaderboard", "efficiency") for kind in ("md", "csv", "json")]
+
+
+def test_six_files_are_written(tmp_path: Path) -> None:
+    found = board(*two_models())
+    paths = write_leaderboard(tmp_path / "results" / "mini", found)
+    assert [path.name for path in paths] == FILES
+    assert paths[0].read_text(encoding="utf-8") == found.markdown
+    assert sorted(os.listdir(paths[0].parent)) == sorted(path.name for path in paths)
+
+
+@pytest.mark.parametrize("call", range(1, 7))
+def test_a_full_disk_keeps_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    old, new = board(record("one")), board(record("one", plus=0.1, efficiency={"train_examples_per_second": 1.0}))
+    before = [path.read_bytes() for path in write_leaderboard(tmp_path, old)]
+    replaced, replace = [], os.replace
+
+    def full(source: Any, target: Any) -> None:
+        replaced.append(target)
+        if len(replaced) == call:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(HarnessError, match="the disk is full"):
+        write_leaderboard(tmp_path, new)
+    monkeypatch.undo()
+    after = [(tmp_path / name).read_bytes() for name in FILES]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(6)]
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_csv_has_raw_numbers() -> None:
+    runs = [
+        *two_models(),
+        record("one", "nan", scores={"one": {"validation": {"accuracy": NAN}}}),
+        failed("pair", "x", model="nan"),
+    ]
+    bert, _, last = csv.DictReader(io.StringIO(csv_text(board(*runs))))
+    assert (bert["model"], bert["seeds"], bert["one status"], bert["one seeds"]) == ("bert", "2", "done", "2")
+    assert float(bert["one accuracy"]) == pytest.approx(81.0)
+    assert float(bert["one accuracy std"]) == pytest.approx(100 * statistics.stdev([0.8, 0.82]), abs=1e-6)
+    assert float(bert["nli validation_matched accuracy"]) == pytest.approx(61.0)
+    assert float(bert["nli validation_mismatched accuracy"]) == pytest.approx(51.0)
+    assert float(bert["Mini avg"]) == pytest.approx(100 * (0.81 + 0.81 + 0.56) / 3, abs=1e-6)
+    assert (bert["parameters_total"], bert["train_seconds_mean"], bert["folder"]) == ("22713216", "90.0", "")
+    assert bert["signature"].startswith("google-bert/")
+    assert (last["one accuracy"], last["pair status"], last["pair f1"], last["nli status"]) == (
+        "nan",
+        "failed",
+        "",
+        "missing",
+    )
+
+
+def test_json_has_every_seed_and_is_strict() -> None:
+    runs = [*two_models(), record("one", "nan", scores={"one": {"validation": {"accuracy": NAN}}})]
+    data = json.loads(to_json(as_data(board(*runs))), parse_constant=pytest.fail)
+    bert = data["rows"][0]
+    assert bert["tasks"]["one"]["splits"]["validation"]["accuracy"]["values"] == {"1": 0.8, "2": 0.8200000000000001}
+    assert bert["tasks"]["nli"]["score"]["n"] == 2 and bert["tasks"]["nli"]["status"] == "done"
+    assert bert["averages"]["Mini avg"]["mean"] == pytest.approx((0.81 + 0.81 + 0.56) / 3)
+    assert data["rows"][2]["tasks"]["one"]["splits"]["validation"]["accuracy"]["mean"] == "nan"
+    assert data["rows"][2]["averages"]["Mini avg"] is None
+    assert data["suites"]["mini"]["tasks"] == ["one", "pair", "nli", "probe"]
+
+
+@given(st.text(alphabet="ab_*`|<>[]\\~& \n", max_size=30))
+def test_escaped_text_has_no_markup(text: str) -> None:
+    escaped = escape(text)
+    assert "\n" not in escaped
+    bare = escaped.replace("\\\\", "")
+    for i, character in enumerate(bare):
+        if character in "*`|<>[]~&":
+            assert i and bare[i - 1] == "\\"
+
+
+# The terminal ----------------------------------------------------------------------------------------------------
+
+
+def test_terminal_tables_fit() -> None:
+    text = terminal_table(
+        board(*two_models(), failed("one", "out of memory " * 20, model="a-model-with-a-very-long-name" * 3))
+    )
+    assert max(map(len, text.splitlines())) <= 120
+    assert "out of memory" in text and "bert" in text
+
+
+def test_terminal_shows_task_scores() -> None:
+    lines = board(*two_models()).text.splitlines()
+    header, _, bert = lines[lines.index("Mini (task scores x 100)") + 1 :][:3]
+    assert header.split("  ")[0] == "Model" and header.split()[1:] == [
+        "avg",
+        "avg",
+        "(2)",
+        "One",
+        "Pair",
+        "NLI",
+        "Probe",
+    ]
+    assert " ".join(bert.split()) == "bert 72.7 ± 1.4 81.0 ± 1.4 81.0 ± 1.4 81.0 ± 1.4 56.0 ± 1.4 26.0 ± 1.4"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 3))
+def test_any_number_of_tasks_fits_the_terminal(number: int, width: int, seeds: int) -> None:
+    tasks = {f"t{i}": task(f"t{i}", "T" * width + str(i)) for i in range(number)}
+    runs = [
+        record("one", "m" * 60, seed, task=name, scores={name: {"validation": {"accuracy": 0.5 + seed / 10}}})
+        for name in tasks
+        for seed in range(1, seeds + 1)
+    ]
+    text = leaderboard(entries(*runs), tasks, {}, benchmark="x").text
+    assert max(map(len, text.splitlines())) <= 120
+    for i in range(number):
+        assert sum("T" * width + str(i) in line.split() for line in text.splitlines()) == 1
+
+
+def test_warnings_reach_the_terminal_only() -> None:
+    found = board(record("one"), warnings=["runs/x: altered"])
+    assert "warning: runs/x: altered" in found.text and "altered" not in found.markdown
+
+
+# Published rows --------------------------------------------------------------------------------------------------
+
+
+def test_published_rows_stand_below_in_italics_with_their_source() -> None:
+    references = [
+        Reference("Whole", "a paper", {"one": acc(90.0), "pair": dev(f1=80.0, accuracy=60.0), "nli": {
+            "validation_matched": {"accuracy": 50.0}, "validation_mismatched": {"accuracy": 40.0}}}),
+        Reference("Part", "a page", {"pair": dev(f1=88.8)}, note="as printed", notes={"pair": "from NLI"}),
+        Reference("Elsewhere", "a page", {"cola": mcc(50.0)}),
+    ]  # fmt: skip
+    found = board(*map(record, SCORES), references=references)
+    page = found.markdown
+    assert cells(page, "Whole")["Model"] == "*Whole* [a]"
+    assert (cells(page, "Whole")["One acc"], cells(page, "Whole")["Mini avg"]) == ("*90.0*", "*68.3*")
+    part = cells(page, "Part")
+    assert (part["Model"], part["Pair F1/acc"], part["Mini avg (2)"]) == ("*Part* [b,c]", "*88.8/—* [d]", "—")
+    assert "Elsewhere" not in page and "**" not in page
+    assert notes(page) == {"a": "published: a paper", "b": "published: a page", "c": "as printed", "d": "from NLI"}
+    data = as_data(found)["references"]
+    assert [(row["model"], row["source"], row["split"]) for row in data] == [
+        ("Whole", "a paper", "dev"),
+        ("Part", "a page", "dev"),
+    ]
+    assert "Whole" not in csv_text(found)
+    assert board(record("one")).references == ()
+
+
+def test_known_published_rows_are_dev_scores_of_known_tasks_with_a_source() -> None:
+    tasks = load_plugins().tasks
+    known = {
+        name: {(split, "f1" if metric == "cb_f1" else metric) for split in t.validation_splits for metric in t.metrics}
+        for name, t in tasks.items()
+    }
+    for row in REFERENCES:
+        assert row.source and row.scores
+        for name, splits in row.scores.items():
+            found = {(split, metric) for split, scores in splits.items() for metric in scores}
+            assert found <= known[name], (row.model, name)
+            assert all(0 < value <= 100 for scores in splits.values() for value in scores.values())
+        assert set(row.notes) <= set(row.scores)
+    first = REFERENCES[0]
+    assert first.scores["mnli"] == mnli(83.91, 84.10) and first.scores["qqp"]["validation"]["f1"] == 87.49
+
+
+# Results folders and single runs ---------------------------------------------------------------------------------
+
+
+def kept(results: Path, benchmark: str, *records: Record) -> Store:
+    store = Store(results, benchmark)
+    for r in records:
+        point = {"step": 5, "epoch": 1.0, "scores": r.scores.get(r.task, {}), "selection_score": 0.5}
+        store.write(r.data, history=[point], efficiency=r.efficiency)
+    store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in records})
+    return store
+
+
+def glue_record(name: str, model: str, value: float) -> Record:
+    return record("one", model, task=name, scores={name: {"validation": {"accuracy": value}}})
+
+
+def test_report_makes_the_tables_again_from_the_folders(tmp_path: Path) -> None:
+    a = kept(tmp_path / "a", "glue", glue_record("rte", "bert", 0.6))
+    kept(tmp_path / "b", "glue", glue_record("rte", "bert", 0.7), glue_record("sst2", "bert", 0.9))
+    kept(tmp_path / "b", "mine", glue_record("own", "bert", 0.5))
+    boards = report_folders([tmp_path / "a", tmp_path / "b"])
+    assert list(boards) == ["glue", "mine"]
+    assert [row.name for row in boards["glue"].rows] == [f"bert ({tmp_path}/a)", f"bert ({tmp_path}/b)"]
+    assert (a.folder / "leaderboard.md").read_text(encoding="utf-8") == boards["glue"].markdown
+    assert (tmp_path / "b" / "mine" / "leaderboard.json").exists()
+    assert not (tmp_path / "b" / "glue" / "leaderboard.md").exists()
+    assert not boards["glue"].references
+    a.update_manifest({("rte", "bert", 1): glue_record("rte", "bert", 0.6).fingerprint}, table={"references": True})
+    assert report_folders([tmp_path / "a"], "glue")["glue"].references  # as the benchmark asks
+    only = report_folders([tmp_path / "a"], "glue", references=True)
+    assert [row.name for row in only["glue"].rows] == ["bert"] and only["glue"].references
+
+
+def test_report_warns_of_damaged_records(tmp_path: Path) -> None:
+    store = kept(tmp_path, "glue", glue_record("rte", "bert", 0.6))
+    next(store.folder.rglob("record.json")).write_text("{}")
+    found = report_folders([tmp_path])["glue"]
+    assert "altered or cut short" in found.text and "— [a]" in found.markdown
+
+
+def test_report_says_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no such file or folder"):
+        report_folders([tmp_path / "none"])
+    with pytest.raises(HarnessError, match="no results here"):
+        report_folders([tmp_path])
+    kept(tmp_path, "glue", glue_record("rte", "bert", 0.6))
+    with pytest.raises(HarnessError, match=r"no results of benchmark 'gleu' here\. Did you mean 'glue'"):
+        report_folders([tmp_path], "gleu")
+
+
+def test_everything_about_one_run(tmp_path: Path) -> None:
+    own = record("nli", invalid={"nli": {"validation_matched": 0.01}}, caveats=["limited data"])
+    (shown,) = kept(tmp_path, "mini", own).records()
+    text = show_run(shown)
+    for line in (
+        "nli · bert · seed 1: finished",
+        f"  fingerprint  {own.fingerprint}",
+        "  nli validation_matched accuracy         60.00",
+        "  nli validation_matched invalid answers  1.00 %",
+        "  probe test matthews_correlation         25.00",
+        "  total parameters     22,713,216 (22.7M)",
+        "  learning_rate  0.0001",
+        "  nli.revision  bcdcba79d07bc864",
+        "  limited data",
+        "  step 5  accuracy 60.00, accuracy 50.00  <- best",
+    ):
+        assert line in text.splitlines(), line
+
+
+def test_a_failed_run_shows_its_traceback() -> None:
+    text = show_run(failed("one", "out of memory"))
+    assert "one · bert · seed 1: failed" in text
+    assert "  RuntimeError: out of memory" in text.splitlines()
+    assert "Scores" not in text
+
+
+def test_reports_load_no_heavy_library() -> None:
+    code = """
+import sys
+from harness.report import leaderboard, report_folders
+from harness.task.plugins import load_plugins
+plugins = load_plugins()
+board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)
+board.markdown, board.text
+print([name for name in ("torch", "transformers", "datasets", "sklearn", "scipy", "pandas") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

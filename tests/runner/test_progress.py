@@ -1,0 +1,87 @@
+"""What a person sees of the runs: lines in a pipe, a live view on a terminal, nothing from other processes."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.results.record import Record
+from harness.runner.progress import Display, Lines, LiveView, duration, make_display
+
+
+def record(**changes):
+    data = {
+        "fingerprint": "0" * 64, "status": "finished", "task": "mrpc", "model": "tiny", "seed": 1, "error": None,
+        "scores": {"mrpc": {"validation": {"f1": 0.9, "accuracy": 0.875}}, "ax": {"test": {"accuracy": 0.5}}},
+    }  # fmt: skip
+    return Record(None, {**data, **changes}, {"train_examples_per_second": 1234.5, "total_seconds": 75.2})
+
+
+FAILED = record(status="failed", scores={}, error={"reason": "the training loss is nan", "traceback": ""})
+
+
+def show(display):
+    """A benchmark of four runs, one of them done before."""
+    display.plan(4, 1)
+    for seed in (1, 2):
+        display.run_started("mrpc", "tiny", seed, 20)
+        display.evaluated(0, {"f1": 0.5, "accuracy": 0.25}, 0.375)
+        display.progress(20, 0.654321, 1000.0)
+        display.run_finished(record())
+    display.run_started("mrpc", "wild", 1, 20)
+    display.run_failed(FAILED)
+    display.message("a [bold] word with [brackets]")
+    display.close()
+
+
+def test_lines_tell_what_is_done_and_what_is_left(capsys):
+    show(Lines())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 runs, 1 of them done"
+    assert lines[1].startswith("[2/4] mrpc · tiny · seed 1: f1 90.0, accuracy 87.5 in 1:15 (1,234 examples/s); ")
+    assert lines[1].endswith(" to go")
+    assert lines[2].startswith("[3/4] mrpc · tiny · seed 2: ")
+    assert lines[3:] == [
+        "[4/4] mrpc · wild · seed 1: FAILED: the training loss is nan",
+        "a [bold] word with [brackets]",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 120])
+def test_the_live_view_shows_the_same_and_the_current_run(width):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=20, color_system=None)
+    view = LiveView(console)
+    view.plan(4, 1)
+    view.run_started("mrpc", "tiny", 1, 20)
+    view.evaluated(0, {"accuracy": 0.25}, 0.25)
+    view.progress(10, 0.654321, 1000.0)
+    with console.capture() as drawn:
+        console.print(view.live.get_renderable())
+    text = drawn.get()
+    assert "1/4" in text
+    if width == 120:
+        for part in ("mrpc · tiny · seed 1", "10/20", "loss 0.654", "1,000 examples/s", "accuracy 25.0 at step 0"):
+            assert part in text
+    view.run_finished(record())
+    view.close()
+    assert "[2/4] mrpc" in console.file.getvalue()
+
+
+def test_the_live_view_survives_everything_a_benchmark_tells():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    show(LiveView(console))
+    assert "FAILED: the training loss is nan" in console.file.getvalue()
+
+
+def test_the_display_fits_where_the_output_goes(capsys):
+    show(Display())  # of the processes that do not speak
+    assert capsys.readouterr().out == ""
+    assert type(make_display()) is Lines  # the output is caught: no terminal
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (185, "3:05"), (3599.9, "1:00:00"), (7385, "2:03:05")],
+)
+def test_durations_read_like_a_clock(seconds, text):
+    assert duration(seconds) == text
