@@ -17,7 +17,7 @@ from harness.cli import main
 from harness.models.tokenizers import sample_tokenizer
 from harness.report import Leaderboard
 from harness.results.store import Record, Store
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 RECIPE = {"max_steps": 4, "batch_size": 8, "max_length": 64, "precision": "fp32", "learning_rate": 1e-3}
 LIMIT = {"train": 48, "validation": 30}

@@ -1,12 +1,14 @@
-"""What a model costs: operations, time, memory and energy. Everything here goes to efficiency.json only."""
+"""What a model costs: FLOPs, time, memory and energy. Everything here goes to efficiency.json only."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,8 @@ from harness.data.features import Features
 from harness.models import Architecture
 from harness.training.batching import evaluation_batches
 from harness.training.device import DTYPES
-from harness.training.energy import Energy
 from harness.training.evaluation import batch_tokens
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 LATENCIES = 50
 """Examples whose latency is measured one by one: at most so many, and at least `LEAST`."""
@@ -35,6 +36,7 @@ COUNTED = ("flops_per_example", "train_flops_per_example")
 """What `measured` finds without a clock."""
 MATRIX_SIZE = {"cuda": 4096}
 REPETITIONS = 5
+JOULES_PER_KWH = 3.6e6
 
 
 # Operations ------------------------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-# Memory and energy -----------------------------------------------------------------------------------------------
+# Memory -------------------------------------------------------------------------------------------------------
 
 
 class Usage:
@@ -275,3 +277,76 @@ def _peak_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+# Energy ----------------------------------------------------------------------------------------------------------
+
+
+class Energy:
+    """Measures from its creation on.
+
+    With codecarbon (``pip install enct5-harness[energy]``) processor, memory and GPU count, measured or, where the
+    machine does not tell, estimated; else the GPU, by NVML's counter; else nothing.
+
+    Args:
+        device: what the work is done on.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.tracker = tracker()
+        self.before = None if self.tracker else gpu_joules(device)
+        if self.tracker is not None:
+            self.tracker.start_task()
+
+    def stop(self) -> dict[str, Any]:
+        """``energy_joules`` and ``energy_source``; empty where nothing tells, and after the first call."""
+        tracker, before = self.tracker, self.before
+        self.tracker = self.before = None
+        if tracker is not None:
+            data = tracker.stop_task()
+            joules = 0.0 if data is None else data.energy_consumed * JOULES_PER_KWH
+            return {"energy_joules": joules, "energy_source": "codecarbon"} if joules else {}
+        after = gpu_joules(self.device)
+        if before is None or after is None:
+            return {}
+        return {"energy_joules": after - before, "energy_source": "GPU (NVML)"}
+
+
+@functools.cache
+def tracker() -> Any:
+    """Codecarbon's tracker, started once per process because that takes seconds; None without codecarbon."""
+    try:
+        from codecarbon import OfflineEmissionsTracker
+    except ImportError:
+        return None
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+    # The country decides emissions, which are not read, and giving one keeps it from asking the network.
+    return OfflineEmissionsTracker(
+        country_iso_code="USA", save_to_file=False, log_level="critical", allow_multiple_runs=True
+    )
+
+
+def gpu_joules(device: torch.device) -> float | None:
+    """What the GPU has consumed since its driver was loaded; None where NVML is not there or does not tell."""
+    if device.type != "cuda":
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    with _nvml(pynvml):
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+    return None
+
+
+@contextlib.contextmanager
+def _nvml(pynvml: Any) -> Iterator[None]:
+    """A block that ends where NVML says no: an old GPU, a driver without it."""
+    with contextlib.suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        try:
+            yield
+        finally:
+            pynvml.nvmlShutdown()

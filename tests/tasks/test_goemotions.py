@@ -23,7 +23,7 @@ from harness.models.tokenizers import sample_tokenizer
 from harness.report.labels import label_scores
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task
-from harness.training.thresholds import shifted, tuned_threshold
+from harness.training.evaluation import shifted, tuned_threshold
 
 TASK = load_tasks()["goemotions"]
 JOY, LOVE, NEUTRAL = (TASK.labels.index(name) for name in ("joy", "love", "neutral"))
