@@ -428,7 +428,7 @@ def test_a_signal_saves_the_state_at_the_next_step(bench, capsys, number, code):
     assert signal.getsignal(number) is handler
     shown = capsys.readouterr()
     assert "cola · bert stops at step 3" in shown.out
-    assert "the same command goes on" in shown.err
+    assert "the same command resumes" in shown.err
     (path,) = states(bench)
     state = load_state(path)
     assert state is not None and state["training"]["step"] == 3
