@@ -20,15 +20,18 @@ from harness.results.choices import Choice, in_words
 from harness.results.leases import Leases
 from harness.results.record import Record
 from harness.results.store import Store
-from harness.runner.execute import do_run, predict_tests_of
-from harness.runner.plan import Run, expand, trials
+from harness.runner.execute import do_run, end_alone, predict_tests, prepare, reason, write_tests
+from harness.runner.plan import Run, expand, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
     RunQueue,
     Status,
     Statuses,
+    has_tests,
     having,
+    load_model,
     model_file,
+    record_of,
     runs_to_train,
     statuses_of,
     tidy,
@@ -37,6 +40,7 @@ from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
 from harness.training.device import make_accelerator, together
+from harness.training.loop import RunState
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
@@ -180,6 +184,44 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
         if context.main and finished is not None:
             queue.left.remove(run)
             make_board(context)
+
+
+def predict_tests_of(context: Context, run: Run) -> bool:
+    """Predict the test splits of a finished run with its kept model, unless another command does.
+
+    Returns:
+        False where that failed.
+    """
+    lease = None
+    if context.main and not has_tests(context, run):
+        lease = context.leases.take(context.store.scratch(test_fingerprint(run, context.resources)))
+    [is_ours] = broadcast_object_list([lease is not None])
+    if not is_ours:
+        return True
+    with lease or contextlib.nullcontext():
+        try:
+            _predict_tests_of(context, run)
+        except Exception as error:
+            if context.accelerator.num_processes > 1:
+                end_alone(context, error)
+            context.display.message(f"{run.task.name} with {run.model.name}: no test predictions: {reason(error)}")
+            return False
+    return True
+
+
+def _predict_tests_of(context: Context, run: Run) -> None:
+    state, record = RunState(), record_of(context, run)
+    if record is not None and record.data.get("threshold") is not None:
+        state.best.threshold = record.data["threshold"]
+    training = prepare(context, run, initial=None)
+    training.load_weights(load_model(context, run))
+    name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
+    context.display.message(f"predicting the test data of {name}")
+    rows = predict_tests(context, run, training, state)
+    context.accelerator.free_memory()
+    if context.main:
+        write_tests(context, run, rows)
+    context.accelerator.wait_for_everyone()
 
 
 def _show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import version
@@ -100,6 +101,18 @@ def together(accelerator: Accelerator, attempt: Callable[[], T]) -> T:
     if problem is not None:
         raise HarnessError(problem)
     return results[0]
+
+
+def compile_seconds() -> float:
+    """The time that torch.compile took so far in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0.0 if dynamo is None else float(dynamo.calculate_time_spent()["total_wall_time"])
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def provenance(device: torch.device, processes: int) -> dict[str, Any]:

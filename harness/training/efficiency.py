@@ -8,19 +8,22 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from harness.data.features import Features
 from harness.models import Architecture
 from harness.training.batching import evaluation_batches
-from harness.training.device import DTYPES
+from harness.training.device import DTYPES, synchronize
 from harness.training.evaluation import batch_tokens
+from harness.training.loop import RunState
 from harness.training.trainer import Training
 
 LATENCIES = 50
@@ -181,6 +184,35 @@ def training_speed(training: Training, examples: int, seconds: float, flops: int
     return found
 
 
+def efficiency_of(training: Training, state: RunState, usage: Usage, cost: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of efficiency.json: all that the clock and the machine decide.
+
+    Args:
+        training: a training that is done; all processes call this together.
+        state: with its times.
+        usage: began with the run.
+        cost: of the trained model, from `measured`; on the main process.
+    """
+    used = [usage.read()]
+    if training.accelerator.num_processes > 1:
+        used = gather_object(used)
+    examples, seconds = training.examples - state.startup_examples, state.train_seconds - state.startup_seconds
+    if not examples:
+        examples, seconds = training.examples, state.train_seconds
+    return {
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "total_seconds": state.seconds,
+        "train_seconds": state.train_seconds,
+        "startup_seconds": state.startup_seconds,
+        "compile_seconds": state.compile_seconds,
+        "evaluate_seconds": state.evaluate_seconds,
+        **training_speed(training, examples, seconds, cost.get("train_flops_per_example")),
+        "inference_examples_per_second": state.evaluated_examples / max(state.evaluate_seconds, 1e-9),
+        **cost,
+        **of_all_processes(used, whole=not state.earlier_seconds),
+    }
+
+
 @functools.cache
 def matrix_rate(device: torch.device, precision: str) -> float:
     """Floating-point operations per second in a product of two large square matrices, the best of a few.
@@ -201,18 +233,6 @@ def matrix_rate(device: torch.device, precision: str) -> float:
         synchronize(device)
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best
-
-
-def compile_seconds() -> float:
-    """The time that torch.compile took so far in this process."""
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    return 0.0 if dynamo is None else float(dynamo.calculate_time_spent()["total_wall_time"])
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 # Memory -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.config.schema import Recipe
 from harness.task.metrics import task_score
 from harness.training.batching import TrainingPlan
-from harness.training.efficiency import compile_seconds, synchronize
+from harness.training.device import compile_seconds, synchronize
 from harness.training.evaluation import Evaluation, Split, evaluate, tuned_threshold
 from harness.training.trainer import OutOfMemory, Training
 

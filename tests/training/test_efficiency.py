@@ -224,7 +224,7 @@ def test_compiling_is_warm_up(bench, monkeypatch):
     counted = []
     speed = efficiency.training_speed
     monkeypatch.setattr(
-        "harness.runner.outcome.training_speed",
+        "harness.training.efficiency.training_speed",
         lambda training, examples, *rest: counted.append(examples) or speed(training, examples, *rest),
     )
     bench.write()
