@@ -360,7 +360,7 @@ def write_result(context: Context, run: Run, result: Result) -> Record:
     """Write the result of a run; the record comes last, so that with it all is written.
 
     Raises:
-        HarnessError: the disk says no.
+        HarnessError: the disk refuses.
     """
     if result.weights is not None:
         save_tensors(model_file(context, run), result.weights)

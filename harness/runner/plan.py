@@ -223,12 +223,12 @@ def _runs_of(
 
 def _recipes(resources: Resources, device: torch.device, task: Task, model: Model) -> list[Recipe]:
     """The recipes of a (task, model) as they will be used here, each once; several where they are swept."""
-    found: dict[str, Recipe] = {}
+    distinct: dict[str, Recipe] = {}
     for recipe in resources.spec.recipes_for(task.name, model.name):
         architecture = resources.architecture(model, task, recipe)
         resolved = _resolved(recipe, resources, architecture, task, device)
-        found.setdefault(resolved.model_dump_json(), resolved)
-    return list(found.values())
+        distinct.setdefault(resolved.model_dump_json(), resolved)
+    return list(distinct.values())
 
 
 def _differences(recipe: Recipe, recipes: Iterable[Recipe]) -> dict[str, Any]:
@@ -238,11 +238,11 @@ def _differences(recipe: Recipe, recipes: Iterable[Recipe]) -> dict[str, Any]:
 
 
 def _own_splits(task: Task, resources: Resources) -> tuple[str, ...]:
-    there = resources.splits(task)
-    own = tuple(split for split in task.validation_splits if split in there)
-    if task.train_split not in there or not own:
-        lacking = str(task.train_split) if task.train_split not in there else task.validation_splits[0]
-        resources.examples(task, lacking)  # says which file is missing
+    splits = resources.splits(task)
+    own = tuple(split for split in task.validation_splits if split in splits)
+    if task.train_split not in splits or not own:
+        lacking = str(task.train_split) if task.train_split not in splits else task.validation_splits[0]
+        resources.examples(task, lacking)  # its error names the file that is missing
         raise HarnessError(f"task '{task.name}': {resources.spec.describe_source(task)} has no {lacking} split")
     return own
 
@@ -251,7 +251,7 @@ def _diagnostics(
     file: BenchmarkFile, resources: Resources, task: Task
 ) -> tuple[tuple[tuple[Task, str], ...], dict[str, dict[str, str]]]:
     """The labelled diagnostics that this task's model answers, and why others are missing."""
-    found: list[tuple[Task, str]] = []
+    labelled: list[tuple[Task, str]] = []
     missing: dict[str, dict[str, str]] = {}
     for diagnostic in file.tasks.values():
         if diagnostic.evaluated_by != task.name:
@@ -263,8 +263,8 @@ def _diagnostics(
             elif any(is_unlabelled(diagnostic, example) for example in resources.examples(diagnostic, split)[:1]):
                 missing[diagnostic.name] = {split: f"{source} has no labels for it"}
             else:
-                found.append((diagnostic, split))
-    return tuple(found), missing
+                labelled.append((diagnostic, split))
+    return tuple(labelled), missing
 
 
 def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Task, device: torch.device) -> Recipe:
@@ -309,7 +309,7 @@ def _is_t5_v1_0(folder: Path) -> bool:
 
 
 def _tests(file: BenchmarkFile, resources: Resources, task: Task) -> tuple[tuple[Task, str], ...]:
-    """The test splits that are there: the task's own and its diagnostics'."""
+    """The test splits that exist: the task's own and its diagnostics'."""
     tasks = [task, *(other for other in file.tasks.values() if other.evaluated_by == task.name)]
     return tuple((t, split) for t in tasks for split in t.test_splits if split in resources.splits(t))
 
