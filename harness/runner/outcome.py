@@ -8,9 +8,10 @@ from typing import Any
 from accelerate import Accelerator
 
 from harness.errors import HarnessError
+from harness.io import plain
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
-from harness.runner.plan import SCORE_VERSION, test_fingerprint
+from harness.runner.plan import test_fingerprint
 from harness.runner.queue import Work
 from harness.runner.resources import Session
 from harness.runner.runs import Outcome, Run
@@ -29,10 +30,9 @@ def write_outcome(work: Work, run: Run, outcome: Outcome, accelerator: Accelerat
     if outcome.finished and work.session.spec.predict:
         write_tests(work, run, outcome.test_predictions, accelerator)
     return work.store.write(
-        record_of(run, work.session, accelerator, outcome.record),
+        record_of(run, work.session, accelerator, {**outcome.record, "efficiency": outcome.efficiency}),
         predictions=outcome.predictions,
         history=outcome.history,
-        efficiency=outcome.efficiency,
         log="\n".join(outcome.log) + "\n",
     )
 
@@ -40,9 +40,8 @@ def write_outcome(work: Work, run: Run, outcome: Outcome, accelerator: Accelerat
 def write_tests(work: Work, run: Run, rows: list[dict[str, Any]], accelerator: Accelerator) -> None:
     """Test predictions are a record of their own, which no leaderboard shows."""
     if rows:
-        content = record_of(run, work.session, accelerator, {"predicts_tests_of": run.fingerprint})
-        content["fingerprint"] = test_fingerprint(run, work.session)
-        work.store.write(content, predictions=rows)
+        own = {"fingerprint": test_fingerprint(run, work.session), "predicts_tests_of": run.fingerprint}
+        work.store.write(record_of(run, work.session, accelerator, own), predictions=rows)
 
 
 def reason(error: Exception) -> str:
@@ -53,47 +52,22 @@ def reason(error: Exception) -> str:
     return ": ".join([type(error).__name__, *first])
 
 
-def record_of(run: Run, session: Session, accelerator: Accelerator, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of record.json for a run that finished, or failed with ``parts['error']``."""
-    spec, checkpoint = session.spec, session.checkpoint(run.model)
-    model = {**run.model.model_dump(exclude_none=True), **session.model_identity(run.model)}
-    if checkpoint is not None:
-        model["revision"] = checkpoint.revision
-    return {
+def record_of(run: Run, session: Session, accelerator: Accelerator, parts: Mapping[str, Any]) -> Record:
+    """The record of a run that finished, or failed with ``parts['error']``; ``parts`` are further fields of it."""
+    checkpoint = session.checkpoint(run.model)
+    fields = {
         "fingerprint": run.fingerprint,
         "status": "failed" if parts.get("error") else "finished",
         "task": run.task.name,
         "model": run.model.name,
-        "architecture": run.model.architecture,
-        "seed": run.seed,
-        "parent": run.parent.fingerprint if run.parent else None,
-        "scores": {},
-        "missing": {},
-        "invalid": {},
-        "counts": {},
-        "steps": 0,
-        "best_step": None,
-        "selection_score": None,
-        "parameters": {},
-        "error": None,
+        "checkpoint": run.model.checkpoint,
+        "revision": checkpoint.revision if checkpoint else None,
+        "init_from": run.parent.task.name if run.parent else None,
         "columns": {
             task.name: {"title": task.title, "suite": task.suite, "parts": score_parts(task)}
             for task in (run.task, *(diagnostic for diagnostic, _ in run.diagnostics))
         },
-        **parts,
-        "settings": {
-            "recipe": run.recipe.model_dump(),
-            "model": model,
-            "data": {
-                run.task.name: session.data(run.task, (str(run.task.train_split), *run.own_splits)),
-                **{task.name: session.data(task, (split,)) for task, split in run.diagnostics},
-            },
-            "limit": spec.limit.model_dump() if spec.limit else None,
-            "allow_partial": spec.allow_partial,
-            "selection": spec.selection,
-            "init_from": run.parent.task.name if run.parent else None,
-            "score_version": SCORE_VERSION,
-        },
-        "caveats": list(run.caveats),
         "provenance": provenance(accelerator.device, accelerator.num_processes),
+        **parts,
     }
+    return Record.model_validate({**plain(fields), "settings": run.settings, "caveats": run.caveats})

@@ -14,7 +14,8 @@ from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
-from harness.results.store import fingerprint
+from harness.io import plain
+from harness.results.record import Caveat, CaveatKind, RunSettings, fingerprint
 from harness.runner.resources import HOLDOUT, Session
 from harness.runner.runs import Run
 from harness.task.task import Task, is_unlabelled
@@ -25,9 +26,9 @@ from harness.training.thresholds import has_threshold
 SCORE_VERSION = 3
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
-SELECTED = "best checkpoint chosen on the validation data"
-HELD_OUT = "best checkpoint chosen on a held-out part of the training data"
-"""Marks of all runs, by ``selection``."""
+SELECTED = Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION)
+HELD_OUT = Caveat(kind=CaveatKind.SELECTED_ON_HOLDOUT)
+"""Caveats of all runs, by ``selection``."""
 
 Pair = tuple[str, str]
 """(task, model)."""
@@ -129,15 +130,16 @@ def _runs_of(
     recipes = _recipes(session, device, task, model)
     tests = _tests(file, session, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
-    caveats = tuple(_marks(session, task, model))
+    caveats = tuple(_caveats(session, task, model))
     shared = {
         "score_version": SCORE_VERSION,
         "model": session.model_identity(model),
-        "tasks": {t.name: t.definition() for t in (task, *(t for t, _ in diagnostics))},
+        "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
             task.name: session.data(task, (str(task.train_split), *own)),
             **{t.name: session.data(t, (split,)) for t, split in diagnostics},
         },
+        "limit": spec.limit.model_dump() if spec.limit else None,
         "selection": spec.selection,
         "allow_partial": spec.allow_partial,
     }
@@ -145,7 +147,9 @@ def _runs_of(
     for recipe, seeds in wanted((task.name, model.name), recipes):
         for seed in seeds:
             parent = known.get((parent_task, model.name, seed)) if parent_task else None
-            parts = {**shared, "recipe": recipe.model_dump()}
+            given = {**shared, "recipe": recipe.model_dump(), "seed": seed}
+            settings = RunSettings(**given, parent=parent.fingerprint if parent else None)
+            common = {**settings.model_dump(exclude={"seed"}), "parent": parent.configuration if parent else None}
             runs.append(
                 Run(
                     task,
@@ -154,8 +158,9 @@ def _runs_of(
                     seed,
                     own,
                     diagnostics,
-                    fingerprint({**parts, "seed": seed, "parent": parent.fingerprint if parent else None}),
-                    fingerprint({**parts, "parent": parent.configuration if parent else None}),
+                    settings,
+                    settings.fingerprint,
+                    fingerprint(common),
                     caveats,
                     missing,
                     tests,
@@ -224,27 +229,27 @@ def _resolved(recipe: Recipe, session: Session, architecture: Any, task: Task, d
     return resolve(recipe, device, architecture.half_precision, parameters, tokens)
 
 
-def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
+def _caveats(session: Session, task: Task, model: Model) -> Iterable[Caveat]:
     """What makes this run's numbers not comparable with published ones, or not reproducible."""
     spec, checkpoint = session.spec, session.checkpoint(model)
     source = "files" if has_own_files(task) else session.source(task)
     if source == "sample":
-        yield "sample data"
+        yield Caveat(kind=CaveatKind.SAMPLE_DATA)
     if spec.allow_partial:
-        yield "partial data"
+        yield Caveat(kind=CaveatKind.PARTIAL_DATA)
     if spec.limit is not None:
-        yield "limited data"
+        yield Caveat(kind=CaveatKind.LIMITED_DATA)
     yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
     if model.threshold == "tuned" and has_threshold(task):
-        yield "threshold tuned on a held-out part of the training data"
-    if spec.parent(task.name) is not None:
-        yield f"intermediate training on {spec.parent(task.name)}"
+        yield Caveat(kind=CaveatKind.TUNED_THRESHOLD)
+    if (parent := spec.parent(task.name)) is not None:
+        yield Caveat(kind=CaveatKind.INTERMEDIATE_TRAINING, detail=parent)
     if checkpoint is not None and checkpoint.revision is not None and not checkpoint.pinned:
-        yield "unpinned checkpoint"
+        yield Caveat(kind=CaveatKind.UNPINNED_CHECKPOINT)
     if source == "hub" and task.hub is not None and task.hub.revision is None:
-        yield "unpinned data"
+        yield Caveat(kind=CaveatKind.UNPINNED_DATA)
     if checkpoint is not None and task.suite in ("glue", "superglue") and _is_t5_v1_0(checkpoint.folder):
-        yield "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
+        yield Caveat(kind=CaveatKind.SEEN_IN_PRETRAINING)
 
 
 def _is_t5_v1_0(folder: Path) -> bool:

@@ -161,8 +161,8 @@ class Session:
         checkpoint = self.checkpoint(model)
         self.tokenizer(model)
         return {
-            **model.options(),
             "architecture": model.architecture,
+            "options": model.options(),
             "content": checkpoint.content if checkpoint else None,
             "config": model.config,
             "tokenizer": self._tokenizer_hashes[model.name],

@@ -342,7 +342,7 @@ def _do(command: Command, run: Run, lease: Lease | None) -> bool | None:
         command.display.message(str(error))
         return None
     except Exception as error:
-        outcome = Outcome({"error": {"reason": reason(error), "traceback": traceback.format_exc()}})
+        outcome = Outcome({"error": reason(error), "traceback": traceback.format_exc()})
         if command.accelerator.num_processes > 1 and not isinstance(error, NotFinite):
             if _stamp(command, run) == before:  # else the one that failed first has said why
                 with contextlib.suppress(HarnessError):
@@ -419,8 +419,8 @@ def _predict_tests(command: Command, run: Run) -> None:
     work, accelerator = command.work, command.accelerator
     execution = Execution(run, work.session, accelerator, command.display)
     record = work.record(run)
-    if record is not None and record.data.get("threshold") is not None:
-        execution.best.threshold = record.data["threshold"]
+    if record is not None and record.threshold is not None:
+        execution.best.threshold = record.threshold
     training = execution.prepare()
     training.load_weights(work.load_weights(run))
     command.display.message(f"predicting the test data of {run.task.name} with {run.model.name}, seed {run.seed}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.config.schema import Model, Recipe
+from harness.results.record import Caveat, RunSettings
 from harness.task.task import Task
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class Run:
     """One training and what is evaluated with it.
 
+    ``settings`` are all that decides its scores; their hash is the ``fingerprint``.
     ``own_splits`` are the validation splits of ``task`` that are there, ``diagnostics`` the (task, split) pairs that
     its model answers besides, ``missing`` the reasons why others are not, ``tests`` the test splits that it predicts
     on request. ``parent`` is the run whose model this one starts from. ``trial`` is what makes it one of several trials
@@ -29,9 +31,10 @@ class Run:
     seed: int
     own_splits: tuple[str, ...]
     diagnostics: tuple[tuple[Task, str], ...]
+    settings: RunSettings
     fingerprint: str
     configuration: str
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
     missing: Mapping[str, Mapping[str, str]]
     tests: tuple[tuple[Task, str], ...] = ()
     parent: Run | None = None

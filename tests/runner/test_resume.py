@@ -288,7 +288,7 @@ def test_patience_goes_on_where_it_was(bench, monkeypatch, name, call):
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == (1 if name == "update" else 0)
-    assert bench.record().data["steps"] == 3
+    assert bench.record().steps == 3
     assert content(bench.results / "b" / "runs") == expected
 
 
@@ -300,9 +300,9 @@ def test_times_add_up_over_the_parts(bench):
     assert before is not None and before["training"]["step"] == 4
     bench.run()
     efficiency = bench.record().efficiency
-    assert efficiency["total_seconds"] > before["seconds"] > before["train_seconds"] > 0
-    assert efficiency["train_seconds"] > before["train_seconds"]
-    assert efficiency["evaluate_seconds"] > before["evaluate_seconds"]
+    assert efficiency.total_seconds > before["seconds"] > before["train_seconds"] > 0
+    assert efficiency.train_seconds > before["train_seconds"]
+    assert efficiency.evaluate_seconds > before["evaluate_seconds"]
 
 
 def test_a_state_is_saved_by_time(bench, monkeypatch):
@@ -470,7 +470,7 @@ def test_the_models_that_are_asked_for_stay(bench, keep, steps):
     if steps:
         best = load_tensors(bench.model_file(record))
         same = load_tensors(
-            bench.model_file(record).with_name(f"{record.fingerprint}-step{record.data['best_step']}.safetensors")
+            bench.model_file(record).with_name(f"{record.fingerprint}-step{record.best_step}.safetensors")
         )
         assert all(torch.equal(best[name], same[name]) for name in best)
 
