@@ -79,7 +79,7 @@ class Bench:
 
     def tests_of(self, record: Record) -> Record | None:
         """The record of a run's test predictions."""
-        found = [r for r in self.store.records() if r.data.get("predicts_tests_of") == record.fingerprint]
+        found = [r for r in self.store.records() if r.predicts_tests_of == record.fingerprint]
         assert len(found) <= 1
         return found[0] if found else None
 
@@ -119,6 +119,11 @@ def content(folder: Path) -> dict[str, bytes]:
         for path in files
         if path.name not in ("efficiency.json", "run.log")
     }
+
+
+def caveats(record: Record) -> tuple[str, ...]:
+    """The caveats of a record, as tables show them."""
+    return tuple(map(str, record.caveats))
 
 
 def evaluations(record: Record) -> dict[int, dict[str, Any]]:

@@ -14,11 +14,12 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
+from harness.io import plain
 from harness.results.choices import in_words
 from harness.results.leases import Lease
 from harness.results.record import RECORD, Record
 from harness.results.tensors import save_tensors
-from harness.runner.plan import SCORE_VERSION, Run, test_fingerprint
+from harness.runner.plan import Run, test_fingerprint
 from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
 from harness.runner.resources import HOLDOUT, Context
@@ -52,7 +53,7 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
         context.display.message(str(error))
         return None
     except Exception as error:
-        result = Result({"error": {"reason": reason(error), "traceback": traceback.format_exc()}})
+        result = Result(record_of_run(context, run, error=reason(error), traceback=traceback.format_exc()))
         if not alone and not isinstance(error, NotFinite):
             if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
                 with contextlib.suppress(HarnessError):
@@ -68,11 +69,11 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
             if not alone:
                 end_alone(context, error)
             raise
-        if result.finished and lease is not None:
+        if result.record.finished and lease is not None:
             lease.empty()
-        (context.display.run_finished if result.finished else context.display.run_failed)(record)
+        (context.display.run_finished if result.record.finished else context.display.run_failed)(record)
     context.accelerator.wait_for_everyone()
-    return result.finished
+    return result.record.finished
 
 
 def _record_stamp(context: Context, run: Run) -> tuple[int, int] | None:
@@ -254,20 +255,14 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
 
 @dataclass
 class Result:
-    """What a run leaves: the parts of its record, and the best model's weights where they are wanted."""
+    """What a run leaves: its record, and the best model's weights where they are wanted."""
 
-    record: dict[str, Any]
+    record: Record
     predictions: list[dict[str, Any]] = field(default_factory=list)
     test_predictions: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
-    efficiency: dict[str, Any] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run did not fail."""
-        return "error" not in self.record
 
 
 def keeps_model(context: Context, run: Run) -> bool:
@@ -290,42 +285,42 @@ def result_of(
     cost = cost_of(context, run, training, state) if context.main else {}
     efficiency = efficiency_of(training, state, usage, cost)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
+    generates = training.architecture.generates
+    tasks = {task.name: task for task, _ in run.evaluated}
+    record = record_of_run(
+        context,
+        run,
+        efficiency=efficiency,
+        missing=run.missing,
+        steps=training.step,
+        best_step=state.best.step,
+        selection_score=state.best.selection_score,
+        parameters=training.parameters,
+        micro_batch_tokens=training.plan.micro_batch_tokens,
+        labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
+        threshold=state.best.threshold if has_threshold(run.task) and not generates else None,
+        **split_results(context, run, training, evaluated),
+    )
     return Result(
-        record_parts(context, run, training, state, evaluated),
+        record,
         [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)],
         tests,
         state.history,
-        efficiency,
         state.log,
         state.best.weights if keeps_model(context, run) else None,
     )
 
 
-def record_parts(
-    context: Context, run: Run, training: Training, state: RunState, evaluated: Evaluated
-) -> dict[str, Any]:
-    """What record.json holds of a run that finished, beside what was settled before it began."""
-    tasks = {run.task.name: run.task, **{task.name: task for task, _ in run.diagnostics}}
-    generates = training.architecture.generates
-    parts: dict[str, Any] = {
-        "scores": {},
-        "invalid": {},
-        "counts": {run.task.name: {"train": len(training.features)}},
-        "missing": {task: dict(reasons) for task, reasons in run.missing.items()},
-        "repaired": {},
-        "overlap": {},
-        "steps": training.step,
-        "best_step": state.best.step,
-        "selection_score": state.best.selection_score,
-        "parameters": training.parameters,
-        "micro_batch_tokens": training.plan.micro_batch_tokens,
-        "unread_words": {},
-        "labels": {name: list(task.labels) for name, task in tasks.items() if _scored_by_label(task)},
-        "threshold": state.best.threshold if has_threshold(run.task) and not generates else None,
-    }
+def _scored_by_label(task: Task) -> bool:
+    return task.problem_type in SEVERAL and not task.open_answers
 
-    def enter(part: str, split: Split, value: Any) -> None:
-        parts[part].setdefault(split.task.name, {})[split.name] = value
+
+def split_results(context: Context, run: Run, training: Training, evaluated: Evaluated) -> dict[str, Any]:
+    """The fields of the record that have a value for each task and split."""
+    fields: dict[str, Any] = {"counts": {run.task.name: {"train": len(training.features)}}}
+
+    def enter(name: str, split: Split, value: Any) -> None:
+        fields.setdefault(name, {}).setdefault(split.task.name, {})[split.name] = value
 
     overlaps = context.resources.overlap(run.task, run.evaluated)
     for split, evaluation in evaluated:
@@ -336,13 +331,9 @@ def record_parts(
             enter("repaired", split, repaired)
         if evaluation.unread:
             enter("unread_words", split, evaluation.unread)
-        if generates:
+        if training.architecture.generates:
             enter("invalid", split, evaluation.invalid / len(evaluation.predictions))
-    return parts
-
-
-def _scored_by_label(task: Task) -> bool:
-    return task.problem_type in SEVERAL and not task.open_answers
+    return fields
 
 
 def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
@@ -364,23 +355,18 @@ def write_result(context: Context, run: Run, result: Result) -> Record:
     """
     if result.weights is not None:
         save_tensors(model_file(context, run), result.weights)
-    if result.finished and context.spec.predict:
+    if result.record.finished and context.spec.predict:
         write_tests(context, run, result.test_predictions)
-    return context.store.write(
-        record_content(context, run, result.record),
-        predictions=result.predictions,
-        history=result.history,
-        efficiency=result.efficiency,
-        log="\n".join(result.log) + "\n",
-    )
+    log = "\n".join(result.log) + "\n"
+    return context.store.write(result.record, predictions=result.predictions, history=result.history, log=log)
 
 
 def write_tests(context: Context, run: Run, rows: list[dict[str, Any]]) -> None:
     """Test predictions are a record of their own, which no leaderboard shows."""
     if rows:
-        content = record_content(context, run, {"predicts_tests_of": run.fingerprint})
-        content["fingerprint"] = test_fingerprint(run, context.resources)
-        context.store.write(content, predictions=rows)
+        own = test_fingerprint(run, context.resources)
+        record = record_of_run(context, run, fingerprint=own, predicts_tests_of=run.fingerprint)
+        context.store.write(record, predictions=rows)
 
 
 def reason(error: Exception) -> str:
@@ -391,48 +377,22 @@ def reason(error: Exception) -> str:
     return ": ".join([type(error).__name__, *first])
 
 
-def record_content(context: Context, run: Run, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of record.json for a run that finished, or failed with ``parts['error']``."""
-    spec, session, accelerator = context.spec, context.resources, context.accelerator
-    checkpoint = session.checkpoint(run.model)
-    model = {**run.model.model_dump(exclude_none=True), **session.model_identity(run.model)}
-    if checkpoint is not None:
-        model["revision"] = checkpoint.revision
-    return {
+def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
+    """The record of a run that finished, or failed where ``fields`` have an ``error``."""
+    checkpoint = context.resources.checkpoint(run.model)
+    common = {
         "fingerprint": run.fingerprint,
-        "status": "failed" if parts.get("error") else "finished",
+        "status": "failed" if fields.get("error") else "finished",
         "task": run.task.name,
         "model": run.model.name,
-        "architecture": run.model.architecture,
-        "seed": run.seed,
-        "parent": run.parent.fingerprint if run.parent else None,
-        "scores": {},
-        "missing": {},
-        "invalid": {},
-        "counts": {},
-        "steps": 0,
-        "best_step": None,
-        "selection_score": None,
-        "parameters": {},
-        "error": None,
+        "checkpoint": run.model.checkpoint,
+        "revision": checkpoint.revision if checkpoint else None,
+        "init_from": run.parent.task.name if run.parent else None,
         "columns": {
             task.name: {"title": task.title, "suite": task.suite, "parts": score_parts(task)}
-            for task in (run.task, *(diagnostic for diagnostic, _ in run.diagnostics))
+            for task, _ in run.evaluated
         },
-        **parts,
-        "settings": {
-            "recipe": run.recipe.model_dump(),
-            "model": model,
-            "data": {
-                run.task.name: session.data(run.task, (str(run.task.train_split), *run.own_splits)),
-                **{task.name: session.data(task, (split,)) for task, split in run.diagnostics},
-            },
-            "limit": spec.limit.model_dump() if spec.limit else None,
-            "allow_partial": spec.allow_partial,
-            "selection": spec.selection,
-            "init_from": run.parent.task.name if run.parent else None,
-            "score_version": SCORE_VERSION,
-        },
-        "caveats": list(run.caveats),
-        "provenance": provenance(accelerator.device, accelerator.num_processes),
+        "provenance": provenance(context.accelerator.device, context.accelerator.num_processes),
+        **fields,
     }
+    return Record.model_validate({**plain(common), "settings": run.settings, "caveats": run.caveats})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
-from harness.results.store import Key, fingerprint
+from harness.io import plain
+from harness.results.record import Caveat, CaveatKind, RunSettings, fingerprint
+from harness.results.store import Key
 from harness.runner.resources import HOLDOUT, Resources
 from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
@@ -24,9 +27,9 @@ from harness.training.trainer import plan_of, steps_of, trained_parameters
 SCORE_VERSION = 3
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
-SELECTED = "best checkpoint chosen on the validation data"
-HELD_OUT = "best checkpoint chosen on a held-out part of the training data"
-"""Marks of all runs, by ``selection``."""
+SELECTED = Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION)
+HELD_OUT = Caveat(kind=CaveatKind.SELECTED_ON_HOLDOUT)
+"""Caveats of all runs, by ``selection``."""
 
 Pair = tuple[str, str]
 """(task, model)."""
@@ -37,10 +40,11 @@ class Run:
     """One training and what is evaluated with it; equal to another with the same label and fingerprint.
 
     Args:
-        fingerprint: the identity: a hash of all that decides the scores.
-        configuration: the same of all but the seed.
+        recipe: hyper-parameters with ``precision`` and ``compile`` as they are used here.
+        settings: all that decides the scores.
         own_splits: the validation splits of ``task`` that exist.
         diagnostics: the (task, split) pairs that its model answers besides.
+        caveats: what makes its numbers not comparable.
         missing: by task and split, why other diagnostics are not among them.
         tests: the (task, split) pairs that it predicts on request.
         parent: the run whose model this one starts from.
@@ -51,17 +55,30 @@ class Run:
     task: Task
     model: Model
     recipe: Recipe
-    seed: int
+    settings: RunSettings
     own_splits: tuple[str, ...]
     diagnostics: tuple[tuple[Task, str], ...]
-    fingerprint: str
-    configuration: str
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
     missing: Mapping[str, Mapping[str, str]]
-    tests: tuple[tuple[Task, str], ...] = ()
-    parent: Run | None = None
+    tests: tuple[tuple[Task, str], ...]
+    parent: Run | None
+    trial: Mapping[str, Any]
     is_parent: bool = False
-    trial: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The identity: a hash of all that decides the scores."""
+        return self.settings.fingerprint
+
+    @cached_property
+    def configuration(self) -> str:
+        """The same of all but the seed: all seeds of one recipe share it."""
+        parent = self.parent.configuration if self.parent else None
+        return fingerprint({**self.settings.model_dump(exclude={"seed"}), "parent": parent})
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
 
     @property
     def label(self) -> Key:
@@ -184,15 +201,16 @@ def _runs_of(
     recipes = _recipes(resources, device, task, model)
     tests = _tests(file, resources, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
-    caveats = tuple(_marks(resources, task, model))
-    shared = {
+    caveats = tuple(_caveats(resources, task, model))
+    shared: dict[str, Any] = {
         "score_version": SCORE_VERSION,
         "model": resources.model_identity(model),
-        "tasks": {t.name: t.definition() for t in (task, *(t for t, _ in diagnostics))},
+        "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
             task.name: resources.data(task, (str(task.train_split), *own)),
             **{t.name: resources.data(t, (split,)) for t, split in diagnostics},
         },
+        "limit": spec.limit.model_dump() if spec.limit else None,
         "selection": spec.selection,
         "allow_partial": spec.allow_partial,
     }
@@ -200,23 +218,12 @@ def _runs_of(
     for recipe, seeds in wanted((task.name, model.name), recipes):
         for seed in seeds:
             parent = parents.get((parent_task, model.name, seed)) if parent_task else None
-            parts = {**shared, "recipe": recipe.model_dump()}
+            settings = RunSettings(
+                **shared, recipe=recipe.model_dump(), seed=seed, parent=parent.fingerprint if parent else None
+            )
+            differences = _differences(recipe, recipes)
             runs.append(
-                Run(
-                    task,
-                    model,
-                    recipe,
-                    seed,
-                    own,
-                    diagnostics,
-                    fingerprint({**parts, "seed": seed, "parent": parent.fingerprint if parent else None}),
-                    fingerprint({**parts, "parent": parent.configuration if parent else None}),
-                    caveats,
-                    missing,
-                    tests,
-                    parent,
-                    trial=_differences(recipe, recipes),
-                )
+                Run(task, model, recipe, settings, own, diagnostics, caveats, missing, tests, parent, differences)
             )
     return runs
 
@@ -279,27 +286,27 @@ def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Tas
     return resolve(recipe, device, architecture.half_precision, parameters, tokens)
 
 
-def _marks(resources: Resources, task: Task, model: Model) -> Iterable[str]:
+def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]:
     """What makes this run's numbers not comparable with published ones, or not reproducible."""
     spec, checkpoint = resources.spec, resources.checkpoint(model)
     source = "files" if has_own_files(task) else resources.source(task)
     if source == "sample":
-        yield "sample data"
+        yield Caveat(kind=CaveatKind.SAMPLE_DATA)
     if spec.allow_partial:
-        yield "partial data"
+        yield Caveat(kind=CaveatKind.PARTIAL_DATA)
     if spec.limit is not None:
-        yield "limited data"
+        yield Caveat(kind=CaveatKind.LIMITED_DATA)
     yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
     if model.threshold == "tuned" and has_threshold(task):
-        yield "threshold tuned on a held-out part of the training data"
-    if spec.parent(task.name) is not None:
-        yield f"intermediate training on {spec.parent(task.name)}"
+        yield Caveat(kind=CaveatKind.TUNED_THRESHOLD)
+    if (parent := spec.parent(task.name)) is not None:
+        yield Caveat(kind=CaveatKind.INTERMEDIATE_TRAINING, detail=parent)
     if checkpoint is not None and checkpoint.revision is not None and not checkpoint.pinned:
-        yield "unpinned checkpoint"
+        yield Caveat(kind=CaveatKind.UNPINNED_CHECKPOINT)
     if source == "hub" and task.hub is not None and task.hub.revision is None:
-        yield "unpinned data"
+        yield Caveat(kind=CaveatKind.UNPINNED_DATA)
     if checkpoint is not None and task.suite in ("glue", "superglue") and _is_t5_v1_0(checkpoint.folder):
-        yield "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
+        yield Caveat(kind=CaveatKind.SEEN_IN_PRETRAINING)
 
 
 def _is_t5_v1_0(folder: Path) -> bool:

@@ -189,8 +189,8 @@ class Resources:
         """What the model is by content: never by name or path."""
         checkpoint = self.checkpoint(model)
         return {
-            **model.options(),
             "architecture": model.architecture,
+            "options": model.options(),
             "content": checkpoint.content if checkpoint else None,
             "config": model.config,
             "tokenizer": self._tokenizer(model)[1],

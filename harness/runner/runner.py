@@ -211,8 +211,8 @@ def predict_tests_of(context: Context, run: Run) -> bool:
 
 def _predict_tests_of(context: Context, run: Run) -> None:
     state, record = RunState(), record_of(context, run)
-    if record is not None and record.data.get("threshold") is not None:
-        state.best.threshold = record.data["threshold"]
+    if record is not None and record.threshold is not None:
+        state.best.threshold = record.threshold
     training = prepare(context, run, initial=None)
     training.load_weights(load_model(context, run))
     name = f"{run.task.name} with {run.model.name}, seed {run.seed}"

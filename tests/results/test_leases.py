@@ -16,7 +16,7 @@ from running import Bench, Updates, content
 
 from harness.errors import HarnessError
 from harness.results.leases import Leases, this_machine
-from harness.results.store import Store
+from harness.results.store import Store, read_record
 from harness.runner import execute, runner
 from harness.runner.progress import Lines
 
@@ -154,7 +154,7 @@ for _ in range(int(sys.argv[3])):
 
 POINT = """
 import sys
-from harness.results.store import Store
+from harness.results.store import Store, read_record
 store = Store(sys.argv[1], "b")
 for i in range(int(sys.argv[3])):
     store.update_manifest({(f"task{i}", f"model{sys.argv[2]}", 1): "0" * 64}, "sample")
@@ -190,7 +190,8 @@ class Others:
         self.bench, self.done = bench, done
         record = json.loads((done / "record.json").read_text())
         self.lease = Leases().take(bench.store.scratch(record["fingerprint"]))
-        self.place = bench.store.run_folder(record["fingerprint"], record["task"], record["model"], record["seed"])
+        seed = record["settings"]["seed"]
+        self.place = bench.store.run_folder(record["fingerprint"], record["task"], record["model"], seed)
         monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
 
     def finish(self) -> None:
@@ -263,11 +264,11 @@ def test_the_run_of_a_dead_command_is_taken_over(two_runs, monkeypatch, dead):
 def test_a_run_that_fails_elsewhere_counts_as_failed_and_is_not_tried_at_once(two_runs, monkeypatch):
     bench, done, _ = two_runs
     others = Others(bench, done, monkeypatch)
-    record = json.loads((done / "record.json").read_text())
+    record = read_record(done)
     finish = execute.result_of
 
     def result_of(*arguments):
-        bench.store.write({**record, "status": "failed", "error": {"reason": "lost", "traceback": ""}})
+        bench.store.write(record.model_copy(update={"status": "failed", "error": "lost", "traceback": ""}))
         others.lease.release()
         return finish(*arguments)
 

@@ -291,7 +291,7 @@ def test_patience_goes_on_where_it_was(bench, monkeypatch, name, call):
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == (1 if name == "update" else 0)
-    assert bench.record().data["steps"] == 3
+    assert bench.record().steps == 3
     assert content(bench.results / "b" / "runs") == expected
 
 
@@ -303,9 +303,9 @@ def test_times_add_up_over_the_parts(bench):
     assert before is not None and before["training"]["step"] == 4
     bench.run()
     efficiency = bench.record().efficiency
-    assert efficiency["total_seconds"] > before["run"]["earlier_seconds"] > before["run"]["train_seconds"] > 0
-    assert efficiency["train_seconds"] > before["run"]["train_seconds"]
-    assert efficiency["evaluate_seconds"] > before["run"]["evaluate_seconds"]
+    assert efficiency.total_seconds > before["run"]["earlier_seconds"] > before["run"]["train_seconds"] > 0
+    assert efficiency.train_seconds > before["run"]["train_seconds"]
+    assert efficiency.evaluate_seconds > before["run"]["evaluate_seconds"]
 
 
 def test_a_state_is_saved_by_time(bench, monkeypatch):
@@ -473,7 +473,7 @@ def test_the_models_that_are_asked_for_stay(bench, keep, steps):
     if steps:
         best = load_tensors(bench.model_file(record))
         same = load_tensors(
-            bench.model_file(record).with_name(f"{record.fingerprint}-step{record.data['best_step']}.safetensors")
+            bench.model_file(record).with_name(f"{record.fingerprint}-step{record.best_step}.safetensors")
         )
         assert all(torch.equal(best[name], same[name]) for name in best)
 
