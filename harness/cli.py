@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on with the runs that are not done", file=sys.stderr)
+        print("\nstopped; the same command resumes with the runs that are not done", file=sys.stderr)
         return 130
 
 

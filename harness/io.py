@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from harness.errors import HarnessError, printable
 
@@ -25,18 +25,31 @@ CACHED_HASH_SIZE = 16 * 2**20  # a smaller file is hashed in no time, and could 
 def to_json(value: Any, indent: int | None = 2) -> bytes:
     """Strict, key-sorted JSON in UTF-8 with a final newline: the same bytes for the same data.
 
-    What strict JSON cannot say becomes text: NaN "nan", infinity "inf". `numbers` undoes that.
+    What strict JSON cannot say becomes text: NaN "nan", infinity "inf". `number` undoes that.
     """
-    text = json.dumps(_plain(value), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(value), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return encode(text + "\n")
 
 
-def numbers(value: Any) -> Any:
-    """What `to_json` wrote, with "nan", "inf" and "-inf" as floats again; for data that holds no other such text."""
-    if isinstance(value, dict):
-        return {key: numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [numbers(item) for item in value]
+def from_json(content: bytes | str) -> Any:
+    """The value of a strict JSON text.
+
+    Raises:
+        ValueError: it is none: not UTF-8, nested too deeply, a number without bounds, NaN.
+    """
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not strict JSON")
+
+
+def number(value: Any) -> Any:
+    """What `to_json` wrote for a number: the texts "nan", "inf" and "-inf" as floats again."""
     return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
@@ -130,17 +143,18 @@ _ADVICE = {
 }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings, lists, texts, finite numbers and None in place of tuples, arrays, paths and NaN."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, Path):
         return value.as_posix()
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return value
 
 

@@ -45,7 +45,7 @@ def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
 
     An entity is right when its type, its first and its last word are. Unlabelled splits have no scores.
     """
-    names: Mapping[str, Sequence[str]] = record.data.get("labels") or {}
+    names = record.labels
     if not names:
         return {}
     counts: dict[tuple[str, str], tuple[Counter[str], Counter[str], Counter[str]]] = {}

@@ -82,8 +82,7 @@ def _score(trial: Trial | None) -> str:
 
 def _seconds(trial: Trial) -> float | None:
     """The time of its training."""
-    seconds = trial.record.efficiency.get("train_seconds") if trial.record else None
-    return float(seconds) if isinstance(seconds, int | float) else None
+    return trial.record.efficiency.train_seconds if trial.record else None
 
 
 def _trials(choice: Choice) -> str:

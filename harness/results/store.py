@@ -9,33 +9,40 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, leftovers, remove, temporary_name, to_json, write_file
+from harness.io import disk_errors, encode, leftovers, remove, sync_folder, temporary_name, to_json, write_file
 from harness.results.choices import Choice
 from harness.results.leases import Leases
 from harness.results.record import (
+    CHECKSUMS,
     EFFICIENCY,
+    HISTORY,
+    LOG,
+    OLD_HISTORY,
+    PREDICTIONS,
+    RECORD,
     SCHEMA,
     Damaged,
+    Efficiency,
     Record,
-    is_finished,
-    load,
-    load_efficiency,
-    put,
-    read_record,
-    settle_leftovers,
-    write_folder,
+    checked_rows,
+    fingerprint,
+    parse_efficiency,
+    parse_record,
 )
 
 __all__ = ["Entry", "Key", "Record", "Store", "benchmarks_in", "check_name", "fingerprint", "read_record"]
 
 MANIFEST = "manifest.json"
+MANIFESTS = (MANIFEST, "runs.json")
+"""The names that it has; the last one in results folders of schema 1."""
 
 Key = tuple[str, str, int]
 """What is asked for: (task, model, seed)."""
@@ -143,11 +150,10 @@ class Store:
 
     def write(
         self,
-        record: Mapping[str, Any],
+        record: Record,
         *,
         predictions: Iterable[Mapping[str, Any]] = (),
         history: Iterable[Mapping[str, Any]] = (),
-        efficiency: Mapping[str, Any] | None = None,
         log: str | None = None,
     ) -> Record:
         """Keep a run's result: the whole folder appears at once or, on any failure, nothing changes.
@@ -155,15 +161,15 @@ class Store:
         A failed or damaged record of the same run is replaced. A finished one is never touched: it is returned, and
         the new one forgotten.
         """
-        record = {**record, "schema": SCHEMA, "benchmark": self.benchmark}
-        target = self.run_folder(record["fingerprint"], record["task"], record["model"], record["seed"])
+        record = record.model_copy(update={"benchmark": self.benchmark})
+        target = self.run_folder(record.fingerprint, record.task, record.model, record.seed)
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             settle_leftovers(target.parent)
             new = temporary_name(target, "new")
             try:
                 if not is_finished(target):
-                    write_folder(new, record, predictions, history, efficiency or {}, log)
+                    write_folder(new, record, predictions, history, log)
                     put(new, target)
             except OSError:
                 # Another process may have finished the same run meanwhile: its record stands.
@@ -213,8 +219,8 @@ class Store:
             table: what `table` gives later.
             tasks, models: all that the benchmark has; None: any.
         """
-        for key, fingerprint in fingerprints.items():
-            self._check(key, fingerprint)
+        for key, value in fingerprints.items():
+            self._check(key, value)
         data = json.loads(to_json(data))
         with self.locked():
             known = self._manifest()
@@ -243,14 +249,14 @@ class Store:
         return found
 
     def _manifest(self) -> Manifest:
-        path = self.folder / MANIFEST
+        path = next((self.folder / name for name in MANIFESTS if (self.folder / name).exists()), None)
+        if path is None:
+            return Manifest()
         with disk_errors(path):
-            if not path.exists():
-                return Manifest()
             content = path.read_bytes()
         try:
             manifest = json.loads(content)
-            if manifest["schema"] != SCHEMA:
+            if manifest["schema"] not in (1, SCHEMA):
                 raise ValueError("schema")
             runs = {(row["task"], row["model"], row["seed"]): row["fingerprint"] for row in manifest["runs"]}
             choices = tuple(map(Choice.of_data, manifest.get("sweeps", ())))
@@ -275,14 +281,10 @@ class Store:
             if not folder.is_dir():
                 return None
             try:
-                data = load(folder)
+                return load(folder, on_lost_times=self._warn)
             except Damaged as damage:
                 self._warn(f"{folder}: {damage}: not used; the next 'run' does it again")
                 return None
-            efficiency = load_efficiency(folder / EFFICIENCY)
-        if efficiency is None:
-            self._warn(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
-        return Record(folder, data, efficiency or {})
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:
@@ -316,21 +318,8 @@ def benchmarks_in(results: str | Path) -> list[str]:
     """
     folder = Path(results)
     with disk_errors(folder):
-        names = [path.name for path in folder.iterdir() if (path / MANIFEST).is_file()]
+        names = [path.name for path in folder.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)]
     return sorted(name for name in names if _NAME.fullmatch(name))
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """The identity of a run: SHA-256 over the canonical JSON of everything that decides its scores, as 64 hex digits.
-
-    The order of keys does not matter; types do (1, 1.0, True and "1" are different). Only plain data is taken: a
-    `Path` is refused, because where a file lies decides no score.
-
-    Raises:
-        HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
-    """
-    text = json.dumps(_canonical(parts, ""), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def check_name(kind: str, name: str) -> str:
@@ -359,14 +348,129 @@ def _check_fingerprint(value: str) -> str:
     raise HarnessError(f"{value!r} is no fingerprint: one has 64 hexadecimal digits")
 
 
-def _canonical(value: Any, where: str) -> Any:
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise HarnessError(f"cannot fingerprint {where or 'a mapping'}: the key {key!r} is not text")
-        return {key: _canonical(item, f"{where}.{key}" if where else key) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item, f"{where}[{position}]") for position, item in enumerate(value)]
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise HarnessError(f"cannot fingerprint {where}: {type(value).__name__} is not plain data ({value!r})")
+# The folder of a record ------------------------------------------------------------------------------------------
+
+
+def read_record(folder: str | Path) -> Record:
+    """The record in the folder of a run, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+
+    Raises:
+        HarnessError: no record there, or one that was altered or cut short.
+    """
+    path = Path(folder).resolve()
+    with disk_errors(path):
+        if not path.is_dir():
+            raise HarnessError(f"{folder}: no such folder; runs are in results/<benchmark>/runs/<task>/<model>/")
+        try:
+            return load(path)
+        except Damaged as damage:
+            raise HarnessError(f"{folder}: {damage}") from None
+
+
+def load(
+    folder: Path, target: Path | None = None, on_lost_times: Callable[[str], None] = lambda message: None
+) -> Record:
+    """The record in a folder whose checksums fit and that is in its place (or would be as ``target``).
+
+    Args:
+        on_lost_times: is given a message where efficiency.json is damaged; no score depends on it.
+
+    Raises:
+        Damaged: there is none that can be trusted.
+    """
+    history = OLD_HISTORY if (folder / OLD_HISTORY).exists() else HISTORY
+    try:
+        content, checksums = (folder / RECORD).read_bytes(), (folder / CHECKSUMS).read_bytes()
+        sums = {RECORD: hashlib.sha256(content).hexdigest()}
+        for name in (PREDICTIONS, history):
+            with open(folder / name, "rb") as file:
+                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise Damaged(f"{Path(error.filename).name} is missing") from None
+    if checksums != to_json(sums):
+        raise Damaged("altered or cut short (its checksums do not fit)")
+    try:
+        efficiency = parse_efficiency((folder / EFFICIENCY).read_bytes())
+    except (ValueError, FileNotFoundError):
+        on_lost_times(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
+        efficiency = Efficiency()
+    record = parse_record(content, folder, efficiency)
+    if (target or folder).parts[-3:] != (record.task, record.model, f"seed{record.seed}-{record.fingerprint[:12]}"):
+        raise Damaged("the record of another run, copied or renamed")
+    return record
+
+
+def write_folder(
+    folder: Path,
+    record: Record,
+    predictions: Iterable[Mapping[str, Any]],
+    history: Iterable[Mapping[str, Any]],
+    log: str | None,
+) -> None:
+    """Write all files of a record, and their checksums, into a new folder."""
+    folder.mkdir()
+    contents: dict[str, Iterable[bytes]] = {
+        RECORD: [to_json({"schema": SCHEMA, **record.model_dump()})],
+        PREDICTIONS: (to_json(row, indent=None) for row in checked_rows(PREDICTIONS, predictions)),
+        HISTORY: (to_json(row, indent=None) for row in checked_rows(HISTORY, history)),
+        EFFICIENCY: [to_json(record.efficiency.measured())],
+    }
+    if log is not None:
+        contents[LOG] = [encode(log)]
+    sums = {name: _write(folder / name, parts) for name, parts in contents.items()}
+    # efficiency.json and the log are left out: equal runs leave equal checksums.
+    _write(folder / CHECKSUMS, [to_json({name: sums[name] for name in (RECORD, PREDICTIONS, HISTORY)})])
+    sync_folder(folder)
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for part in parts:
+            digest.update(part)
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def put(new: Path, target: Path) -> None:
+    """Rename ``new`` to ``target``; what was there before comes back if that fails."""
+    if not os.path.lexists(target):
+        os.rename(new, target)
+    else:
+        old = temporary_name(target, "old")
+        os.rename(target, old)
+        try:
+            os.rename(new, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+        remove(old)
+    sync_folder(target.parent)
+
+
+def settle_leftovers(folder: Path) -> None:
+    """Tidy up after killed processes: half-written records go, whole ones that had no place yet get it."""
+    for path, kind, target in leftovers(folder):
+        # "new" was about to replace all but a finished record; "old" had to make room and lost its successor.
+        wanted = not is_finished(target) if kind == "new" else not target.exists()
+        if wanted and _is_whole(path, target):
+            put(path, target)
+        remove(path)
+
+
+def _is_whole(folder: Path, target: Path) -> bool:
+    try:
+        load(folder, target)
+    except Damaged:
+        return False
+    return True
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds the undamaged record of a run that did not fail."""
+    try:
+        return load(folder).finished
+    except Damaged:
+        return False

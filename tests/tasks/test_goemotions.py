@@ -23,7 +23,7 @@ from harness.models.tokenizers import sample_tokenizer
 from harness.report.labels import label_scores
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task
-from harness.training.thresholds import shifted, tuned_threshold
+from harness.training.evaluation import shifted, tuned_threshold
 
 TASK = load_tasks()["goemotions"]
 JOY, LOVE, NEUTRAL = (TASK.labels.index(name) for name in ("joy", "love", "neutral"))
@@ -110,7 +110,7 @@ def test_all_three_architectures_train_on_the_sample_data(tmp_path, sample_cache
     bench.write(tasks=["goemotions"], models=["bert", "enct5", "t5"])
     bench.run()
     for model in ("bert", "enct5", "t5"):
-        scores = bench.record("goemotions", model).data["scores"]["goemotions"]["validation"]
+        scores = bench.record("goemotions", model).scores["goemotions"]["validation"]
         assert scores.keys() == {"micro_f1", "macro_f1"}
         assert all(0 <= score <= 1 for score in scores.values())
 
@@ -298,7 +298,7 @@ def test_a_threshold_is_tuned_on_training_data_that_is_not_trained_on(tuned, mod
 def test_predictions_follow_from_the_scores_and_the_threshold(tuned):
     for kind in ("", "-low", "-tuned"):
         record = tuned.record("goemotions", f"enct5{kind}")
-        boundary = np.log(record.data["threshold"] / (1 - record.data["threshold"]))
+        boundary = np.log(record.threshold / (1 - record.threshold))
         for row in record.predictions():
             assert row["prediction"] == np.flatnonzero(np.array(row["scores"][0]) > boundary).tolist()
 

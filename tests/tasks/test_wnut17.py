@@ -341,12 +341,12 @@ def test_scoring_models_learn_the_sample_data_and_need_the_words_states_for_it(t
 
 
 def test_words_that_were_cut_off_are_counted(trained, tmp_path, sample_cache):
-    assert trained.record("wnut17", "t5").data["unread_words"] == {}
+    assert trained.record("wnut17", "t5").unread_words == {}
     bench = Bench(tmp_path, sample_cache)
     bench.write({"max_length": 12}, tasks=["wnut17"], models=["enct5"])
     bench.run()
     record = bench.record("wnut17", "enct5")
-    unread = record.data["unread_words"]["wnut17"]["validation"]
+    unread = record.unread_words["wnut17"]["validation"]
     rows = record.predictions()
     cut = [
         (row["prediction"][i], score) for row in rows for i, score in enumerate(row["scores"]) if score[0] != score[0]
