@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from harness.errors import HarnessError, printable
 
@@ -183,3 +183,27 @@ def unreadable(path: Path, error: OSError) -> HarnessError:
     """The message for a file that the disk does not give."""
     problem = error.strerror or next(iter(str(error).splitlines()), type(error).__name__)
     return HarnessError(printable(f"{path}: cannot be read: {problem}"))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain JSON data, as hexadecimal digits; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
+    """A user's file for reading, as bytes; with ``newline`` (see `open`) as UTF-8 text behind its byte-order mark.
+
+    Raises:
+        HarnessError: it cannot be read, or is no regular file: a pipe or a device may block, or never end.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise HarnessError(printable(f"{path}: cannot be read: it is no regular file"))
+        file: IO[Any] = open(path, "rb" if newline is None else "r", encoding=newline and "utf-8", newline=newline)  # noqa: SIM115
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with file:
+        if newline is not None and file.read(1) != "\ufeff":
+            file.seek(0)
+        yield file
