@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.data.files import check_field
 from harness.data.formats import BATCH, with_names
-from harness.data.hub_errors import Asked, Unclear, ask
+from harness.data.hub_access import Asked, Unclear, ask
 from harness.data.labels import BadValue, check_sentence, label_reader
 from harness.errors import HarnessError
 from harness.io import file_hash
