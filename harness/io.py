@@ -197,13 +197,14 @@ def opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
     Raises:
         HarnessError: it cannot be read, or is no regular file: a pipe or a device may block, or never end.
     """
+    as_text = newline is not None
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if not (path.is_file() or path.is_dir()) and path.exists():
             raise HarnessError(printable(f"{path}: cannot be read: it is no regular file"))
-        file: IO[Any] = open(path, "rb" if newline is None else "r", encoding=newline and "utf-8", newline=newline)  # noqa: SIM115
+        file: IO[Any] = open(path, "r" if as_text else "rb", encoding="utf-8" if as_text else None, newline=newline)  # noqa: SIM115
     except OSError as error:
         raise unreadable(path, error) from error
     with file:
-        if newline is not None and file.read(1) != "\ufeff":
+        if as_text and file.read(1) != "\ufeff":
             file.seek(0)
         yield file

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from harness.data import conll
 from harness.data.files import column_names, label_names
-from harness.data.formats import FORMATS
+from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
 from harness.task.metrics import METRICS as KNOWN_METRICS
@@ -24,9 +23,9 @@ METRICS = {
     "token_classification": ("entity_f1",),
 }
 SPLITS = ("train", "validation", "test")
-TABLES = tuple(suffix for suffix in FORMATS if suffix != ".conll")
-SENTENCES = tuple(suffix for suffix in FORMATS if suffix not in (".csv", ".tsv"))
-"""The files that token classification can be read from: they hold lists of words."""
+TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
+WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
+"""The files that hold lists of words, from which token classification is read."""
 REQUIRED = ("problem_type", "text", "train")
 KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "separator", "suite")
 
@@ -51,7 +50,7 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
     """
     problem = _checked(name, spec)
     if problem == "token_classification":
-        spec = {"text": conll.TOKENS, "label": conll.TAGS, **spec}
+        spec = {"text": TOKENS, "label": TAGS, **spec}
     text, choices = _names(name, spec, "text"), _names(name, spec, "choices")
     label = str(spec.get("label", "label"))
     paths = {split: _path(name, spec, split, Path(base)) for split in SPLITS if spec.get(split) is not None}
@@ -125,7 +124,7 @@ def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
     if not isinstance(value, str | Path):
         raise _error(name, f"'{split}' must be a file name, found {value!r}")
     path = Path(os.path.abspath(os.path.join(base, os.path.expanduser(value))))
-    formats = SENTENCES if spec["problem_type"] == "token_classification" else TABLES
+    formats = WORD_FORMATS if spec["problem_type"] == "token_classification" else TEXT_FORMATS
     if path.suffix not in formats:
         raise _error(name, f"'{split}': {value} must end with one of {', '.join(formats)}")
     try:

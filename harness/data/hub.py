@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import check_field
+from harness.data.files import BadValue, check_field, check_sentence, label_reader
 from harness.data.formats import BATCH, with_names
 from harness.data.hub_access import Asked, Unclear, ask
-from harness.data.labels import BadValue, check_sentence, label_reader
 from harness.errors import HarnessError
 from harness.io import file_hash
 from harness.task.task import SEVERAL, Example, HubSource, Task
