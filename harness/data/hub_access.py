@@ -98,6 +98,11 @@ class Asked:
         return f"{self.kind} {self.id}" + (f" at revision {self.revision}" if self.revision else "")
 
 
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a commit, and neither a branch nor a tag."""
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
 def ask(asked: Asked, call: Callable[[], T]) -> T:
     """The result of a call to the Hub's clients; a busy server or a broken transfer gets further attempts.
 
@@ -208,8 +213,9 @@ def _unreachable(asked: Asked, error: BaseException) -> str | None:
     from huggingface_hub.utils import httpx
 
     if _cause(error, OfflineModeIsEnabled):
-        is_commit = asked.revision is not None and re.fullmatch("[0-9a-f]{40}", asked.revision)
-        hint = "run once without" + ("" if is_commit else ", or name a commit that is in the cache as its revision")
+        hint = "run once without" + (
+            "" if is_commit(asked.revision) else ", or name a commit that is in the cache as its revision"
+        )
         return f"{asked} is not in the cache, and offline mode (--offline, HF_HUB_OFFLINE) forbids the network: {hint}"
     if _broke_off(error):
         return f"the transfer of {asked} broke off, again and again: nothing incomplete is used; run the command again"
