@@ -244,7 +244,7 @@ def label_reader(task: Task, spec: SplitFile | None = None) -> Callable[[Any], A
     indices = {name: i for i, name in enumerate(spellings)}
     for i, name in enumerate(task.labels):
         indices.setdefault(name, i)
-    readers = {
+    readers: dict[str, Callable[[Any], Any]] = {
         "regression": functools.partial(_score, task.score_range),
         "multi_label_classification": functools.partial(
             _label_set, indices, spellings, spec.separator if spec else ","

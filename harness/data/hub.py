@@ -14,7 +14,7 @@ from harness.data.formats import BATCH, with_names
 from harness.data.hub_access import Asked, Unclear, ask, is_commit
 from harness.errors import HarnessError
 from harness.io import digest, file_hash
-from harness.task.task import SEVERAL, Example, HubSource, Task
+from harness.task.task import Example, HubSource, Task
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 SETTINGS = (
@@ -143,8 +143,7 @@ def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[An
         unnamed = functools.partial(_unnamed, read, len(task.labels))
         is_set = task.problem_type == "multi_label_classification"
         return (lambda label: sorted(set(unnamed(label)))) if is_set else unnamed
-    several = task.problem_type in SEVERAL
-    if unknown := [name for name in names if not _reads(read, [name] if several else name)]:
+    if unknown := [name for name in names if task.labels and name not in task.labels]:
         raise HarnessError(
             f"{place}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
             f"and no {', '.join(unknown)}"
@@ -168,14 +167,6 @@ def _unnamed(read: Callable[[Any], Any], count: int, label: Any) -> Any:
         if type(label) is int and 0 <= label < count:
             return label
         raise
-
-
-def _reads(read: Callable[[Any], Any], label: Any) -> bool:
-    try:
-        read(label)
-    except BadValue:
-        return False
-    return True
 
 
 def _example(task: Task, row: dict[str, Any], read: Callable[[Any], Any], unlabelled: bool) -> Example:
@@ -228,7 +219,8 @@ def resolve_checkpoint(checkpoint: str, revision: str | None = None, *, weights:
             raise HarnessError(f"checkpoint {checkpoint} is a folder, and a folder has no revision ('{revision}')")
         names = [path.name for path in folder.iterdir() if path.is_file()]
         _check_files(f"checkpoint {checkpoint}", names, weights)
-        return Checkpoint(folder, None, True, _content(folder, weights))
+        deciding = _matching(names, [*SETTINGS, *(WEIGHTS if weights else ())])
+        return Checkpoint(folder, None, True, digest({name: file_hash(folder / name) for name in deciding}))
     if checkpoint.startswith(("/", "./", "../", "~")) or checkpoint.count("/") > 1 or "\\" in checkpoint:
         raise HarnessError(f"checkpoint {checkpoint}: there is no such folder")
     asked = Asked("checkpoint", checkpoint, revision)
@@ -268,9 +260,3 @@ def _check_files(checkpoint: str, names: Sequence[str], weights: bool) -> None:
 
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return sorted(name for name in names if any(Path(name).match(p) for p in patterns) and "/" not in name)
-
-
-def _content(folder: Path, weights: bool) -> str:
-    names = [path.name for path in folder.iterdir() if path.is_file()]
-    chosen = _matching(names, [*SETTINGS, *(WEIGHTS if weights else ())])
-    return digest({name: file_hash(folder / name) for name in chosen})
