@@ -181,7 +181,8 @@ def _parquet_rows(path: Path) -> Rows:
             names = class_names(table.schema_arrow)
             for batch in table.iter_batches(BATCH):
                 for row in batch.to_pylist():
-                    row |= {column: with_names(row[column], spelled) for column, spelled in names.items()}
+                    for column, spelled in names.items():
+                        row[column] = with_names(row[column], spelled)
                     yield next(numbers), row
     except OSError as error:
         raise unreadable(path, error) from error

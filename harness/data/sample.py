@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -37,8 +37,6 @@ STATEMENTS = (
 )
 QUESTIONS = ("why did", "when did", "how did", "is it true that yesterday")
 PASSAGES = ("passage", "paragraph", "context", "document", "article")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Draw:
         """A whole number from 0 to ``count - 1``."""
         return int(self.rng.random() * count)
 
-    def pick(self, options: Sequence[T]) -> T:
+    def pick(self, options: Sequence[Any]) -> Any:
         """One of the options."""
         return options[self.below(len(options))]
 
@@ -131,7 +129,7 @@ class Draw:
 
     def field_text(self, name: str, event: Event, sign: str = "") -> str:
         """The event as the field's name wants it: a question, a passage (it follows another event), or a statement."""
-        if _asks(name):
+        if "question" in name:
             return self.question(event, sign)
         before = f"{self.statement(self.event())} " if name in PASSAGES else ""
         return before + self.statement(event, sign)
@@ -139,17 +137,13 @@ class Draw:
     def fields(self, sign: str) -> Example:
         """Every text field tells one event; the sign closes the last field that asks nothing (else the last one)."""
         event, names = self.event(), self.task.text_fields
-        signed = ([name for name in names if not _asks(name)] or list(names))[-1]
+        signed = ([name for name in names if "question" not in name] or list(names))[-1]
         return {name: self.field_text(name, event, sign if name == signed else "") for name in names}
 
 
 def sentence(text: str, sign: str = "", end: str = ".") -> str:
     text = f"{text}, {sign}" if sign else text
     return text[0].upper() + text[1:] + end
-
-
-def _asks(field: str) -> bool:
-    return "question" in field
 
 
 # Generators: one group of examples of a task (most groups have one example) --------------------------------------
@@ -353,8 +347,9 @@ def sample_examples(task: Task, split: str) -> list[Example]:
     role, position = _role(task, split)
     lists = word_lists()
     words = {**lists, **lists["genres"][position % len(lists["genres"])]}
+    draw = Draw(task, words, Random(f"{SAMPLE_VERSION} {task.name} {split}"))
     rows: list[Example] = []
-    for group in _distinct_groups(Draw(task, words, Random(f"{SAMPLE_VERSION} {task.name} {split}")), role):
+    for group in _distinct_groups(draw, role):
         rows += group
         if len(rows) >= ROWS[role]:
             break
