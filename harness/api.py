@@ -50,7 +50,7 @@ def run(
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
     from harness.config.benchmark import narrow, read_benchmarks
-    from harness.data.network import network
+    from harness.data.hub_access import network
     from harness.runner.runner import run_benchmark
 
     loaded = read_benchmarks(file, overrides=settings or {})

@@ -30,3 +30,8 @@ def did_you_mean(name: str, known: object) -> str:
 
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)  # type: ignore[attr-defined]
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value for a one-line message."""
+    return shortened(repr(value))

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from harness.errors import HarnessError, printable
 
@@ -197,3 +197,28 @@ def unreadable(path: Path, error: OSError) -> HarnessError:
     """The message for a file that the disk does not give."""
     problem = error.strerror or next(iter(str(error).splitlines()), type(error).__name__)
     return HarnessError(printable(f"{path}: cannot be read: {problem}"))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain JSON data, as hexadecimal digits; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
+    """A user's file for reading, as bytes; with ``newline`` (see `open`) as UTF-8 text behind its byte-order mark.
+
+    Raises:
+        HarnessError: it cannot be read, or is no regular file: a pipe or a device may block, or never end.
+    """
+    as_text = newline is not None
+    try:
+        if not (path.is_file() or path.is_dir()) and path.exists():
+            raise HarnessError(printable(f"{path}: cannot be read: it is no regular file"))
+        file: IO[Any] = open(path, "r" if as_text else "rb", encoding="utf-8" if as_text else None, newline=newline)  # noqa: SIM115
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with file:
+        if as_text and file.read(1) != "\ufeff":
+            file.seek(0)
+        yield file
