@@ -19,7 +19,7 @@ LARGEST = 1e18
 
 
 class BadValue(ValueError):
-    """What is wrong with one value; who reads the file adds where."""
+    """What is wrong with one value; the reader of the file adds the place."""
 
 
 def read_examples(task: Task, spec: SplitFile, path: Path, rows: Sequence[int] = ()) -> Iterator[Example]:
@@ -276,10 +276,10 @@ def _label(indices: Mapping[str, int], spellings: Sequence[str], value: Any) -> 
     else:
         index = None if value is None else indices.get(str(whole(value)))
     if index is None:
-        known = ", ".join(spellings[:20]) + (", ..." if len(spellings) > 20 else "")
+        listed = ", ".join(spellings[:20]) + (", ..." if len(spellings) > 20 else "")
         hint = did_you_mean(str(value), spellings)
         what = "the label is missing" if value is None or value == "" else f"unknown label {shown(value)}"
-        raise BadValue(f"{what}.{hint} Known labels: {known}")
+        raise BadValue(f"{what}.{hint} Known labels: {listed}")
     return index
 
 

@@ -49,21 +49,21 @@ def hub_examples(task: Task, split: str) -> tuple[Callable[[], Iterator[Example]
     source = _source(task)
     commit, _ = hub_revision(task)
     dataset = _load(source, commit, split)
-    place = f"{Asked('data set', source.id, commit)}, {source.config or 'default'}/{split}"
+    where = f"{Asked('data set', source.id, commit)}, {source.config or 'default'}/{split}"
     for name in task.text_fields:
         if name not in dataset.features:
-            raise HarnessError(f"{place}: there is no column '{name}'. Found: {', '.join(dataset.features)}")
-    read = _reader(task, dataset.features, place)
+            raise HarnessError(f"{where}: there is no column '{name}'. Found: {', '.join(dataset.features)}")
+    read = _reader(task, dataset.features, where)
     unlabelled = split in task.test_splits
     if not len(dataset):
-        raise HarnessError(f"{place}: there are no examples")
+        raise HarnessError(f"{where}: there are no examples")
 
     def examples() -> Iterator[Example]:
         for number, row in enumerate(_rows(dataset)):
             try:
                 example = _example(task, {"idx": number, **row}, read, unlabelled)
             except BadValue as error:
-                raise HarnessError(f"{place}, row {number}: {error}") from None
+                raise HarnessError(f"{where}, row {number}: {error}") from None
             yield example
 
     return examples, len(dataset)
@@ -97,7 +97,7 @@ def _resolved(asked: Asked) -> str:
     """The commit that a branch or a tag points to: asked once, so that one process sees one commit."""
     from huggingface_hub import HfApi
 
-    repo_type = "dataset" if asked.kind == "data set" else "model"
+    repo_type = "dataset" if asked.noun == "data set" else "model"
     return ask(asked, lambda: HfApi().resolve_revision(asked.id, repo_type=repo_type, revision=asked.revision).resolved)
 
 
@@ -132,7 +132,7 @@ def _probe(source: HubSource, commit: str) -> None:
     list(HfApi().list_repo_tree(source.id, repo_type="dataset", revision=commit))
 
 
-def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[Any], Any]:
+def _reader(task: Task, features: Mapping[str, Any], where: str) -> Callable[[Any], Any]:
     """A function from the data set's labels to the task's, by name where the data set names its classes."""
     read = label_reader(task)
     feature = features.get(task.label_field)
@@ -145,7 +145,7 @@ def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[An
         return (lambda label: sorted(set(unnamed(label)))) if is_set else unnamed
     if unknown := [name for name in names if task.labels and name not in task.labels]:
         raise HarnessError(
-            f"{place}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
+            f"{where}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
             f"and no {', '.join(unknown)}"
         )
     return lambda label: read(with_names(label, names))

@@ -84,18 +84,18 @@ class Unclear(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of the Hub, for messages: ``kind`` is "data set" or "checkpoint"."""
+    """What is asked of the Hub, for messages: ``noun`` is "data set" or "checkpoint"."""
 
-    kind: str
+    noun: str
     id: str
     revision: str | None = None
 
     @property
     def page(self) -> str:
-        return f"https://huggingface.co/{'datasets/' if self.kind == 'data set' else ''}{self.id}"
+        return f"https://huggingface.co/{'datasets/' if self.noun == 'data set' else ''}{self.id}"
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id}" + (f" at revision {self.revision}" if self.revision else "")
+        return f"{self.noun} {self.id}" + (f" at revision {self.revision}" if self.revision else "")
 
 
 def is_commit(revision: str | None) -> bool:
@@ -191,12 +191,12 @@ def _refused(asked: Asked, error: BaseException) -> str | None:
     if _cause(error, errors.GatedRepoError):
         return f"{asked} is gated: ask for access at {asked.page}, then log in with `hf auth login`"
     if _cause(error, errors.RevisionNotFoundError):
-        return f"{asked.kind} {asked.id} has no revision '{asked.revision or 'main'}': see {asked.page}/commits/main"
+        return f"{asked.noun} {asked.id} has no revision '{asked.revision or 'main'}': see {asked.page}/commits/main"
     if _cause(error, errors.DisabledRepoError):
         return f"{asked}: the Hub has disabled this repository ({asked.page})"
     if _cause(error, errors.RepositoryNotFoundError):
-        here = f", and there is no folder {asked.id} here" if asked.kind == "checkpoint" else ""
-        return f"the Hub has no {asked.kind} {asked.id}{here}: check the name, or, if it is private, {login}"
+        here = f", and there is no folder {asked.id} here" if asked.noun == "checkpoint" else ""
+        return f"the Hub has no {asked.noun} {asked.id}{here}: check the name, or, if it is private, {login}"
     if status is None:
         return None
     by_status = {

@@ -41,7 +41,7 @@ PASSAGES = ("passage", "paragraph", "context", "document", "article")
 
 @dataclass(frozen=True)
 class Event:
-    """Who did what to which thing, and where: told by the texts of one example."""
+    """Who did what to which thing, and where: what the texts of one example say."""
 
     who: str
     past: str
@@ -306,7 +306,7 @@ IRREGULAR: tuple[tuple[str, frozenset[str], Generator], ...] = (
     ("single_label_classification", frozenset({"text", "span1_text", "span2_text"}), coreference),
     ("multi_label_classification", frozenset({"passage", "query", "entities"}), cloze),
 )
-"""Shapes that the problem type alone does not tell: recognised by the fields they have."""
+"""Shapes that the problem type alone does not decide: recognised by their fields."""
 REGULAR: dict[str, Generator] = {
     "single_label_classification": classification,
     "multi_label_classification": multi_label,
