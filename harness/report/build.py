@@ -20,7 +20,7 @@ from harness.report.leaderboard import (
 )
 from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
-from harness.results.choices import Choice
+from harness.results.manifest import Choice
 from harness.results.record import Caveat, CaveatKind, Record, fingerprint
 from harness.results.store import Entry
 from harness.task.metrics import score_parts

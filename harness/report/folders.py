@@ -54,8 +54,8 @@ def report_folders(
             loaded.tasks,
             loaded.suites,
             benchmark=name,
-            asked=[task for table in tables for task in table.get("tasks", ())],
-            references=references or any(table.get("references") for table in tables),
+            asked=[task for table in tables for task in table.tasks],
+            references=references or any(table.references for table in tables),
             choices={str(store.results): store.choices() for store in stores},
             warnings=[warning for store in stores for warning in store.warnings],
         )

@@ -44,6 +44,8 @@ def _shallow(value: Any, levels: int = 20) -> Any:
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+NAME = "^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}$"
+"""Of tasks, models and benchmarks: what can safely be the name of a folder."""
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e30)]
 Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number), AfterValidator(_score)]
@@ -51,6 +53,8 @@ Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number), Aft
 Logit = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Json = Annotated[Any, AfterValidator(_shallow)]
+Name = Annotated[str, Field(pattern=NAME)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Scalar = bool | int | float | str | None
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], Field(strict=False)]
@@ -106,7 +110,7 @@ class RunSettings(Stored):
     selection: str
     allow_partial: bool = False
     recipe: dict[str, Scalar]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     parent: Digest | None = None
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.models.base import HEADS
-from harness.results.choices import in_words
+from harness.results.manifest import in_words
 from harness.results.tensors import save_tensors
 from harness.runner.interrupts import stop
 from harness.runner.progress import Display, score_text

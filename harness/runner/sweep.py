@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from harness.config.schema import Recipe
 from harness.io import remove
-from harness.results.choices import Choice, Trial, in_words
+from harness.results.manifest import Choice, Trial, in_words
 from harness.results.store import Key
 from harness.runner.plan import Pair
 from harness.runner.queue import Identity, Work
@@ -30,10 +30,11 @@ def choose(trials: Work) -> list[Choice]:
 
 
 def _choice(runs: list[Run], trials: Work) -> Choice:
-    made = tuple(Trial(run.trial, run.fingerprint, trials.record(run)) for run in runs)
+    task, model, seed = runs[0].key
+    made = tuple(Trial(values=dict(run.trial), fingerprint=run.fingerprint, record=trials.record(run)) for run in runs)
     selection = trials.session.spec.selection
-    undecided = Choice(*runs[0].key, selection, made)
-    return Choice(*runs[0].key, selection, made, undecided.best())
+    choice = Choice(task=task, model=model, seed=seed, selection=selection, trials=made)
+    return choice.model_copy(update={"chosen": choice.best()})
 
 
 def recipes(trials: Work, choices: Iterable[Choice]) -> dict[Pair, Recipe]:
