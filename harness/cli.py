@@ -216,7 +216,7 @@ def is_main_process() -> bool:
 
 def command_show(options: argparse.Namespace) -> int:
     from harness.report.show import show_run
-    from harness.results.store import read_record
+    from harness.results.folder import read_record
 
     print(show_run(read_record(options.run)))
     return 0

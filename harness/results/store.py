@@ -7,29 +7,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import (
-    disk_errors,
-    encode,
-    hash_file,
-    leftovers,
-    plain,
-    put,
-    read_file,
-    remove,
-    replacing,
-    sync,
-    sync_folder,
-    to_json,
-    write_file,
-)
+from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, write_file
+from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.leases import Leases
 from harness.results.manifest import (
     MANIFEST,
@@ -42,26 +27,7 @@ from harness.results.manifest import (
     Table,
     parse_manifest,
 )
-from harness.results.record import (
-    CHECKSUMS,
-    EFFICIENCY,
-    HISTORY,
-    LOG,
-    NAME,
-    OLD_HISTORY,
-    PREDICTIONS,
-    RECORD,
-    SCHEMA,
-    Damaged,
-    Efficiency,
-    Record,
-    checked_rows,
-    fingerprint,
-    parse_efficiency,
-    parse_record,
-)
-
-__all__ = ["Entry", "Key", "Record", "Store", "benchmarks_in", "check_name", "fingerprint", "read_record"]
+from harness.results.record import NAME, Damaged, Record
 
 Entry = tuple[str, str, int, Record | None]
 """A (task, model, seed) and its record; None where there is none yet."""
@@ -308,120 +274,3 @@ def _check_fingerprint(value: str) -> str:
     if isinstance(value, str) and _FINGERPRINT.fullmatch(value):
         return value
     raise HarnessError(f"{value!r} is no fingerprint: one has 64 hexadecimal digits")
-
-
-# The folder of a record ------------------------------------------------------------------------------------------
-
-
-def read_record(folder: str | Path) -> Record:
-    """The record in the folder of a run, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
-
-    Raises:
-        HarnessError: no record there, or one that was altered or cut short.
-    """
-    path = Path(folder).resolve()
-    with disk_errors(path):
-        if not path.is_dir():
-            raise HarnessError(f"{folder}: no such folder; runs are in results/<benchmark>/runs/<task>/<model>/")
-        try:
-            return load(path)
-        except Damaged as damage:
-            raise HarnessError(f"{folder}: {damage}") from None
-
-
-NO_FILE = (errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EFBIG)
-"""What the disk says of a thing that is no regular file, or too large for one of ours."""
-
-
-def load(
-    folder: Path, target: Path | None = None, on_lost_times: Callable[[str], None] = lambda message: None
-) -> Record:
-    """The record in a folder whose checksums fit and that is in its place (or would be as ``target``).
-
-    Args:
-        on_lost_times: is given a message where efficiency.json is damaged; no score depends on it.
-
-    Raises:
-        Damaged: there is none that can be trusted.
-    """
-    history = OLD_HISTORY if (folder / OLD_HISTORY).exists() else HISTORY
-    try:
-        content, checksums = read_file(folder / RECORD), read_file(folder / CHECKSUMS)
-        sums = {RECORD: hashlib.sha256(content).hexdigest()}
-        sums |= {name: hash_file(folder / name) for name in (PREDICTIONS, history)}
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise Damaged(f"{Path(error.filename).name} is missing") from None
-        if error.errno in NO_FILE:
-            raise Damaged(f"{Path(error.filename).name}: {error.strerror}") from None
-        raise
-    if checksums != to_json(sums):
-        raise Damaged("altered or cut short (its checksums do not fit)")
-    try:
-        efficiency = parse_efficiency(read_file(folder / EFFICIENCY))
-    except (ValueError, OSError):
-        on_lost_times(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
-        efficiency = Efficiency()
-    record = parse_record(content, folder, efficiency)
-    if (target or folder).parts[-3:] != (record.task, record.model, f"seed{record.seed}-{record.fingerprint[:12]}"):
-        raise Damaged("the record of another run, copied or renamed")
-    return record
-
-
-def write_folder(
-    folder: Path,
-    record: Record,
-    predictions: Iterable[Mapping[str, Any]],
-    history: Iterable[Mapping[str, Any]],
-    log: str | None,
-) -> None:
-    """Write all files of a record, and their checksums, into a new folder."""
-    folder.mkdir()
-    contents: dict[str, Iterable[bytes]] = {
-        RECORD: [to_json({"schema": SCHEMA, **record.model_dump()})],
-        PREDICTIONS: (to_json(row, indent=None) for row in checked_rows(PREDICTIONS, predictions)),
-        HISTORY: (to_json(row, indent=None) for row in checked_rows(HISTORY, history)),
-        EFFICIENCY: [to_json(record.efficiency.measured())],
-    }
-    if log is not None:
-        contents[LOG] = [encode(log)]
-    sums = {name: _write(folder / name, parts) for name, parts in contents.items()}
-    # efficiency.json and the log are left out: equal runs leave equal checksums.
-    _write(folder / CHECKSUMS, [to_json({name: sums[name] for name in (RECORD, PREDICTIONS, HISTORY)})])
-    sync_folder(folder)
-
-
-def _write(path: Path, parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "wb") as file:
-        for part in parts:
-            digest.update(part)
-            file.write(part)
-        sync(file)
-    return digest.hexdigest()
-
-
-def settle_leftovers(folder: Path) -> None:
-    """Tidy up after killed processes: half-written records go, whole ones that had no place yet get it."""
-    for path, kind, target in leftovers(folder):
-        # "new" was about to replace all but a finished record; "old" had to make room and lost its successor.
-        wanted = not is_finished(target) if kind == "new" else not target.exists()
-        if wanted and _is_whole(path, target):
-            put(path, target)
-        remove(path)
-
-
-def _is_whole(folder: Path, target: Path) -> bool:
-    try:
-        load(folder, target)
-    except Damaged:
-        return False
-    return True
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the folder holds the undamaged record of a run that did not fail."""
-    try:
-        return load(folder).finished
-    except Damaged:
-        return False

@@ -14,8 +14,8 @@ from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
-from harness.io import plain
-from harness.results.record import Caveat, CaveatKind, RunSettings, fingerprint
+from harness.io import fingerprint, plain
+from harness.results.record import Caveat, CaveatKind, RunSettings
 from harness.runner.resources import HOLDOUT, Session
 from harness.runner.runs import Run
 from harness.task.task import Task, is_unlabelled
@@ -131,7 +131,7 @@ def _runs_of(
     tests = _tests(file, session, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
     caveats = tuple(_caveats(session, task, model))
-    shared = {
+    shared: dict[str, Any] = {
         "score_version": SCORE_VERSION,
         "model": session.model_identity(model),
         "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},

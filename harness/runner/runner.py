@@ -25,9 +25,10 @@ from harness.report.build import leaderboard
 from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
+from harness.results.folder import RECORD
 from harness.results.leases import Lease, Leases
 from harness.results.manifest import Choice, in_words
-from harness.results.record import RECORD, Record
+from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.execute import Execution
 from harness.runner.interrupts import GO_ON, Interrupts, Terminated

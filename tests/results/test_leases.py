@@ -16,8 +16,9 @@ from running import Bench, Updates, content
 
 from harness.errors import HarnessError
 from harness.io import this_machine
+from harness.results.folder import read_record
 from harness.results.leases import Leases
-from harness.results.store import Store, read_record
+from harness.results.store import Store
 from harness.runner import runner
 from harness.runner.execute import Execution
 from harness.runner.progress import Lines
@@ -156,7 +157,7 @@ for _ in range(int(sys.argv[3])):
 
 POINT = """
 import sys
-from harness.results.store import Store, read_record
+from harness.results.store import Store
 store = Store(sys.argv[1], "b")
 for i in range(int(sys.argv[3])):
     store.update_manifest({(f"task{i}", f"model{sys.argv[2]}", 1): "0" * 64}, "sample")
