@@ -1,4 +1,4 @@
-"""Mutated benchmark, data and record files: they work, or end with a `HarnessError`; nothing else, nothing half-written.
+"""Mutated benchmark, data and record files work, or end with a `HarnessError`; nothing else, nothing half-written.
 
 2,700 of them in all with ``-m slow``; some hundreds otherwise.
 """
