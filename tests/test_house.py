@@ -1,4 +1,4 @@
-"""The import rules of the house (CONTRIBUTING.md): who may import whom, no circles, no torch for those who only read."""
+"""The import rules of the house: who may import whom, no circles, no torch for those who only read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_there_are_no_circles_and_few_levels():
     levels: dict[str, int] = {}
 
     def level(name: str, path: tuple[str, ...] = ()) -> int:
-        assert name not in path, f"a circle: {' -> '.join([*path[path.index(name):], name])}"
+        assert name not in path, f"a circle: {' -> '.join([*path[path.index(name) :], name])}"
         if name not in levels:
             # A package's own __init__ gathers names of its modules for others.
             others = {module for module in imports(name) if not name.startswith(f"{module}.")}

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from harness.io import fingerprint
 from harness.report.efficiency import efficiency_of
 from harness.report.leaderboard import (
     Cell,
@@ -20,8 +21,8 @@ from harness.report.leaderboard import (
 )
 from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
-from harness.results.choices import Choice
-from harness.results.record import Caveat, CaveatKind, Record, fingerprint
+from harness.results.manifest import Choice
+from harness.results.record import Caveat, CaveatKind, Record
 from harness.results.store import Entry
 from harness.task.metrics import score_parts
 from harness.task.task import Suite, Task

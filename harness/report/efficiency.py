@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.report.format import MISSING, count, memory, operations, percent, rate, short
 from harness.report.leaderboard import Efficiency, Leaderboard
-from harness.results.store import Record
+from harness.results.record import Record
 
 Table = tuple[list[str], list[list[str]]]
 """Headers and rows."""

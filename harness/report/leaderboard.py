@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.results.choices import Choice
+from harness.results.manifest import Choice
 from harness.results.record import Caveat
 
 

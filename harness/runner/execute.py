@@ -15,9 +15,10 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.io import plain
-from harness.results.choices import in_words
+from harness.results.folder import RECORD
 from harness.results.leases import Lease
-from harness.results.record import RECORD, Record
+from harness.results.manifest import in_words
+from harness.results.record import Record
 from harness.results.tensors import save_tensors
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.progress import score_text

@@ -15,8 +15,8 @@ from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
-from harness.io import plain
-from harness.results.record import Caveat, CaveatKind, RunSettings, fingerprint
+from harness.io import fingerprint, plain
+from harness.results.record import Caveat, CaveatKind, RunSettings
 from harness.results.store import Key
 from harness.runner.resources import HOLDOUT, Resources
 from harness.task.task import Task, is_unlabelled

@@ -15,9 +15,12 @@ from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
-from harness.report import Leaderboard, leaderboard, write_label_tables, write_leaderboard
-from harness.results.choices import Choice, in_words
+from harness.report.build import leaderboard
+from harness.report.labels import write_label_tables
+from harness.report.leaderboard import Leaderboard
+from harness.report.tables import write_leaderboard
 from harness.results.leases import Leases
+from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.execute import do_run, end_alone, predict_tests, prepare, reason, write_tests

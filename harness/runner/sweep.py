@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.io import remove
-from harness.results.choices import Choice, Trial, in_words
+from harness.results.manifest import Choice, Trial, in_words
 from harness.results.store import Key
 from harness.runner.plan import Pair, Run
 from harness.runner.queue import Status, Statuses, model_file, record_of
@@ -30,9 +30,12 @@ def choose(context: Context, trials: Iterable[Run]) -> list[Choice]:
 
 
 def _choice(context: Context, runs: list[Run]) -> Choice:
-    made = tuple(Trial(run.trial, run.fingerprint, record_of(context, run)) for run in runs)
-    undecided = Choice(*runs[0].label, context.spec.selection, made)
-    return Choice(*runs[0].label, context.spec.selection, made, undecided.best())
+    task, model, seed = runs[0].label
+    made = tuple(
+        Trial(values=dict(run.trial), fingerprint=run.fingerprint, record=record_of(context, run)) for run in runs
+    )
+    choice = Choice(task=task, model=model, seed=seed, selection=context.spec.selection, trials=made)
+    return choice.model_copy(update={"chosen": choice.best()})
 
 
 def chosen_recipes(trials: Iterable[Run], choices: Iterable[Choice]) -> dict[Pair, Recipe]:

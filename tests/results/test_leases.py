@@ -15,8 +15,10 @@ import pytest
 from running import Bench, Updates, content
 
 from harness.errors import HarnessError
-from harness.results.leases import Leases, this_machine
-from harness.results.store import Store, read_record
+from harness.io import this_machine
+from harness.results.folder import read_record
+from harness.results.leases import Leases
+from harness.results.store import Store
 from harness.runner import execute, runner
 from harness.runner.progress import Lines
 
@@ -154,7 +156,7 @@ for _ in range(int(sys.argv[3])):
 
 POINT = """
 import sys
-from harness.results.store import Store, read_record
+from harness.results.store import Store
 store = Store(sys.argv[1], "b")
 for i in range(int(sys.argv[3])):
     store.update_manifest({(f"task{i}", f"model{sys.argv[2]}", 1): "0" * 64}, "sample")

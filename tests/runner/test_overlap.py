@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from running import LIMIT, UNMOVED, Bench
 
 from harness import load_examples, load_tasks
-from harness.results.record import RECORD, parse_record
+from harness.results.folder import RECORD, parse_record
 from harness.runner.resources import Resources, normalised, overlap
 
 TASKS = load_tasks()

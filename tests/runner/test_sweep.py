@@ -17,8 +17,8 @@ from harness.cli import main
 from harness.config.benchmark import read_benchmarks
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.errors import HarnessError
-from harness.results.choices import Choice
 from harness.results.leases import Leases
+from harness.results.manifest import Choice
 from harness.results.record import Caveat, CaveatKind, Record
 from harness.runner import execute, runner
 from harness.runner.plan import Run
