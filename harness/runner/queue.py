@@ -11,10 +11,11 @@ from pathlib import Path
 from torch import Tensor
 
 from harness.errors import HarnessError
+from harness.io import remove
 from harness.results.leases import Lease, Leases
 from harness.results.record import Damaged, Record
 from harness.results.store import Store
-from harness.results.tensors import is_sound, load_tensors
+from harness.results.tensors import is_sound, is_whole, load_tensors
 from harness.runner.plan import test_fingerprint
 from harness.runner.resources import Session
 from harness.runner.runs import Run
@@ -43,7 +44,7 @@ class Work:
         if self.session.spec.predict:
             for run in self.of("done"):
                 if not self.has_tests(run):
-                    self.states[run.identity] = "tests needed" if is_sound(self.weights(run)) else "retraining needed"
+                    self.states[run.identity] = "tests needed" if is_whole(self.weights(run)) else "retraining needed"
         self._need_models(self.of("to do", "failed"))
 
     def _need_models(self, children: list[Run]) -> None:
@@ -94,7 +95,8 @@ class Work:
             name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
             raise HarnessError(f"there is no model of {name}: its run failed, or the model was removed") from None
         except Damaged as damage:
-            raise HarnessError(f"{damage}: not used; the next 'run' trains it again") from None
+            remove(self.weights(run))  # only loading tells a changed byte: what asks before looks at the header
+            raise HarnessError(f"{damage}: removed; the next 'run' trains it again") from None
 
     def keeps(self, run: Run) -> bool:
         """Whether the run's best model is wanted later: by ``keep``, to predict the tests with a sweep's best trial,
@@ -158,7 +160,7 @@ class Queue:
         if before == "retraining needed" and not self.work.has_tests(run):
             return False
         wanted = any(other.parent is not None and other.parent.identity == run.identity for other in self.left)
-        return not wanted or is_sound(self.work.weights(run))
+        return not wanted or is_whole(self.work.weights(run))
 
 
 def tidy(work: Work, leases: Leases) -> None:

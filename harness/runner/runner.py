@@ -88,12 +88,12 @@ def run_benchmark(
     display = make_display() if progress and accelerator.is_main_process else Display()
     prepare_libraries()
     try:
-        with contextlib.closing(display), Interrupts() as interrupts:
+        with contextlib.closing(display), Interrupts() as interrupts, Leases() as leases:
             if accelerator.is_main_process:
                 store.clean()
             session = Session(spec, store.cache)
             runs = together(accelerator, lambda: trials(file, session, accelerator.device))
-            sweep = Command(file, _work(runs, store, session), accelerator, display, interrupts, Leases())
+            sweep = Command(file, _work(runs, store, session), accelerator, display, interrupts, leases)
             choices, failed = _sweep(sweep)
             command = replace(sweep, work=_work(_runs(sweep, choices), store, session))
             if command.main:
