@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
+from harness.io import replacing
 from harness.task.plugins import builtin_files
 
 SAMPLE_VOCABULARY = 2000
@@ -85,12 +84,9 @@ def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     file = cache / "tokenizers" / f"sample-{family}-{version}.json"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
         tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample.sample_texts())
-        handle, draft = tempfile.mkstemp(dir=file.parent)
-        os.close(handle)
-        tokenizer.save(draft)
-        os.replace(draft, file)
+        with replacing(file) as draft:
+            tokenizer.save(str(draft))
     if family == "bert":
         special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
         return PreTrainedTokenizerFast(tokenizer_file=str(file), mask_token="[MASK]", **special)
