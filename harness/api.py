@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report import Leaderboard
+    from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
 
 
@@ -81,7 +81,7 @@ def report(
     Returns:
         A `Leaderboard` by benchmark name; the files in the first folder are written again.
     """
-    from harness.report import report_folders
+    from harness.report.folders import report_folders
 
     folders = [results] if isinstance(results, (str, Path)) else list(results)
     return report_folders([Path(f) for f in folders], benchmark, plugins=plugins, references=references)

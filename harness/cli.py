@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report import Leaderboard
+    from harness.report.leaderboard import Leaderboard
 
 SPEAKS_FIRST = 30.0
 """Seconds in which the first process of a machine tells a mistake that all find; its launcher then ends the others."""
@@ -215,7 +215,7 @@ def is_main_process() -> bool:
 
 
 def command_show(options: argparse.Namespace) -> int:
-    from harness.report import show_run
+    from harness.report.show import show_run
     from harness.results.store import read_record
 
     print(show_run(read_record(options.run)))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report import leaderboard
+from harness.report.build import leaderboard
 from harness.report.leaderboard import Leaderboard
 from harness.results.record import Caveat, CaveatKind, Record, fingerprint
 from harness.results.store import Entry

@@ -15,7 +15,7 @@ from torch import Tensor
 import harness
 from harness.cli import main
 from harness.models.tokenizers import sample_tokenizer
-from harness.report import Leaderboard
+from harness.report.leaderboard import Leaderboard
 from harness.results.store import Record, Store
 from harness.training.loop import Training
 

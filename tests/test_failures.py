@@ -355,7 +355,7 @@ def test_without_space_for_a_record_the_command_ends_with_a_message_and_later_go
     elsewhere(bench, "other")
     updates.new()
     with monkeypatch.context() as patch:
-        patch.setattr("harness.results.record._write", no_space)
+        patch.setattr("harness.results.store._write", no_space)
         assert bench.command() == 2
     assert "the disk is full: make space and run the same command again" in capsys.readouterr().err
     assert updates.new() == STEPS

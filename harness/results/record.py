@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -14,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError, printable
-from harness.io import disk_errors, from_json, number, plain
+from harness.io import digest, disk_errors, from_json, number, open_regular, plain, read_file
 
 SCHEMA = 2
 RECORD, PREDICTIONS, HISTORY = "record.json", "predictions.jsonl", "history.jsonl"
@@ -126,8 +124,7 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     Raises:
         HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
     """
-    text = json.dumps(_canonical(parts, ""), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return digest(_canonical(parts, ""))
 
 
 def _canonical(value: Any, where: str) -> Any:
@@ -380,22 +377,23 @@ class Record(Stored):
 
     def log(self) -> str:
         """The log of the run; empty where none was kept."""
-        file = self.folder / LOG if self.folder else None
-        return file.read_text(encoding="utf-8", errors="replace") if file and file.is_file() else ""
+        if self.folder is None or not (self.folder / LOG).is_file():
+            return ""
+        with disk_errors(self.folder / LOG):
+            return read_file(self.folder / LOG).decode(errors="replace")
 
     def _rows(self, name: str, file_name: str) -> Iterator[Any]:
         if self.folder is None:
             return
         path = self.folder / file_name
-        with disk_errors(path), open(path, encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, 1):
+        with disk_errors(path), open_regular(path) as file:
+            for position, line in enumerate(file, 1):
                 try:
                     row = from_json(line)
                     yield ROWS[name].validate_python(_renamed(row) if name != file_name else row)
-                except ValueError:
-                    raise Damaged(
-                        f"{path}:{number}: damaged: remove its folder; the next 'run' does it again"
-                    ) from None
+                except (ValueError, AttributeError):
+                    advice = "remove its folder; the next 'run' does it again"
+                    raise Damaged(f"{path}:{position}: damaged: {advice}") from None
 
 
 def checked_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -7,17 +7,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, encode, leftovers, remove, sync_folder, temporary_name, to_json, write_file
+from harness.io import (
+    disk_errors,
+    encode,
+    hash_file,
+    leftovers,
+    put,
+    read_file,
+    remove,
+    replacing,
+    sync,
+    sync_folder,
+    to_json,
+    write_file,
+)
 from harness.results.choices import Choice
 from harness.results.leases import Leases
 from harness.results.record import (
@@ -110,9 +123,11 @@ class Store:
         """Where the models are that stay."""
         return self.folder / "models"
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
         """A block in which no other process changes what all runs share; waits for its turn."""
-        return Leases().held(self.folder / ".work" / "lock")
+        with Leases() as leases, leases.held(self.folder / ".work" / "lock"):
+            yield
 
     def workplaces(self) -> list[Path]:
         """The working folders of runs that are there."""
@@ -166,17 +181,14 @@ class Store:
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             settle_leftovers(target.parent)
-            new = temporary_name(target, "new")
-            try:
-                if not is_finished(target):
-                    write_folder(new, record, predictions, history, log)
-                    put(new, target)
-            except OSError:
-                # Another process may have finished the same run meanwhile: its record stands.
-                if not is_finished(target):
-                    raise
-            finally:
-                remove(new)
+        try:
+            if not is_finished(target):
+                with replacing(target) as draft:
+                    write_folder(draft, record, predictions, history, log)
+        except HarnessError:
+            # Another process may have finished the same run meanwhile: its record stands.
+            if not is_finished(target):
+                raise
         written = self._read(target)
         if written is None:
             raise HarnessError(f"{target}: was written, but cannot be read back: check the disk")
@@ -367,6 +379,10 @@ def read_record(folder: str | Path) -> Record:
             raise HarnessError(f"{folder}: {damage}") from None
 
 
+NO_FILE = (errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EFBIG)
+"""What the disk says of a thing that is no regular file, or too large for one of ours."""
+
+
 def load(
     folder: Path, target: Path | None = None, on_lost_times: Callable[[str], None] = lambda message: None
 ) -> Record:
@@ -380,18 +396,20 @@ def load(
     """
     history = OLD_HISTORY if (folder / OLD_HISTORY).exists() else HISTORY
     try:
-        content, checksums = (folder / RECORD).read_bytes(), (folder / CHECKSUMS).read_bytes()
+        content, checksums = read_file(folder / RECORD), read_file(folder / CHECKSUMS)
         sums = {RECORD: hashlib.sha256(content).hexdigest()}
-        for name in (PREDICTIONS, history):
-            with open(folder / name, "rb") as file:
-                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise Damaged(f"{Path(error.filename).name} is missing") from None
+        sums |= {name: hash_file(folder / name) for name in (PREDICTIONS, history)}
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise Damaged(f"{Path(error.filename).name} is missing") from None
+        if error.errno in NO_FILE:
+            raise Damaged(f"{Path(error.filename).name}: {error.strerror}") from None
+        raise
     if checksums != to_json(sums):
         raise Damaged("altered or cut short (its checksums do not fit)")
     try:
-        efficiency = parse_efficiency((folder / EFFICIENCY).read_bytes())
-    except (ValueError, FileNotFoundError):
+        efficiency = parse_efficiency(read_file(folder / EFFICIENCY))
+    except (ValueError, OSError):
         on_lost_times(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
         efficiency = Efficiency()
     record = parse_record(content, folder, efficiency)
@@ -429,25 +447,8 @@ def _write(path: Path, parts: Iterable[bytes]) -> str:
         for part in parts:
             digest.update(part)
             file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     return digest.hexdigest()
-
-
-def put(new: Path, target: Path) -> None:
-    """Rename ``new`` to ``target``; what was there before comes back if that fails."""
-    if not os.path.lexists(target):
-        os.rename(new, target)
-    else:
-        old = temporary_name(target, "old")
-        os.rename(target, old)
-        try:
-            os.rename(new, target)
-        except BaseException:
-            os.rename(old, target)
-            raise
-        remove(old)
-    sync_folder(target.parent)
 
 
 def settle_leftovers(folder: Path) -> None:

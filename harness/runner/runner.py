@@ -21,7 +21,10 @@ from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
-from harness.report import Leaderboard, leaderboard, write_label_tables, write_leaderboard
+from harness.report.build import leaderboard
+from harness.report.labels import write_label_tables
+from harness.report.leaderboard import Leaderboard
+from harness.report.tables import write_leaderboard
 from harness.results.choices import Choice, in_words
 from harness.results.leases import Lease, Leases
 from harness.results.record import RECORD, Record

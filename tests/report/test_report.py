@@ -20,17 +20,14 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.io import to_json
-from harness.report import (
-    leaderboard,
-    report_folders,
-    show_run,
-    terminal_table,
-    write_label_tables,
-    write_leaderboard,
-)
+from harness.report.build import leaderboard
+from harness.report.folders import report_folders
+from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Value
 from harness.report.references import REFERENCES, Reference, acc, dev, mcc, mnli
-from harness.report.tables import as_data, csv_text, escape
+from harness.report.show import show_run
+from harness.report.tables import as_data, csv_text, escape, write_leaderboard
+from harness.report.terminal import terminal_table
 from harness.results.record import TEXTS, CaveatKind, Record, fingerprint
 from harness.results.store import Store
 from harness.task.plugins import load_plugins
@@ -684,7 +681,8 @@ def test_a_failed_run_shows_its_traceback() -> None:
 def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
-from harness.report import leaderboard, report_folders
+from harness.report.build import leaderboard
+from harness.report.folders import report_folders
 from harness.task.plugins import load_plugins
 plugins = load_plugins()
 board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)

@@ -15,7 +15,8 @@ import pytest
 from running import Bench, Updates, content
 
 from harness.errors import HarnessError
-from harness.results.leases import Leases, this_machine
+from harness.io import this_machine
+from harness.results.leases import Leases
 from harness.results.store import Store, read_record
 from harness.runner import runner
 from harness.runner.execute import Execution

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
+from harness.io import this_machine
 from harness.results.record import CaveatKind, Efficiency, Record, fingerprint
 from harness.results.store import Store, benchmarks_in, read_record
 
@@ -403,7 +404,7 @@ def test_a_record_that_was_whole_when_its_process_died_is_kept(store: Store, bef
 def test_the_files_of_a_living_process_are_left_alone(store: Store) -> None:
     folder = write(store).folder
     assert folder is not None
-    living = folder.with_name(f".new.{folder.name}.{os.uname().nodename.replace('.', '-')}.{os.getppid()}")
+    living = folder.with_name(f".new.{folder.name}.{this_machine()}.{os.getppid()}-0a")
     shutil.copytree(folder, living)
     elsewhere = folder.with_name(f".new.{folder.name}.another-machine.12")
     shutil.copytree(folder, elsewhere)

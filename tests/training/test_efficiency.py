@@ -24,7 +24,8 @@ from harness.io import to_json
 from harness.models import ARCHITECTURES
 from harness.models.tokenizers import sample_tokenizer
 from harness.report import efficiency as report
-from harness.report import show_run, write_leaderboard
+from harness.report.show import show_run
+from harness.report.tables import write_leaderboard
 from harness.task.plugins import load_tasks
 from harness.training import efficiency, energy
 from harness.training.efficiency import Inference, Usage, count_flops, matrix_rate, measured, of_all_processes, typical
