@@ -15,12 +15,13 @@ from pydantic import Field, TypeAdapter
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.format import failure
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
+from harness.report.show import label_tables
 from harness.report.signature import signature
 from harness.report.tables import markdown
 from harness.report.terminal import terminal_table
 from harness.results.choices import Choice
 from harness.results.record import Caveat, CaveatKind, Record, Stored, fingerprint
-from harness.results.store import Entry
+from harness.results.store import Entry, Store
 from harness.task.metrics import score_parts
 from harness.task.task import Suite, Task
 
@@ -60,7 +61,9 @@ def leaderboard(
         warnings: about records that could not be read.
     """
     choices = choices or {}
-    runs = _runs(entries if isinstance(entries, Mapping) else {"": entries}, choices)
+    folders = entries if isinstance(entries, Mapping) else {"": entries}
+    folders = {name: list(of_folder) for name, of_folder in folders.items()}
+    runs = _runs(folders, choices)
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
@@ -78,8 +81,32 @@ def leaderboard(
         warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
         efficiency=tuple(filter(None, efficiency)),
+        labels=label_tables(folders),
     )
     return replace(board, markdown=markdown(board), text=terminal_table(board))
+
+
+def leaderboard_of(
+    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], *, references: bool = False
+) -> Leaderboard:
+    """The leaderboard of a benchmark's current records in one or several results folders.
+
+    Args:
+        stores: of the benchmark, one for each folder.
+        tasks, suites: as for `leaderboard`.
+        references: add published rows also where the benchmark does not ask for them.
+    """
+    tables = [store.table() for store in stores]
+    return leaderboard(
+        {str(store.results): store.current() for store in stores},
+        tasks,
+        suites,
+        benchmark=stores[0].benchmark,
+        asked=[task for table in tables for task in table.get("tasks", ())],
+        references=references or any(table.get("references") for table in tables),
+        choices={str(store.results): store.choices() for store in stores},
+        warnings=[warning for store in stores for warning in store.warnings],
+    )
 
 
 def _runs(

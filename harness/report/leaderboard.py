@@ -191,6 +191,7 @@ class Leaderboard:
         warnings: about records that could not be read.
         sweeps: what sweeps tried and chose, by the names of rows.
         efficiency: what the runs of the rows took.
+        labels: the content of labels.md; empty where no task is scored label by label.
         markdown: the content of leaderboard.md.
         text: plain tables for a terminal, at most 120 characters wide.
     """
@@ -204,6 +205,7 @@ class Leaderboard:
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+    labels: str = field(default="", repr=False)
     markdown: str = field(default="", repr=False)
     text: str = field(default="", repr=False)
 

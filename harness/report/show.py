@@ -6,10 +6,8 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from harness.io import remove, write_file
 from harness.report.format import (
     count,
     duration,
@@ -214,25 +212,15 @@ def _counted(names: Sequence[str]) -> Sequence[str]:
     return entity_types(names) if OUTSIDE in names else names
 
 
-def write_label_tables(folder: Path, entries: Mapping[str, Iterable[Entry]]) -> None:
-    """Write labels.md beside a leaderboard; remove it where no task is scored label by label.
+def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
+    """The content of labels.md: for each task and split, a row for each label and a column for each model.
 
     Args:
-        folder: of the benchmark.
         entries: ``Store.current()`` of each results folder, by its name.
 
-    Raises:
-        HarnessError: the disk says no.
+    Returns:
+        Markdown; empty where no task is scored label by label.
     """
-    page = folder / "labels.md"
-    if text := label_tables(entries):
-        write_file(page, text.encode())
-    else:
-        remove(page)
-
-
-def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
-    """A Markdown table for each such task and split: a row for each label, a column for each model."""
     scores: dict[tuple[str, str], dict[str, list[list[LabelScore]]]] = {}
     for folder, of_folder in entries.items():
         for _, model, _, record in of_folder:

@@ -36,9 +36,10 @@ SELECTIONS = {"validation": "on the validation data", "holdout": "on the part he
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
-    """Write leaderboard.md, .csv and .json, and sweep.md where there is one, into a folder, each replaced at once.
+    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
 
-    Of benchmarks that have finished a run, also efficiency.md, .csv and .json.
+    leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
+    labels.md where a task is scored label by label.
 
     Raises:
         HarnessError: the disk says no.
@@ -47,19 +48,18 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
+        "sweep.md": sweep_page(board).encode() if board.sweeps else b"",
+        "efficiency.md": efficiency.page(board).encode() if board.efficiency else b"",
+        "efficiency.csv": efficiency.csv_text(board).encode() if board.efficiency else b"",
+        "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
+        "labels.md": board.labels.encode(),
     }
-    if board.sweeps:
-        contents["sweep.md"] = sweep_page(board).encode()
-    if board.efficiency:
-        contents["efficiency.md"] = efficiency.page(board).encode()
-        contents["efficiency.csv"] = efficiency.csv_text(board).encode()
-        contents["efficiency.json"] = to_json(efficiency.as_data(board))
-    for name in ("sweep.md", "efficiency.md", "efficiency.csv", "efficiency.json"):
-        if name not in contents:
-            remove(folder / name)
     for name, content in contents.items():
-        write_file(folder / name, content)
-    return [folder / name for name in contents]
+        if content:
+            write_file(folder / name, content)
+        else:
+            remove(folder / name)
+    return [folder / name for name, content in contents.items() if content]
 
 
 class Footnotes:
