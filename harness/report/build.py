@@ -350,7 +350,7 @@ class Reference(Stored):
     source: str
     scores: dict[str, dict[str, dict[str, Annotated[float, Field(gt=0, le=100)]]]]
     note: str = ""
-    notes: dict[str, str] = {}
+    notes: dict[str, str] = Field(default_factory=dict)
 
 
 @functools.cache

@@ -92,9 +92,7 @@ def cost_of(records: Sequence[Record]) -> Cost:
     )
 
 
-def efficiency_of(
-    name: str, architecture: str, runs: Mapping[str, Mapping[int, Record | None]]
-) -> Efficiency | None:
+def efficiency_of(name: str, architecture: str, runs: Mapping[str, Mapping[int, Record | None]]) -> Efficiency | None:
     """What the finished runs of a row took, by task; None where there is no finished run.
 
     Args:

@@ -27,7 +27,7 @@ LAST_EVALUATIONS = 12
 
 
 def show_run(record: Record) -> str:
-    """All that a record says: scores, settings, costs, provenance, the last evaluations, and why a failed run failed."""
+    """All that a record says: scores, settings, costs, provenance, the last evaluations, why a failed run failed."""
     title = f"{record.task} · {record.model} · seed {record.seed}: {record.status}"
     blocks = [[title, "=" * len(title), *_where(record)]]
     if record.error is not None:

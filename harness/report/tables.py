@@ -9,7 +9,18 @@ from typing import Any
 from harness.io import remove, to_json, write_file
 from harness.report import efficiency
 from harness.report.efficiency import cost_table
-from harness.report.format import MISSING, Table, cut, duration, escape, failure, markdown_table, percent, plural, to_csv
+from harness.report.format import (
+    MISSING,
+    Table,
+    cut,
+    duration,
+    escape,
+    failure,
+    markdown_table,
+    percent,
+    plural,
+    to_csv,
+)
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
 from harness.results.choices import Choice, Trial, value_text
 from harness.results.record import CaveatKind
@@ -120,7 +131,9 @@ def about(board: Leaderboard) -> list[str]:
     models, seeds = len({row.model for row in board.rows}), {len(row.seeds) for row in board.rows}
     spread = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}" if seeds else "0"
     source = " and ".join(SOURCES.get(name, name) for name in board.sources)
-    sizes = f"{plural(models, 'model')}, {plural(len(board.columns), 'task')}, {spread} seed{'' if spread == '1' else 's'}"
+    sizes = (
+        f"{plural(models, 'model')}, {plural(len(board.columns), 'task')}, {spread} seed{'' if spread == '1' else 's'}"
+    )
     sentences = [f"Benchmark {board.benchmark}: {sizes}{f'; data from {source}' if source else ''}."]
     for caveat in board.caveats:
         sample = caveat.kind is CaveatKind.SAMPLE_DATA
@@ -356,7 +369,9 @@ def _trial_data(choice: Choice) -> list[dict[str, Any]]:
     for trial in choice.trials:
         status = trial.record.status if trial.record else "missing"
         chosen = trial.fingerprint == choice.chosen
-        trials.append({**vars(trial), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen})
+        trials.append(
+            {**vars(trial), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen}
+        )
     return trials
 
 
