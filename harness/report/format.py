@@ -100,6 +100,28 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
+class Footnotes:
+    """Letters for notes, in the order in which they are first used; equal notes share a letter."""
+
+    def __init__(self) -> None:
+        self.letters: dict[str, str] = {}
+
+    def mark(self, notes: Iterable[str]) -> str:
+        """`` [a,b]`` for these notes; empty without any."""
+        letters = [self.letters.setdefault(note, _letter(len(self.letters))) for note in notes]
+        return f" [{','.join(letters)}]" if letters else ""
+
+    def lines(self) -> list[tuple[str, str]]:
+        """For each note, the text that begins its line, and the note."""
+        return [(f"- [{letter}]", note) for note, letter in self.letters.items()]
+
+
+def _letter(number: int) -> str:
+    """a, b, ... z, aa, ab, ..."""
+    rest, last = divmod(number, 26)
+    return (_letter(rest - 1) if rest else "") + chr(ord("a") + last)
+
+
 # Tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -136,5 +158,5 @@ def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     from pandas import DataFrame
 
     values = [["nan" if value != value else value for value in map(row.get, columns)] for row in rows]
-    frame = DataFrame(values, columns=columns, dtype=object)  # objects: a whole number stays one beside a gap
+    frame = DataFrame(values, columns=list(columns), dtype=object)  # objects: a whole number stays one beside a gap
     return frame.to_csv(index=False, lineterminator="\n")

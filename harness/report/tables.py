@@ -11,6 +11,7 @@ from harness.report import efficiency
 from harness.report.efficiency import cost_table
 from harness.report.format import (
     MISSING,
+    Footnotes,
     Table,
     cut,
     duration,
@@ -71,28 +72,6 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         else:
             remove(folder / name)
     return [folder / name for name, content in contents.items() if content]
-
-
-class Footnotes:
-    """Letters for notes, in the order in which they are first used; equal notes share a letter."""
-
-    def __init__(self) -> None:
-        self.letters: dict[str, str] = {}
-
-    def mark(self, notes: Iterable[str]) -> str:
-        """`` [a,b]`` for these notes; empty without any."""
-        letters = [self.letters.setdefault(note, _letter(len(self.letters))) for note in notes]
-        return f" [{','.join(letters)}]" if letters else ""
-
-    def lines(self) -> list[tuple[str, str]]:
-        """For each note, the text that begins its line, and the note."""
-        return [(f"- [{letter}]", note) for note, letter in self.letters.items()]
-
-
-def _letter(number: int) -> str:
-    """a, b, ... z, aa, ab, ..."""
-    rest, last = divmod(number, 26)
-    return (_letter(rest - 1) if rest else "") + chr(ord("a") + last)
 
 
 # Words that both the page and the terminal use -------------------------------------------------------------------

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 
 from harness.report.efficiency import cost_table, machine_words, summary_table
-from harness.report.format import MISSING, cut, percent, plain_table, widths
+from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
 from harness.report.leaderboard import Cell, Leaderboard, Section
-from harness.report.tables import Footnotes, about, chosen_table, lacking_words, published_rows
+from harness.report.tables import about, chosen_table, lacking_words, published_rows
 
 WIDTH = 120
 
