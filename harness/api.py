@@ -73,7 +73,7 @@ def run(
         >>> boards = harness.run("benchmarks.yaml", ["sample"], tasks=["cola"], models=["bert-tiny"])  # doctest: +SKIP
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
-    from harness.data.network import network
+    from harness.data.hub_access import network
     from harness.runner.runner import run_benchmark
 
     loaded, specs = read(file, benchmarks, tasks=tasks, models=models, seeds=seeds, data=data, settings=settings)
@@ -140,7 +140,7 @@ def show(run: str | Path) -> str:
         HarnessError: no record there, or one that was altered or cut short.
     """
     from harness.report.show import show_run
-    from harness.results.store import read_record
+    from harness.results.folder import read_record
 
     return show_run(read_record(run))
 

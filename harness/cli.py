@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
     """
-    from harness.data.network import network
+    from harness.data.hub_access import network
 
     top = parser()
     options, rest = top.parse_known_args(arguments)

@@ -90,6 +90,31 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """The identity of plain data: SHA-256 over its canonical JSON, as 64 hexadecimal digits.
+
+    The order of keys does not matter; types do (1, 1.0, True and "1" are different). Only plain data is taken: a
+    `Path` is refused, because where a file lies decides no score.
+
+    Raises:
+        HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
+    """
+    return digest(_canonical(parts, ""))
+
+
+def _canonical(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise HarnessError(f"cannot fingerprint {where or 'a mapping'}: the key {key!r} is not text")
+        return {key: _canonical(item, f"{where}.{key}" if where else key) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item, f"{where}[{position}]") for position, item in enumerate(value)]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise HarnessError(f"cannot fingerprint {where}: {type(value).__name__} is not plain data ({value!r})")
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits; that of a big file is remembered until the file changes."""
     try:
@@ -115,7 +140,7 @@ def hash_file(path: Path) -> str:
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> io.BufferedReader:
     """A file for reading that is one: a pipe or a device may block, or never end.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from harness.io import fingerprint
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.format import failure
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
@@ -19,8 +20,8 @@ from harness.report.show import label_tables
 from harness.report.signature import signature
 from harness.report.tables import markdown
 from harness.report.terminal import terminal_table
-from harness.results.choices import Choice
-from harness.results.record import Caveat, CaveatKind, Record, Stored, fingerprint
+from harness.results.manifest import Choice
+from harness.results.record import Caveat, CaveatKind, Record, Stored
 from harness.results.store import Entry, Store
 from harness.task.metrics import score_parts
 from harness.task.task import Suite, Task
@@ -102,8 +103,8 @@ def leaderboard_of(
         tasks,
         suites,
         benchmark=stores[0].benchmark,
-        asked=[task for table in tables for task in table.get("tasks", ())],
-        references=references or any(table.get("references") for table in tables),
+        asked=[task for table in tables for task in table.tasks],
+        references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
         warnings=[warning for store in stores for warning in store.warnings],
     )

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.results.choices import Choice
+from harness.results.manifest import Choice
 from harness.results.record import Caveat
 
 

@@ -19,7 +19,7 @@ from harness.report.format import (
     rate,
     score_text,
 )
-from harness.results.record import Efficiency, Record
+from harness.results.record import Answer, Damaged, Efficiency, Record
 from harness.results.store import Entry
 from harness.task.entities import OUTSIDE, entity_types, spans
 
@@ -189,7 +189,10 @@ def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
         task = row["task"]
         if task not in record.labels or row["label"] is None:
             continue
-        right, predicted = (_labelled(record.labels[task], row[key]) for key in ("label", "prediction"))
+        try:
+            right, predicted = (_labelled(record.labels[task], answer) for answer in (row["label"], row["prediction"]))
+        except ValueError:
+            raise Damaged(f"{record.folder}: a prediction that names none of the labels of {task}") from None
         counters = counts.setdefault((task, row["split"]), (Counter(), Counter(), Counter()))
         for counter, labelled in zip(counters, (right, predicted, right & predicted), strict=True):
             counter.update(label for label, *_ in labelled)
@@ -201,8 +204,15 @@ def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
     }
 
 
-def _labelled(names: Sequence[str], indices: Any) -> set[tuple[Any, ...]]:
-    """The labels of an example, or its entities, each beginning with its label."""
+def _labelled(names: Sequence[str], answer: Answer) -> set[tuple[Any, ...]]:
+    """The labels of an example, or its entities, each beginning with its label.
+
+    Raises:
+        ValueError: the answer is no list of indices of the labels.
+    """
+    indices = [i for i in answer if isinstance(i, int) and 0 <= i < len(names)] if isinstance(answer, list) else []
+    if indices != answer:
+        raise ValueError(answer)
     if OUTSIDE in names:
         return set(spans([names[i] for i in indices]))
     return {(names[i],) for i in indices}
@@ -222,16 +232,23 @@ def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
         Markdown; empty where no task is scored label by label.
     """
     scores: dict[tuple[str, str], dict[str, list[list[LabelScore]]]] = {}
+    damages = []
     for folder, of_folder in entries.items():
         for _, model, _, record in of_folder:
             name = f"{model} ({folder})" if len(entries) > 1 else model
-            for key, of_run in (label_scores(record) if record and record.finished else {}).items():
-                scores.setdefault(key, {}).setdefault(name, []).append(of_run)
-    return "\n".join(
+            try:
+                of_run = label_scores(record) if record and record.finished else {}
+            except Damaged as damage:
+                damages.append(f"Not counted: {damage}\n")
+                continue
+            for key, of_split in of_run.items():
+                scores.setdefault(key, {}).setdefault(name, []).append(of_split)
+    pages = [
         f"## {task}\n\nF1 x 100 of each label on the {split} split, mean over seeds; support: how often the label is "
         f"right.\n\n{_label_table(of_model)}\n"
         for (task, split), of_model in scores.items()
-    )
+    ]
+    return "\n".join([*pages, *damages])
 
 
 def _label_table(of_model: Mapping[str, Sequence[Sequence[LabelScore]]]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from harness.results.record import DataIdentity, Record, fingerprint
+from harness.io import fingerprint
+from harness.results.record import DataIdentity, Record
 
 
 def signature(model: str, records: Sequence[Record]) -> str:

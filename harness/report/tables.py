@@ -23,7 +23,7 @@ from harness.report.format import (
     to_csv,
 )
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
-from harness.results.choices import Choice, Trial, value_text
+from harness.results.manifest import Choice, Trial, value_text
 from harness.results.record import CaveatKind
 
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
@@ -329,7 +329,7 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
         }
         for section in board.sections
     }
-    sweeps = [{"row": row, **choice.as_data(), "trials": _trial_data(choice)} for row, choice in board.sweeps]
+    sweeps = [{"row": row, **choice.model_dump(), "trials": _trial_data(choice)} for row, choice in board.sweeps]
     return {
         "schema": 1,
         "benchmark": board.benchmark,
@@ -349,7 +349,7 @@ def _trial_data(choice: Choice) -> list[dict[str, Any]]:
         status = trial.record.status if trial.record else "missing"
         chosen = trial.fingerprint == choice.chosen
         trials.append(
-            {**vars(trial), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen}
+            {**trial.model_dump(), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen}
         )
     return trials
 

@@ -12,11 +12,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError, printable
-from harness.io import digest, disk_errors, from_json, number, open_regular, plain, read_file
+from harness.io import disk_errors, fingerprint, from_json, number, open_regular, plain, read_file
 
 SCHEMA = 2
-RECORD, PREDICTIONS, HISTORY = "record.json", "predictions.jsonl", "history.jsonl"
-EFFICIENCY, LOG, CHECKSUMS = "efficiency.json", "run.log", "checksums.json"
+PREDICTIONS, HISTORY, LOG = "predictions.jsonl", "history.jsonl", "run.log"
 OLD_HISTORY = "curve.jsonl"
 """The name of history.jsonl in records of schema 1."""
 
@@ -44,6 +43,8 @@ def _shallow(value: Any, levels: int = 20) -> Any:
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+NAME = "^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}$"
+"""Of tasks, models and benchmarks: what can safely be the name of a folder."""
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e30)]
 Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number), AfterValidator(_score)]
@@ -51,6 +52,8 @@ Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number), Aft
 Logit = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Json = Annotated[Any, AfterValidator(_shallow)]
+Name = Annotated[str, Field(pattern=NAME)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Scalar = bool | int | float | str | None
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], Field(strict=False)]
@@ -106,7 +109,7 @@ class RunSettings(Stored):
     selection: str
     allow_partial: bool = False
     recipe: dict[str, Scalar]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     parent: Digest | None = None
 
     @property
@@ -115,69 +118,31 @@ class RunSettings(Stored):
         return fingerprint(self.model_dump())
 
 
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """The identity of plain data: SHA-256 over its canonical JSON, as 64 hexadecimal digits.
-
-    The order of keys does not matter; types do (1, 1.0, True and "1" are different). Only plain data is taken: a
-    `Path` is refused, because where a file lies decides no score.
-
-    Raises:
-        HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
-    """
-    return digest(_canonical(parts, ""))
-
-
-def _canonical(value: Any, where: str) -> Any:
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise HarnessError(f"cannot fingerprint {where or 'a mapping'}: the key {key!r} is not text")
-        return {key: _canonical(item, f"{where}.{key}" if where else key) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item, f"{where}[{position}]") for position, item in enumerate(value)]
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise HarnessError(f"cannot fingerprint {where}: {type(value).__name__} is not plain data ({value!r})")
-
-
 # What makes numbers not comparable -------------------------------------------------------------------------------
 
 
 class CaveatKind(StrEnum):
-    """What makes the numbers of a run not comparable with others."""
+    """What makes the numbers of a run not comparable: as records name it, as tables show it, what footnotes add."""
 
-    SAMPLE_DATA = "sample_data"
-    PARTIAL_DATA = "partial_data"
-    LIMITED_DATA = "limited_data"
-    SELECTED_ON_VALIDATION = "selected_on_validation"
-    SELECTED_ON_HOLDOUT = "selected_on_holdout"
-    RECIPE_FROM_VALIDATION = "recipe_from_validation"
-    TUNED_THRESHOLD = "tuned_threshold"
-    INTERMEDIATE_TRAINING = "intermediate_training"
-    UNPINNED_CHECKPOINT = "unpinned_checkpoint"
-    UNPINNED_DATA = "unpinned_data"
-    SEEN_IN_PRETRAINING = "seen_in_pretraining"
+    text: str
+    explanation: str
 
+    def __new__(cls, value: str, text: str, explanation: str = "") -> CaveatKind:
+        kind = str.__new__(cls, value)
+        kind._value_, kind.text, kind.explanation = value, text, explanation
+        return kind
 
-TEXTS = {
-    CaveatKind.SAMPLE_DATA: "sample data",
-    CaveatKind.PARTIAL_DATA: "partial data",
-    CaveatKind.LIMITED_DATA: "limited data",
-    CaveatKind.SELECTED_ON_VALIDATION: "best checkpoint chosen on the validation data",
-    CaveatKind.SELECTED_ON_HOLDOUT: "best checkpoint chosen on a held-out part of the training data",
-    CaveatKind.RECIPE_FROM_VALIDATION: "recipe chosen on the validation data",
-    CaveatKind.TUNED_THRESHOLD: "threshold tuned on a held-out part of the training data",
-    CaveatKind.INTERMEDIATE_TRAINING: "intermediate training on {}",
-    CaveatKind.UNPINNED_CHECKPOINT: "unpinned checkpoint",
-    CaveatKind.UNPINNED_DATA: "unpinned data",
-    CaveatKind.SEEN_IN_PRETRAINING: "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training",
-}
-EXPLANATIONS = {
-    CaveatKind.SAMPLE_DATA: "shows the machinery; compare with nothing published",
-    CaveatKind.LIMITED_DATA: "trained or evaluated on a part of the examples",
-    CaveatKind.PARTIAL_DATA: "a split may come from an incomplete copy of the data set",
-}
-"""What footnotes add to the text of a caveat."""
+    SAMPLE_DATA = "sample_data", "sample data", "shows the machinery; compare with nothing published"
+    PARTIAL_DATA = "partial_data", "partial data", "a split may come from an incomplete copy of the data set"
+    LIMITED_DATA = "limited_data", "limited data", "trained or evaluated on a part of the examples"
+    SELECTED_ON_VALIDATION = "selected_on_validation", "best checkpoint chosen on the validation data"
+    SELECTED_ON_HOLDOUT = "selected_on_holdout", "best checkpoint chosen on a held-out part of the training data"
+    RECIPE_FROM_VALIDATION = "recipe_from_validation", "recipe chosen on the validation data"
+    TUNED_THRESHOLD = "tuned_threshold", "threshold tuned on a held-out part of the training data"
+    INTERMEDIATE_TRAINING = "intermediate_training", "intermediate training on {}"
+    UNPINNED_CHECKPOINT = "unpinned_checkpoint", "unpinned checkpoint"
+    UNPINNED_DATA = "unpinned_data", "unpinned data"
+    SEEN_IN_PRETRAINING = "seen_in_pretraining", "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
 
 
 class Caveat(Stored):
@@ -187,12 +152,12 @@ class Caveat(Stored):
     detail: str = ""
 
     def __str__(self) -> str:
-        return TEXTS[self.kind].format(self.detail)
+        return self.kind.text.format(self.detail)
 
     @property
     def explained(self) -> str:
         """The text of a footnote."""
-        return f"{self}: {EXPLANATIONS[self.kind]}" if self.kind in EXPLANATIONS else str(self)
+        return f"{self}: {self.kind.explanation}" if self.kind.explanation else str(self)
 
 
 Caveats = Annotated[tuple[Caveat, ...], Field(strict=False)]
@@ -390,7 +355,7 @@ class Record(Stored):
             for position, line in enumerate(file, 1):
                 try:
                     row = from_json(line)
-                    yield ROWS[name].validate_python(_renamed(row) if name != file_name else row)
+                    yield ROWS[name].validate_python(renamed(row) if name != file_name else row)
                 except (ValueError, AttributeError):
                     advice = "remove its folder; the next 'run' does it again"
                     raise Damaged(f"{path}:{position}: damaged: {advice}") from None
@@ -415,83 +380,9 @@ def problem(error: ValidationError) -> str:
     return printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
-# Reading what was written ----------------------------------------------------------------------------------------
-
-
-def parse_record(content: bytes, folder: Path, efficiency: Efficiency) -> Record:
-    """The record with this content of record.json, of this schema or an older one.
-
-    Raises:
-        Damaged: it is no record, or one of a newer version of this program.
-    """
-    try:
-        data = from_json(content)
-        schema = data.pop("schema")
-        if schema not in (1, SCHEMA):
-            raise Damaged(f"not a record of schema {SCHEMA}: made by another version of this program")
-        if schema == 1:
-            data = upgraded(data)
-        return Record.model_validate({**data, "folder": folder, "efficiency": efficiency})
-    except ValidationError as error:
-        raise Damaged(f"not a record ({problem(error)})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Damaged("not a record") from None
-
-
-def parse_efficiency(content: bytes) -> Efficiency:
-    """The content of an efficiency.json, of this schema or an older one.
-
-    Raises:
-        ValueError: it is none.
-    """
-    data = from_json(content)
-    if isinstance(data, dict) and "warmup_seconds" in data:
-        data["startup_seconds"] = data.pop("warmup_seconds")
-    return Efficiency.model_validate(data)
-
-
 _NAMES = {"primary": "selection_score", "marks": "caveats", "unparsable": "invalid"}
 
 
-def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+def renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of schema 1 by their present names."""
     return {_NAMES.get(key, key): value for key, value in data.items()}
-
-
-def upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """The content of a record.json of schema 1, as schema 2 has it.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is none.
-    """
-    data = _renamed(data)
-    settings, error = data.pop("settings"), data.pop("error") or {}
-    seed, parent = data.pop("seed"), data.pop("parent")
-    model = settings.pop("model")
-    identity = {key: model[key] for key in ("architecture", "content", "config", "tokenizer") if key in model}
-    named = {*identity, "name", "checkpoint", "revision", "recipe"}
-    options = {key: value for key, value in model.items() if key not in named}
-    data.pop("architecture")
-    return {
-        **data,
-        "settings": {
-            "model": {**identity, "options": options},
-            "seed": seed,
-            "parent": parent,
-            **{key: value for key, value in settings.items() if key != "init_from"},
-        },
-        "checkpoint": model.get("checkpoint"),
-        "revision": model.get("revision"),
-        "init_from": settings.get("init_from"),
-        "caveats": [_old_caveat(text) for text in data["caveats"]],
-        "error": error.get("reason"),
-        "traceback": error.get("traceback"),
-    }
-
-
-def _old_caveat(text: str) -> dict[str, str]:
-    for kind, words in TEXTS.items():
-        if text == words:
-            return {"kind": kind}
-        if words.endswith("{}") and text.startswith(words[:-2]):
-            return {"kind": kind, "detail": text.removeprefix(words[:-2])}
-    raise ValueError(f"unknown caveat {text}")

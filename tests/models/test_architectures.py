@@ -32,7 +32,7 @@ from harness.models.tokenizers import load_tokenizer, sample_tokenizer
 from harness.task.plugins import load_tasks
 from harness.task.task import Instance, Task
 from harness.training.evaluation import evaluate
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 TOPICS = Task(
     name="topics",

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 import harness
 from harness.errors import HarnessError
-from harness.io import to_json
+from harness.io import fingerprint, to_json
 from harness.report.build import Reference, leaderboard, published
 from harness.report.format import escape
 from harness.report.leaderboard import Value
 from harness.report.show import show_run
 from harness.report.tables import as_data, csv_text, write_leaderboard
 from harness.report.terminal import terminal_table
-from harness.results.record import TEXTS, CaveatKind, Record, fingerprint
+from harness.results.record import CaveatKind, Record
 from harness.results.store import Store
 from harness.task.plugins import load_plugins
 
@@ -301,8 +301,8 @@ def test_marks_of_all_rows_of_a_row_and_of_a_cell() -> None:
     assert "All rows: limited data: trained or evaluated on a part of the examples." in page
     assert cells(page, "t5")["Model"] == "t5 [b]" and cells(page, "bert")["Model"] == "bert"
     assert cells(page, "bert")["Pair F1/acc"] == "90.0/70.0 [a]"
-    assert notes(page) == {"a": TEXTS[UNPINNED], "b": TEXTS[SEEN]}
-    assert [row["caveats"] for row in as_data(found)["rows"]] == [[], [TEXTS[SEEN]]]
+    assert notes(page) == {"a": UNPINNED.text, "b": SEEN.text}
+    assert [row["caveats"] for row in as_data(found)["rows"]] == [[], [SEEN.text]]
 
 
 def test_sample_data_is_said_plainly_and_no_published_row_stands_beside_it() -> None:

@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.io import this_machine
-from harness.results.record import CaveatKind, Efficiency, Record, fingerprint
-from harness.results.store import Store, benchmarks_in, read_record
+from harness.io import fingerprint, this_machine
+from harness.results.folder import read_record
+from harness.results.record import CaveatKind, Efficiency, Record
+from harness.results.store import Store, benchmarks_in
 
 FINGERPRINT = fingerprint({"recipe": {"learning_rate": 1e-4}, "seed": 1})
 OTHER = fingerprint({"recipe": {"learning_rate": 3e-4}, "seed": 1})

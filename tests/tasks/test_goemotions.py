@@ -23,7 +23,7 @@ from harness.models.tokenizers import sample_tokenizer
 from harness.report.show import label_scores
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task
-from harness.training.thresholds import shifted, tuned_threshold
+from harness.training.evaluation import shifted, tuned_threshold
 
 TASK = load_tasks()["goemotions"]
 JOY, LOVE, NEUTRAL = (TASK.labels.index(name) for name in ("joy", "love", "neutral"))
@@ -287,10 +287,10 @@ def tuned(tmp_path_factory, sample_cache):
 
 @pytest.mark.parametrize("model", ["enct5", "bert"])
 def test_a_threshold_is_tuned_on_training_data_that_is_not_trained_on(tuned, model):
-    plain, low, best = (tuned.record("goemotions", f"{model}{kind}").data for kind in ("", "-low", "-tuned"))
-    assert plain["threshold"] == 0.5 and low["threshold"] == 0.2 and best["threshold"] not in (0.2, 0.5)
-    assert plain["counts"]["goemotions"]["train"] == 200 and best["counts"]["goemotions"]["train"] == 180
-    assert len({record["fingerprint"] for record in (plain, low, best)}) == 3
+    plain, low, best = (tuned.record("goemotions", f"{model}{kind}") for kind in ("", "-low", "-tuned"))
+    assert plain.threshold == 0.5 and low.threshold == 0.2 and best.threshold not in (0.2, 0.5)
+    assert plain.counts["goemotions"]["train"] == 200 and best.counts["goemotions"]["train"] == 180
+    assert len({record.fingerprint for record in (plain, low, best)}) == 3
     last = [evaluations(tuned.record("goemotions", f"{model}{kind}"))[30]["selection_score"] for kind in ("", "-tuned")]
     assert last[1] > last[0]  # after so few steps, no emotion is more likely than not
 
@@ -356,5 +356,5 @@ def test_a_task_of_open_answers_has_no_threshold_to_tune(tmp_path, sample_cache)
     bench.models["bert"]["threshold"] = "tuned"
     bench.write(tasks=["record"], limit={"train": 20, "validation": 10})
     assert bench.command() == 0
-    record = bench.record("record").data
-    assert record["threshold"] is None and record["counts"]["record"]["train"] == 20
+    record = bench.record("record")
+    assert record.threshold is None and record.counts["record"]["train"] == 20

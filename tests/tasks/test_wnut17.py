@@ -16,8 +16,8 @@ from transformers import BertForTokenClassification
 
 from harness import HarnessError, load_examples, load_tasks
 from harness.config.benchmark import read_benchmarks
-from harness.data.conll import sentences
 from harness.data.custom import task_from_files
+from harness.data.formats import sentences
 from harness.data.sample import sample_examples
 from harness.enct5 import EncT5ForTokenClassification
 from harness.models import ARCHITECTURES, Architecture

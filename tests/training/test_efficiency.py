@@ -19,9 +19,9 @@ from harness.data.datasets import load_examples
 from harness.models import ARCHITECTURES
 from harness.models.tokenizers import sample_tokenizer
 from harness.task.plugins import load_tasks
-from harness.training import efficiency, energy
+from harness.training import efficiency
 from harness.training.efficiency import Inference, Usage, count_flops, matrix_rate, measured, of_all_processes, typical
-from harness.training.loop import Training, trained_parameters
+from harness.training.trainer import Training, trained_parameters
 
 TASKS = load_tasks()
 CPU = torch.device("cpu")
@@ -213,11 +213,11 @@ def test_the_first_update_is_not_in_the_speed(bench, monkeypatch):
 
 def test_compiling_is_warm_up(bench, monkeypatch):
     told = iter([0.0, 1.5, 1.5, 1.5, 1.5, 4.0, 4.0, 4.0])  # before and after each of four updates
-    monkeypatch.setattr("harness.runner.execute.compile_seconds", lambda: next(told))
+    monkeypatch.setattr("harness.training.loop.compile_seconds", lambda: next(told))
     counted = []
     speed = efficiency.training_speed
     monkeypatch.setattr(
-        "harness.runner.execute.training_speed",
+        "harness.training.efficiency.training_speed",
         lambda training, examples, *rest: counted.append(examples) or speed(training, examples, *rest),
     )
     bench.write()
@@ -255,17 +255,17 @@ class Tracker:
 
 def test_codecarbon_is_used_where_it_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "codecarbon", types.SimpleNamespace(OfflineEmissionsTracker=Tracker))
-    energy.tracker.cache_clear()
+    efficiency.tracker.cache_clear()
     try:
         with Usage(CPU) as usage:
             found = usage.read()
         assert (found["energy_joules"], found["energy_source"]) == (3600.0, "codecarbon")
         with Usage(CPU):
             pass
-        assert energy.tracker().tasks == ["start", "stop", "start", "stop"]
-        assert energy.tracker().options["save_to_file"] is False
+        assert efficiency.tracker().tasks == ["start", "stop", "start", "stop"]
+        assert efficiency.tracker().options["save_to_file"] is False
     finally:
-        energy.tracker.cache_clear()
+        efficiency.tracker.cache_clear()
 
 
 class Gpu:
@@ -300,8 +300,8 @@ def test_a_gpu_tells_its_energy_or_does_not(monkeypatch, tells):
     monkeypatch.setitem(sys.modules, "pynvml", gpu)
     monkeypatch.setitem(sys.modules, "codecarbon", None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(uuid="abc"))
-    energy.tracker.cache_clear()
-    meter = energy.Energy(torch.device("cuda"))
+    efficiency.tracker.cache_clear()
+    meter = efficiency.Energy(torch.device("cuda"))
     assert meter.stop() == ({"energy_joules": 2.5, "energy_source": "GPU (NVML)"} if tells else {})
     assert gpu.open == 0
 

@@ -19,7 +19,7 @@ from harness.task.metrics import compute
 from harness.task.plugins import load_tasks
 from harness.training.batching import evaluation_batches
 from harness.training.evaluation import Evaluation, batch_tokens, evaluate, model_outputs, plain, score
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 TASKS = load_tasks()
 STEPS = RECIPE["max_steps"]
