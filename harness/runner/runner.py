@@ -16,7 +16,6 @@ from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
 from harness.report.build import leaderboard
-from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
 from harness.results.leases import Leases
@@ -260,7 +259,6 @@ def make_board(context: Context) -> Leaderboard:
         )
         if write:
             write_leaderboard(store.folder, board)
-            write_label_tables(store.folder, {"": store.current()})
     return board
 
 

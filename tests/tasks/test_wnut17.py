@@ -23,8 +23,7 @@ from harness.enct5 import EncT5ForTokenClassification
 from harness.models import ARCHITECTURES, Architecture
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer
 from harness.models.tokens import UNREAD, first_tokens, word_offsets
-from harness.report.labels import label_scores
-from harness.report.show import show_run
+from harness.report.show import label_scores, show_run
 from harness.task.entities import iob2_problem, spans
 from harness.task.metrics import as_evaluate_metric, compute_metrics
 from harness.task.task import HubSource, Task
