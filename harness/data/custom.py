@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harness.data import conll
 from harness.data.files import column_names, label_names
@@ -13,16 +13,10 @@ from harness.data.formats import FORMATS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
 from harness.task.metrics import METRICS as KNOWN_METRICS
-from harness.task.task import PROBLEM_TYPES, SEVERAL, Example, Instance, ProblemType, SplitFile, Task
+from harness.task.problem_types import PROBLEM_TYPES, ProblemType
+from harness.task.task import Example, Instance, SplitFile, Task
 
 SUITE = "custom"
-METRICS = {
-    "single_label_classification": ("accuracy",),
-    "multi_label_classification": ("micro_f1", "macro_f1"),
-    "regression": ("pearson", "spearmanr"),
-    "multiple_choice": ("accuracy",),
-    "token_classification": ("entity_f1",),
-}
 SPLITS = ("train", "validation", "test")
 TABLES = tuple(suffix for suffix in FORMATS if suffix != ".conll")
 SENTENCES = tuple(suffix for suffix in FORMATS if suffix not in (".csv", ".tsv"))
@@ -50,11 +44,11 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
         HarnessError: an unknown key, a wrong value, a file or a column that is missing.
     """
     problem = _checked(name, spec)
-    if problem == "token_classification":
+    if problem.of_words:
         spec = {"text": conll.TOKENS, "label": conll.TAGS, **spec}
     text, choices = _names(name, spec, "text"), _names(name, spec, "choices")
     label = str(spec.get("label", "label"))
-    paths = {split: _path(name, spec, split, Path(base)) for split in SPLITS if spec.get(split) is not None}
+    paths = {split: _path(name, spec, problem, split, Path(base)) for split in SPLITS if spec.get(split) is not None}
     fields = {field: field for field in (*text, *choices)}
     if taken := {label, "label", "idx"} & set(fields):
         raise _error(name, f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
@@ -63,7 +57,7 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
         raise _error(name, f"'separator' must be a character, found {separator!r}")
     columns = {split: _columns(name, split, path, fields, label) for split, path in paths.items()}
     train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
-    labels = tuple(choices) or _labels(name, spec, train, paths["train"])
+    labels = tuple(choices) or _labels(name, spec, problem, train, paths["train"])
     spelled = _spelled(name, spec, choices)
     files = {
         split: SplitFile(str(path), columns[split], labels=spelled, separator=separator)
@@ -72,33 +66,33 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
     return Task(
         name=name,
         suite=str(spec.get("suite", SUITE)),
-        problem_type=cast(ProblemType, problem),
+        problem_type=problem.name,
         text_fields=(*text, *choices),
         labels=labels,
-        metrics=_metrics(name, spec) or METRICS[problem],
+        metrics=_metrics(name, spec) or problem.metrics,
         files=files,
         test_splits=("test",) if "test" in files else (),
-        invalid_prediction={"regression": -1.0, "multi_label_classification": []}.get(problem, -1),
-        instances=cast(Any, _choice_instances(text, choices) if choices else None),
+        instances=_choice_instances(text, choices) if choices else None,
     )
 
 
-def _checked(name: str, spec: Mapping[str, Any]) -> str:
+def _checked(name: str, spec: Mapping[str, Any]) -> ProblemType:
     for key in spec:
         if key not in KEYS:
             raise _error(name, f"unknown key '{key}'.{did_you_mean(key, KEYS)} Known: {', '.join(KEYS)}")
+    named = spec.get("problem_type")
+    problem = PROBLEM_TYPES.get(str(named))
     for key in REQUIRED:
-        if spec.get(key) is None and (key, spec.get("problem_type")) != ("text", "token_classification"):
+        if spec.get(key) is None and not (key == "text" and problem is not None and problem.of_words):
             raise _error(name, f"'{key}' is missing")
-    problem = spec["problem_type"]
-    if problem not in PROBLEM_TYPES:
+    if problem is None:
         known = ", ".join(PROBLEM_TYPES)
-        raise _error(name, f"unknown problem_type '{problem}'.{did_you_mean(problem, PROBLEM_TYPES)} Known: {known}")
-    if (problem == "multiple_choice") != bool(spec.get("choices")):
+        raise _error(name, f"unknown problem_type '{named}'.{did_you_mean(str(named), PROBLEM_TYPES)} Known: {known}")
+    if problem.grouped != bool(spec.get("choices")):
         raise _error(name, "multiple_choice, and only it, needs 'choices': the columns of the choices")
-    if problem == "regression" and spec.get("labels"):
+    if not problem.has_labels and spec.get("labels"):
         raise _error(name, "a regression has no 'labels'")
-    return str(problem)
+    return problem
 
 
 def _names(name: str, spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -120,12 +114,12 @@ def _metrics(name: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
     return chosen
 
 
-def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
+def _path(name: str, spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path) -> Path:
     value = spec[split]
     if not isinstance(value, str | Path):
         raise _error(name, f"'{split}' must be a file name, found {value!r}")
     path = Path(os.path.abspath(os.path.join(base, os.path.expanduser(value))))
-    formats = SENTENCES if spec["problem_type"] == "token_classification" else TABLES
+    formats = SENTENCES if problem.of_words else TABLES
     if path.suffix not in formats:
         raise _error(name, f"'{split}': {value} must end with one of {', '.join(formats)}")
     try:
@@ -137,13 +131,13 @@ def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
     return path
 
 
-def _labels(name: str, spec: Mapping[str, Any], train: SplitFile, path: Path) -> tuple[str, ...]:
-    if spec["problem_type"] == "regression":
+def _labels(name: str, spec: Mapping[str, Any], problem: ProblemType, train: SplitFile, path: Path) -> tuple[str, ...]:
+    if not problem.has_labels:
         return ()
     labels = spec.get("labels")
     if labels is None:
-        names = label_names(train, path, spec["problem_type"] in SEVERAL)
-        return tag_order(names) if spec["problem_type"] == "token_classification" else names
+        names = label_names(train, path, problem.several)
+        return tag_order(names) if problem.of_words else names
     if not isinstance(labels, list | tuple) or not labels or not all(isinstance(x, str | int) for x in labels):
         raise _error(name, f"'labels' must be a list of class names, found {labels!r}")
     return tuple(_spelling(label) for label in labels)

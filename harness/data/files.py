@@ -104,9 +104,9 @@ def _mapped(task: Task, spec: SplitFile, path: Path, records: Records) -> Iterat
             for field in texts:
                 check_field(task, field, example[field])
             label = task.label_field
-            if label == "label" or task.problem_type == "token_classification":
+            if label == "label" or task.problem.of_words:
                 example[label] = read_label(example[label]) if label in columns else task.unlabelled
-                if task.problem_type == "token_classification" and label in columns:
+                if task.problem.of_words and label in columns:
                     check_sentence(task, example)
             example["idx"] = _idx(example["idx"]) if "idx" in columns else count
             if "idx" in columns:
@@ -170,7 +170,7 @@ def _idx(value: Any) -> Any:
 
 def check_field(task: Task, field: str, value: Any) -> None:
     """Raise `BadValue` for what is not a text or, in token classification, not a list of words."""
-    if task.problem_type != "token_classification":
+    if not task.problem.of_words:
         check_text(field, value)
         return
     if not isinstance(value, list) or not value:

@@ -18,7 +18,7 @@ from harness.data.hub_errors import Asked, Unclear, ask
 from harness.data.labels import BadValue, check_sentence, label_reader
 from harness.errors import HarnessError
 from harness.io import file_hash
-from harness.task.task import SEVERAL, Example, HubSource, Task
+from harness.task.task import Example, HubSource, Task
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 SETTINGS = (
@@ -147,9 +147,9 @@ def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[An
     names = getattr(getattr(feature, "feature", feature), "names", None)
     if names is None:
         unnamed = functools.partial(_unnamed, read, len(task.labels))
-        is_set = task.problem_type == "multi_label_classification"
+        is_set = task.problem.independent_labels
         return (lambda label: sorted(set(unnamed(label)))) if is_set else unnamed
-    several = task.problem_type in SEVERAL
+    several = task.problem.several
     unknown = [name for name in names if not _reads(read, [name] if several else name)]
     if unknown:
         raise HarnessError(
@@ -193,7 +193,7 @@ def _example(task: Task, row: Row, read: Callable[[Any], Any], unlabelled: bool)
     label = row.get(task.label_field)
     missing = unlabelled and label in (None, -1, task.unlabelled)
     example = {**row, task.label_field: task.unlabelled if missing else read(label)}
-    if task.problem_type == "token_classification" and not missing:
+    if task.problem.of_words and not missing:
         check_sentence(task, example)
     return example
 

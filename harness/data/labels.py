@@ -30,12 +30,12 @@ def label_reader(task: Task, spec: SplitFile | None = None) -> Callable[[Any], A
     indices = {name: i for i, name in enumerate(spellings)}
     for i, name in enumerate(task.labels):
         indices.setdefault(name, i)
-    if task.problem_type == "regression":
+    if not task.problem.has_labels:
         return functools.partial(_score, task.score_range)
-    if task.problem_type == "multi_label_classification":
+    if task.problem.independent_labels:
         separator = spec.separator if spec else ","
         return functools.partial(_label_set, indices, spellings, separator)
-    if task.problem_type == "token_classification":
+    if task.problem.of_words:
         return functools.partial(_tags, indices, spellings)
     return functools.partial(_label, indices, spellings)
 

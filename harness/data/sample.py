@@ -14,8 +14,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from harness.errors import HarnessError, did_you_mean
+from harness.task.functions import input_text, instances, text_to_text
 from harness.task.plugins import builtin_tasks
-from harness.task.task import Example, Task, input_text
+from harness.task.task import Example, Task
 
 SAMPLE_VERSION = 2
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""
@@ -432,12 +433,14 @@ DUTIES = {
 
 # The data ---------------------------------------------------------------------------------------------------------
 
-IRREGULAR: tuple[tuple[str, frozenset[str], Generator], ...] = (
-    ("single_label_classification", frozenset({"paragraph", "question", "answer"}), answers),
-    ("single_label_classification", frozenset({"word", "sentence1", "sentence2"}), word_sense),
-    ("single_label_classification", frozenset({"text", "span1_text", "span2_text"}), coreference),
-    ("multi_label_classification", frozenset({"passage", "query", "entities"}), cloze),
-)
+IRREGULAR: dict[str, tuple[tuple[frozenset[str], Generator], ...]] = {
+    "single_label_classification": (
+        (frozenset({"paragraph", "question", "answer"}), answers),
+        (frozenset({"word", "sentence1", "sentence2"}), word_sense),
+        (frozenset({"text", "span1_text", "span2_text"}), coreference),
+    ),
+    "multi_label_classification": ((frozenset({"passage", "query", "entities"}), cloze),),
+}
 """Shapes that need more than a task's problem type to be told, by the fields they have."""
 REGULAR: dict[str, Generator] = {
     "single_label_classification": classification,
@@ -451,12 +454,12 @@ def generator(task: Task) -> Generator:
     """The generator of a task's shape."""
     if not task.text_fields:
         raise HarnessError(f"task '{task.name}' has no text_fields, which sample data is made for: name them")
-    for problem_type, needed, irregular in IRREGULAR:
-        if problem_type == task.problem_type and needed <= official_fields(task):
+    for needed, irregular in IRREGULAR.get(task.problem_type, ()):
+        if needed <= official_fields(task):
             return irregular
     if any("parity" in metric for metric in task.metrics):
         return gender_pair
-    if task.problem_type == "token_classification":
+    if task.problem.of_words:
         from harness.data.sample_words import tagged_sentence  # which is made of what stands above
 
         return tagged_sentence
@@ -529,6 +532,6 @@ def sample_texts() -> list[str]:
     for _, task in sorted(builtin_tasks().items()):
         for split in (task.train_split, *task.validation_splits):
             for example in sample_examples(task, split) if split else ():
-                texts |= dict.fromkeys(task.text_to_text(example))
-                texts |= dict.fromkeys(input_text(task, instance) for instance in task.instances(example))
+                texts |= dict.fromkeys(text_to_text(task, example))
+                texts |= dict.fromkeys(input_text(task, instance) for instance in instances(task, example))
     return [*(texts | dict.fromkeys(f"{step / 5:.1f}" for step in range(26)))]

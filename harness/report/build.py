@@ -25,7 +25,6 @@ from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
 from harness.results.choices import Choice
 from harness.results.store import Entry, Record, fingerprint
-from harness.task.metrics import score_parts
 from harness.task.task import Suite, Task
 
 
@@ -114,7 +113,7 @@ RunsOfTask = Mapping[str, Mapping[int, Record | None]]
 def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[str]) -> list[Column]:
     trained = {task for of_task in rows for task in of_task}
     columns = [
-        Column(task.name, task.title, task.suite, score_parts(task), task.evaluated_by or task.name)
+        Column(task.name, task.title, task.suite, task.score_parts, task.evaluated_by or task.name)
         for task in tasks.values()
         if task.name in trained | asked or task.evaluated_by in trained
     ]

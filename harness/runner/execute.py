@@ -16,7 +16,7 @@ from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.models.base import HEADS
+from harness.models.checkpoints import HEADS
 from harness.results.choices import in_words
 from harness.results.tensors import save_tensors
 from harness.runner.interrupts import stop
@@ -25,7 +25,7 @@ from harness.runner.resources import HOLDOUT, Session
 from harness.runner.resume import Workplace
 from harness.runner.runs import Outcome, Run
 from harness.task.metrics import task_score
-from harness.task.task import SEVERAL, Task, is_unlabelled
+from harness.task.task import Task, is_unlabelled
 from harness.training.efficiency import (
     COUNTED,
     Usage,
@@ -37,7 +37,7 @@ from harness.training.efficiency import (
 )
 from harness.training.evaluation import Evaluation, evaluate, plain
 from harness.training.loop import OutOfMemory, Training, evaluation_steps
-from harness.training.thresholds import has_threshold, tuned_threshold
+from harness.training.thresholds import tuned_threshold
 
 T = TypeVar("T")
 
@@ -262,7 +262,7 @@ class Execution:
         task, threshold = self.run.task, self.run.model.threshold
         if threshold != "tuned":
             return threshold
-        if not has_threshold(task):
+        if not task.has_threshold:
             return 0.5
         labels = [example[task.label_field] for example in self.session.examples(task, HOLDOUT)]
         return tuned_threshold(self.measure(training, task, HOLDOUT, 0.5).outputs, labels)
@@ -327,7 +327,7 @@ class Execution:
             "labels": {name: list(task.labels) for name, task in tasks.items() if _scored_by_label(task)},
             "threshold": None,
         }
-        if has_threshold(run.task) and not training.architecture.generates:
+        if run.task.has_threshold and not training.architecture.generates:
             record["threshold"] = self.best.threshold
         evaluated = [(tasks[task], split) for task, split in evaluations]
         for (task, split), count in self.session.overlap(run.task, evaluated).items():
@@ -456,7 +456,7 @@ class Execution:
 
 
 def _scored_by_label(task: Task) -> bool:
-    return task.problem_type in SEVERAL and not task.open_answers
+    return task.problem.several and not task.open_answers
 
 
 def start_from(module: torch.nn.Module, weights: Mapping[str, Tensor], same_labels: bool) -> None:

@@ -14,7 +14,6 @@ from harness.runner.plan import SCORE_VERSION, test_fingerprint
 from harness.runner.queue import Work
 from harness.runner.resources import Session
 from harness.runner.runs import Outcome, Run
-from harness.task.metrics import score_parts
 from harness.training.device import provenance
 
 
@@ -77,7 +76,7 @@ def record_of(run: Run, session: Session, accelerator: Accelerator, parts: Mappi
         "parameters": {},
         "error": None,
         "columns": {
-            task.name: {"title": task.title, "suite": task.suite, "parts": score_parts(task)}
+            task.name: {"title": task.title, "suite": task.suite, "parts": task.score_parts}
             for task in (run.task, *(diagnostic for diagnostic, _ in run.diagnostics))
         },
         **parts,

@@ -20,7 +20,6 @@ from harness.runner.runs import Run
 from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
 from harness.training.loop import plan_of, steps_of, trained_parameters
-from harness.training.thresholds import has_threshold
 
 SCORE_VERSION = 3
 """Part of every fingerprint: raise it when a change of the code changes a score."""
@@ -235,7 +234,7 @@ def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
     if spec.limit is not None:
         yield "limited data"
     yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
-    if model.threshold == "tuned" and has_threshold(task):
+    if model.threshold == "tuned" and task.has_threshold:
         yield "threshold tuned on a held-out part of the training data"
     if spec.parent(task.name) is not None:
         yield f"intermediate training on {spec.parent(task.name)}"

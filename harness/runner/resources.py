@@ -17,11 +17,11 @@ from harness.data.features import FEATURES_VERSION, Features, Group, cached
 from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
 from harness.models import ARCHITECTURES, Architecture
+from harness.models.checkpoints import check_files
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
-from harness.models.weights import check_files
 from harness.runner.overlap import overlap
+from harness.task.functions import repairs
 from harness.task.task import Example, Task
-from harness.training.thresholds import has_threshold
 
 HOLDOUT = "holdout"
 """The name of the part of the training data that chooses the checkpoint with ``selection: holdout``."""
@@ -75,7 +75,7 @@ class Session:
 
     def holds_out(self, task: Task, model: Model | None) -> bool:
         """Whether a part of the training data is not trained on: it chooses the checkpoint, or tunes a threshold."""
-        tuned = model is not None and model.threshold == "tuned" and has_threshold(task)
+        tuned = model is not None and model.threshold == "tuned" and task.has_threshold
         return tuned or self.spec.selection == HOLDOUT
 
     def _open(self, task: Task, split: str) -> Examples:
@@ -94,7 +94,7 @@ class Session:
 
     def repairs(self, task: Task, split: str) -> int:
         """How many examples of a split had data that does not fit and was put right (see `Task.repairs`)."""
-        return sum(bool(task.repairs(example)) for example in self.examples(task, split))
+        return sum(bool(repairs(task, example)) for example in self.examples(task, split))
 
     def overlap(self, task: Task, evaluated: Sequence[tuple[Task, str]]) -> dict[tuple[str, str], int]:
         """How many examples of each (task, split) have a text of the task's training data; counted once."""

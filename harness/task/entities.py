@@ -131,6 +131,9 @@ def entity_f1(predictions: Sequence[Any], references: Sequence[Sequence[str]]) -
 
     Raises:
         HarnessError: a reference that is no list of tag names.
+
+    >>> entity_f1([["B-person", "O", "B-place"]], [["B-person", "O", "O"]])["entity_precision"]
+    0.5
     """
     for row, reference in enumerate(references):
         if not _are_tags(reference):

@@ -11,11 +11,12 @@ import torch
 from accelerate.utils import gather_object
 
 from harness.data.features import Features
+from harness.task.functions import decide, metric_inputs, parse
 from harness.task.metrics import compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
 from harness.training.loop import Training, memory_errors
-from harness.training.thresholds import has_threshold, shifted
+from harness.training.thresholds import shifted
 
 PASSES = 2
 """An evaluation batch has at most the tokens of a micro-batch of training, divided by this."""
@@ -61,13 +62,13 @@ def evaluate(
     """
     outputs = model_outputs(training, features)
     generates = training.architecture.generates
-    decide = task.parse if generates else task.decide
-    shift = has_threshold(task) and not generates
+    read = parse if generates else decide
+    shift = task.has_threshold and not generates
     answers = [shifted(output, threshold) for output in outputs] if shift else outputs
-    predictions = [decide(answer, example) for answer, example in zip(answers, examples, strict=True)]
+    predictions = [read(task, answer, example) for answer, example in zip(answers, examples, strict=True)]
     invalid = sum(prediction is None for prediction in predictions)
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
-    words = task.problem_type == "token_classification" and not generates
+    words = task.problem.of_words and not generates
     unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
     return Evaluation(predictions, outputs, invalid, score(task, examples, predictions), unread)
 
@@ -76,7 +77,7 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
     """The task's metrics; nothing when the examples are unlabelled."""
     if any(is_unlabelled(task, example) for example in examples):
         return {}
-    pairs = [task.metric_inputs(p, example) for p, example in zip(predictions, examples, strict=True)]
+    pairs = [metric_inputs(task, p, example) for p, example in zip(predictions, examples, strict=True)]
     return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
 
 

@@ -7,13 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.task.task import Task
-
-
-def has_threshold(task: Task) -> bool:
-    """Whether scores of the task's labels become predictions by a threshold."""
-    return task.problem_type == "multi_label_classification" and not task.open_answers
-
 
 def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> float:
     """The threshold, one for all labels, with the best micro-F1 on these examples; 0.5 where no label is right.
