@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import yaml as yaml12
+from harness.config.architectures import having, settings_class
 from harness.config.problems import Problems, Report, build, unknown
 from harness.config.schema import (
-    OPTIONS,
     SOURCES,
     BenchmarkEntry,
     BenchmarkSpec,
@@ -217,13 +217,15 @@ def _check_names(kind: str, part: str, names: Iterable[str], problems: Problems)
 
 def _model(name: str, raw: Any, base: Path, problems: Problems) -> Model | None:
     report = problems.at("models", name)
-    model = build(Model, raw, f"model {shown(name)}", report, name=name)
+    settings = settings_class(raw)
+    foreign = {key: having(key) for key in raw if key not in settings.model_fields} if isinstance(raw, dict) else {}
+    for option, names in foreign.items():
+        if names:
+            report((option,), f"{option} is an option of {' and '.join(names)}; this model is {raw['architecture']}")
+            raw = {key: value for key, value in raw.items() if key != option}
+    model = build(settings, raw, f"model {shown(name)}", report, name=name)
     if model is None:
         return None
-    for option in sorted(model.model_fields_set & OPTIONS.keys()):
-        having = OPTIONS[option]
-        if model.architecture not in having:
-            report((option,), f"{option} is an option of {' and '.join(having)}; this model is {model.architecture}")
     given = {key for key, value in raw.items() if value is not None}
     if {"checkpoint", "config"} <= given:
         report(("config",), "a model has a checkpoint or a config (to start from random weights), not both")
@@ -382,7 +384,7 @@ def _check_ranking(models: Sequence[str], tasks: Sequence[str], known: _Known, r
     open_tasks = [f"'{task}'" for task in tasks if known.tasks[task].answers is None]
     for i, name in enumerate(models):
         model = known.models.get(name)
-        if open_tasks and model is not None and model.decoding == "rank":
+        if open_tasks and model is not None and model.ranks_answers:
             listed = ", ".join(open_tasks)
             report(("models", i), f"model '{name}' ranks the answers (decoding: rank), but those of {listed} are open")
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,10 +58,6 @@ class Architecture(ABC):
         label_smoothing: as in `torch.nn.functional.cross_entropy`; a regression has none.
     """
 
-    generates: ClassVar[bool] = False
-    half_precision: ClassVar[bool] = True
-    """Whether ``precision: auto`` may choose fp16 where there is no bf16."""
-
     def __init__(
         self,
         model: Model,
@@ -98,6 +94,11 @@ class Architecture(ABC):
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
         """Per group: scores ``(instances, outputs)`` as float32 arrays, or the text that was generated."""
 
+    @property
+    def generates(self) -> bool:
+        """Whether `predict` gives texts."""
+        return self.model.generates
+
     def for_task(self, task: Task) -> Architecture:
         """The same model for a diagnostic of its task."""
         twin = copy.copy(self)
@@ -106,7 +107,7 @@ class Architecture(ABC):
 
     def text_options(self) -> dict[str, Any]:
         """What `features` depends on besides task, data, tokenizer and ``max_length``."""
-        return {"class": type(self).__name__, "prefix": self.model.prefix}
+        return {"class": type(self).__name__}
 
 
 def pad(rows: Sequence[np.ndarray], value: int, left: bool = False) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from harness.config.architectures import EncT5Settings
 from harness.enct5 import EncT5ForSequenceClassification, EncT5ForTokenClassification
 from harness.errors import HarnessError
 from harness.models.checkpoints import building, loading, new_config
@@ -19,7 +20,7 @@ from harness.task.task import Instance
 class EncT5(ScoringArchitecture):
     """Reads an instance as T5 does: one text that names its fields (``prefix: false``: the values alone)."""
 
-    half_precision = False  # T5's activations overflow fp16
+    model: EncT5Settings
 
     def build(self) -> nn.Module:
         """The EncT5 of the task's kind, with the encoder and the first decoder layers of a T5 checkpoint."""
@@ -61,6 +62,10 @@ class EncT5(ScoringArchitecture):
                 f"'{label}' of task '{self.task.name}' is not: use prompt_init: random"
             )
         return tokens
+
+    def text_options(self) -> dict[str, Any]:
+        """The prefix is part of the features."""
+        return {**super().text_options(), "prefix": self.model.prefix}
 
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` of each instance's text."""

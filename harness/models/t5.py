@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM, PretrainedConfig
 
+from harness.config.architectures import T5Settings
 from harness.data.features import Features, Group
 from harness.errors import HarnessError
 from harness.models.base import Architecture, Batch, chunks, pad
@@ -29,12 +30,11 @@ OPEN_ANSWER_TOKENS = 64
 class T5(Architecture):
     """Trains on the answer's tokens; answers by greedy decoding, or by ranking all answers (``decoding: rank``)."""
 
-    generates = True
-    half_precision = False  # T5's activations overflow fp16
+    model: T5Settings
 
     def build(self) -> nn.Module:
         """`AutoModelForSeq2SeqLM`."""
-        if self.model.decoding == "rank" and self.task.answers is None:
+        if self.model.ranks_answers and self.task.answers is None:
             raise HarnessError(
                 f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
                 f"'{self.task.name}' does not have: use decoding: generate"
@@ -78,6 +78,10 @@ class T5(Architecture):
     def _input(self, text: str, example: Example) -> str:
         return text if self.model.prefix else bare_text(self.task, example, text)
 
+    def text_options(self) -> dict[str, Any]:
+        """The prefix is part of the features."""
+        return {**super().text_options(), "prefix": self.model.prefix}
+
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
         """Padded ``input_ids`` and ``attention_mask`` ``(texts, longest)``.
 
@@ -108,7 +112,7 @@ class T5(Architecture):
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
         """The text that the model writes for each example: what ``generate`` would, greedily."""
         settings: Any = module.generation_config
-        if self.model.decoding == "rank" and self._answers and self.task.answers:
+        if self.model.ranks_answers and self._answers and self.task.answers:
             scores = rank(Decoder(module, **batch.inputs), self._answers, len(self.task.answers))
             return [self.task.answers[best] for best in scores.argmax(-1).tolist()]
         if is_plain(settings):

@@ -259,7 +259,7 @@ class Execution:
 
     def threshold(self, training: Training) -> float:
         """The probability from which on the model as it is now predicts a label (multi-label)."""
-        task, threshold = self.run.task, self.run.model.threshold
+        task, threshold = self.run.task, self.run.model.label_threshold
         if threshold != "tuned":
             return threshold
         if not task.has_threshold:

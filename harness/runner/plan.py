@@ -220,7 +220,7 @@ def _resolved(recipe: Recipe, session: Session, architecture: Any, task: Task, d
         features = session.features(architecture, task, str(task.train_split), training=True)
         plan = plan_of(features, recipe, seed=0)
         tokens = float(features.lengths.mean()) * recipe.batch_size * steps_of(plan, recipe)
-    return resolve(recipe, device, architecture.half_precision, parameters, tokens)
+    return resolve(recipe, device, architecture.model.half_precision, parameters, tokens)
 
 
 def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
@@ -234,7 +234,7 @@ def _marks(session: Session, task: Task, model: Model) -> Iterable[str]:
     if spec.limit is not None:
         yield "limited data"
     yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
-    if model.threshold == "tuned" and task.has_threshold:
+    if model.label_threshold == "tuned" and task.has_threshold:
         yield "threshold tuned on a held-out part of the training data"
     if spec.parent(task.name) is not None:
         yield f"intermediate training on {spec.parent(task.name)}"

@@ -16,7 +16,7 @@ from harness.data.datasets import Examples, data_fingerprint, open_examples, per
 from harness.data.features import FEATURES_VERSION, Features, Group, cached
 from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
-from harness.models import ARCHITECTURES, Architecture
+from harness.models import Architecture, architecture_class
 from harness.models.checkpoints import check_files
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
 from harness.runner.overlap import overlap
@@ -75,7 +75,7 @@ class Session:
 
     def holds_out(self, task: Task, model: Model | None) -> bool:
         """Whether a part of the training data is not trained on: it chooses the checkpoint, or tunes a threshold."""
-        tuned = model is not None and model.threshold == "tuned" and task.has_threshold
+        tuned = model is not None and model.label_threshold == "tuned" and task.has_threshold
         return tuned or self.spec.selection == HOLDOUT
 
     def _open(self, task: Task, split: str) -> Examples:
@@ -145,7 +145,7 @@ class Session:
     def _load_tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
         name = f"model '{model.name}'"
         if model.tokenizer == "sample":
-            return sample_tokenizer("bert" if model.architecture == "bert" else "t5", self.cache)
+            return sample_tokenizer(model.tokenizer_family, self.cache)
         if model.tokenizer is not None:
             folder = Path(model.tokenizer)
             if not folder.is_dir():
@@ -171,7 +171,7 @@ class Session:
     def architecture(self, model: Model, task: Task, recipe: Recipe) -> Architecture:
         """The (model, task) pair of a run."""
         checkpoint = self.checkpoint(model)
-        return ARCHITECTURES[model.architecture](
+        return architecture_class(model)(
             model,
             checkpoint.folder if checkpoint else None,
             self.tokenizer(model),

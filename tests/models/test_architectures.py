@@ -24,10 +24,11 @@ from transformers import (
 )
 from transformers import T5ForConditionalGeneration as T5Model
 
-from harness.config.schema import Model, Recipe
+from harness.config.architectures import ARCHITECTURES
+from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
-from harness.models import ARCHITECTURES
+from harness.models import architecture_class
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer
 from harness.task import functions
 from harness.task.plugins import load_tasks
@@ -74,8 +75,8 @@ def make(sample_cache):
         if folder is None:
             model = tiny_model(architecture, **options)
         else:
-            model = Model(name="kept", architecture=architecture, checkpoint=str(folder), **options)
-        return ARCHITECTURES[architecture](model, folder, tokenizer, TASKS[task], max_length, label_smoothing)
+            model = ARCHITECTURES[architecture](name="kept", checkpoint=str(folder), **options)
+        return architecture_class(model)(model, folder, tokenizer, TASKS[task], max_length, label_smoothing)
 
     return pair
 

@@ -16,7 +16,7 @@ from tiny import tiny_model
 import harness
 from harness import HarnessError, load_examples, load_tasks
 from harness.cli import main
-from harness.config.schema import Model
+from harness.config.architectures import EncT5Settings
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import sample_tokenizer
@@ -226,7 +226,7 @@ def test_another_label_attention_is_an_error():
     with pytest.raises(Exception, match="label_attention"):
         multi(num_labels=3, label_attention="some")
     with pytest.raises(ValueError, match="label_attention"):
-        Model(name="m", architecture="enct5", config=TINY["enct5"], tokenizer="sample", label_attention="some")
+        EncT5Settings(name="m", config=TINY["enct5"], tokenizer="sample", label_attention="some")
 
 
 # The threshold

@@ -20,7 +20,8 @@ from harness.data.conll import sentences
 from harness.data.custom import task_from_files
 from harness.data.sample import sample_examples
 from harness.enct5 import EncT5ForTokenClassification
-from harness.models import ARCHITECTURES, Architecture
+from harness.models import Architecture, architecture_class
+from harness.models.enct5 import EncT5
 from harness.models.tokenizers import UNREAD, first_tokens, load_tokenizer, sample_tokenizer, word_offsets
 from harness.report import show_run
 from harness.report.labels import label_scores
@@ -205,7 +206,8 @@ def test_the_first_token_of_each_word(tokens, expected):
 def architecture(name: str, cache: Path, task: Task = TASK, max_length: int = 64, **options) -> Architecture:
     tokenizer = sample_tokenizer("bert" if name == "bert" else "t5", cache)
     torch.manual_seed(0)
-    return ARCHITECTURES[name](tiny_model(name, **options), None, tokenizer, task, max_length)
+    model = tiny_model(name, **options)
+    return architecture_class(model)(model, None, tokenizer, task, max_length)
 
 
 @pytest.mark.parametrize("name", ["bert", "enct5"])
@@ -242,7 +244,7 @@ def test_a_words_position_is_that_of_its_first_sub_word(name, prefix, sample_cac
 
 def test_words_of_the_official_data_in_the_t5_vocabulary(data_folder):
     tokenizer = load_tokenizer(data_folder / "vocab/t5", "t5")
-    model = ARCHITECTURES["enct5"](tiny_model("enct5"), None, tokenizer, TASK, 512)
+    model = EncT5(tiny_model("enct5"), None, tokenizer, TASK, 512)
     examples = load_examples(TASK, data_folder, "train")
     features = model.features(examples, training=True)
     unread = [

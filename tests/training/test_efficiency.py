@@ -18,10 +18,11 @@ from accelerate import Accelerator
 from hand_made import board, cells, record
 from tiny import TINY, tiny_model
 
+from harness.config.architectures import ARCHITECTURES
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.io import to_json
-from harness.models import ARCHITECTURES
+from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
 from harness.report import efficiency as report
 from harness.report import show_run, write_leaderboard
@@ -40,7 +41,8 @@ def start(sample_cache):
 
     def make(kind: str, task: str = "cola", examples: int = 40, **recipe: Any) -> Training:
         tokenizer = sample_tokenizer("bert" if kind == "bert" else "t5", sample_cache)
-        architecture = ARCHITECTURES[kind](tiny_model(kind), None, tokenizer, TASKS[task], 64)
+        model = tiny_model(kind)
+        architecture = architecture_class(model)(model, None, tokenizer, TASKS[task], 64)
         module = architecture.build()
         features = architecture.features(load_examples(task, "sample", "train")[:examples], training=True)
         settings = {"precision": "fp32", "compile": False, "batch_size": 8, **recipe}

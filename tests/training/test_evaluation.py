@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
-from harness.models import T5, Bert
+from harness.models.bert import Bert
+from harness.models.t5 import T5
 from harness.models.tokenizers import sample_tokenizer
 from harness.task import functions
 from harness.task.official import compute
