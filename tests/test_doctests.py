@@ -14,6 +14,7 @@ import pytest
         ("task.answers", 2),
         ("task.entities", 1),
         ("task.official", 1),
+        ("models.base", 10),
     ],
 )
 def test_examples(module, examples):

@@ -98,7 +98,12 @@ def settings_class(entry: Any) -> type[Model]:
     if isinstance(name, str) and name in ARCHITECTURES:
         return ARCHITECTURES[name]
     names: Any = Literal[tuple(ARCHITECTURES)]
-    return create_model("AnyModel", __base__=tuple(ARCHITECTURES.values()), architecture=(names, ...))
+    fields: dict[str, Any] = {
+        name: (field.annotation, field)
+        for settings in ARCHITECTURES.values()
+        for name, field in settings.model_fields.items()
+    }
+    return create_model("AnyModel", __base__=Model, **{**fields, "architecture": (names, ...)})
 
 
 def having(option: str) -> list[str]:

@@ -7,6 +7,7 @@ A field's ``description`` completes "must be ..." in messages. Checks that need 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +24,11 @@ SOURCES = ("hub", "sample")
 def _as_tuple(value: Any) -> Any:
     """A single value stands for a list of one."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def absolute(name: str, base: Path) -> str:
+    """The absolute path of what a file in ``base`` calls ``name``."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(name)))
 
 
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
@@ -188,10 +194,10 @@ class Sweep(Grid):
     def grid(self, task: str, model: str) -> dict[str, tuple[int, tuple[Any, ...]]]:
         """What is swept for a task and a model: the place (0: all runs, 1: task, 2: model) and values of each key."""
         places = (self, self.tasks.get(task), self.models.get(model))
-        found = {
+        settings = {
             key: (place, values) for place, grid in enumerate(places) if grid for key, values in grid.swept().items()
         }
-        return {key: found[key] for key in Recipe.model_fields if key in found}
+        return {key: settings[key] for key in Recipe.model_fields if key in settings}
 
     def combinations(self, task: str, model: str) -> Iterator[tuple[Recipe, ...]]:
         """For each combination of values, a recipe of those that are given at each of the three places."""

@@ -56,6 +56,19 @@ class Architecture(ABC):
         task: what is predicted.
         max_length: the longest input in tokens.
         label_smoothing: as in `torch.nn.functional.cross_entropy`; a regression has none.
+
+    >>> import tempfile
+    >>> from harness import load_examples, load_tasks
+    >>> from harness.config.architectures import BertSettings
+    >>> from harness.models import architecture_class
+    >>> from harness.models.tokenizers import sample_tokenizer
+    >>> model = BertSettings(name="tiny", config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4})
+    >>> tokenizer = sample_tokenizer("bert", Path(tempfile.mkdtemp()))
+    >>> bert = architecture_class(model)(model, None, tokenizer, load_tasks()["cola"], max_length=64)
+    >>> features = bert.features(load_examples("cola", "sample", "validation")[:3], training=False)
+    >>> scores = bert.predict(bert.build().eval(), bert.collate(features, groups=[0, 1, 2]))
+    >>> [row.shape for row in scores]
+    [(1, 2), (1, 2), (1, 2)]
     """
 
     def __init__(
@@ -72,7 +85,10 @@ class Architecture(ABC):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The model with its weights in float32: the checkpoint's, and new ones from torch's current random state."""
+        """The model with its weights in float32: the checkpoint's, and new ones from torch's current random state.
+
+        It is a `transformers.PreTrainedModel`: training chooses its attention and looks at its word embedding.
+        """
 
     @abstractmethod
     def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:

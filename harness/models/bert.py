@@ -108,10 +108,6 @@ class Bert(ScoringArchitecture):
                 rows[i] = self._shortened(instances[i], segments[i], excess)
         return rows
 
-    @property
-    def _outputs(self) -> dict[str, bool]:
-        return {"return_attention_mask": False, "return_token_type_ids": self.reads_segments}
-
     def _shortened(self, instance: Instance, segments: list[str], excess: int) -> dict[str, list[int]]:
         strategy = "longest_first"
         if len(segments) == 2 and instance.truncate is not None:
@@ -119,7 +115,8 @@ class Bert(ScoringArchitecture):
             room = len(self.tokenizer(segments[position], add_special_tokens=False)["input_ids"])
             if room > excess:
                 strategy = ("only_first", "only_second")[position]
-        return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **self._outputs))
+        outputs = {"return_attention_mask": False, "return_token_type_ids": self.reads_segments}
+        return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **outputs))
 
 
 def _renew_head(module: nn.Module, info: Mapping[str, Any], auto: Any) -> None:

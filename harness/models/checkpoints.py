@@ -59,15 +59,15 @@ def _shards(checkpoint: str, folder: Path) -> Iterable[str]:
     if not index.is_file():
         raise HarnessError(f"{checkpoint}: {folder} has neither {SINGLE} nor {INDEX}: its weights have other names")
     content = _json(checkpoint, index)
-    places = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(places, dict) or not places:
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict) or not shards:
         raise HarnessError(f"{checkpoint}: {index} is no index of weights: get the checkpoint again")
-    for shard in places.values():
+    for shard in shards.values():
         if not isinstance(shard, str) or not SHARD.fullmatch(shard):
             raise HarnessError(
                 f"{checkpoint}: {index} names {shard!r}: shards are .safetensors files in the folder itself"
             )
-    return sorted(set(places.values()))
+    return sorted(set(shards.values()))
 
 
 def _json(checkpoint: str, path: Path) -> Any:
@@ -149,12 +149,12 @@ def not_loaded(info: Mapping[str, Any]) -> set[str]:
     return {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
 
 
-def new_config(model: Model, kind: str, usual: Mapping[str, Any], **fixed: Any) -> PretrainedConfig:
+def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed: Any) -> PretrainedConfig:
     """The configuration of a model with random weights.
 
     Args:
         model: its ``config`` says what the configuration holds.
-        kind: the type of model, where that does not say it.
+        model_type: the type of model, where that does not say it.
         usual: settings that it can change.
         fixed: settings that it cannot.
 
@@ -162,16 +162,16 @@ def new_config(model: Model, kind: str, usual: Mapping[str, Any], **fixed: Any) 
         HarnessError: an unknown type of model, settings that it does not have or does not take.
     """
     name, own = f"model '{model.name}'", dict(model.config or {})
-    kind = own.pop("model_type", kind)
-    if kind not in CONFIG_MAPPING:
-        raise HarnessError(f"{name}: there is no model_type '{kind}'.{did_you_mean(kind, CONFIG_MAPPING)}")
-    known = AutoConfig.for_model(kind)
+    model_type = own.pop("model_type", model_type)
+    if model_type not in CONFIG_MAPPING:
+        raise HarnessError(f"{name}: there is no model_type '{model_type}'.{did_you_mean(model_type, CONFIG_MAPPING)}")
+    defaults = AutoConfig.for_model(model_type)
     for key in own:
-        if key not in usual and not hasattr(known, key):
-            hint = did_you_mean(key, known.to_dict())
-            raise HarnessError(f"{name}: a config of model_type '{kind}' has no '{key}'.{hint}")
+        if key not in usual and not hasattr(defaults, key):
+            hint = did_you_mean(key, defaults.to_dict())
+            raise HarnessError(f"{name}: a config of model_type '{model_type}' has no '{key}'.{hint}")
     try:
-        return _with_dropout(AutoConfig.for_model(kind, **{**usual, **own, **fixed}), model.dropout)
+        return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model.dropout)
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise HarnessError(f"{name}: its config is refused: {in_one_line(error)}") from error
 
@@ -204,8 +204,8 @@ def _with_dropout(config: PretrainedConfig, dropout: float | None) -> Pretrained
 
 
 @contextlib.contextmanager
-def loading(model: Model, place: Path) -> Iterator[None]:
-    """Turn what the libraries say of a checkpoint's files into a message that names the model and the ``place``."""
+def loading(model: Model, path: Path) -> Iterator[None]:
+    """Turn what the libraries say of a checkpoint's files into a message that names the model and the ``path``."""
     try:
         yield
     except REFUSALS as error:
@@ -216,7 +216,7 @@ def loading(model: Model, place: Path) -> Iterator[None]:
             problem = f"needs a library that is not installed ({problem})"
         elif not isinstance(error, OSError | ValueError | StrictDataclassError):
             problem = f"cannot be loaded: damaged, or of another architecture? ({type(error).__name__}: {problem})"
-        raise HarnessError(f"model '{model.name}': {place}: {problem}") from error
+        raise HarnessError(f"model '{model.name}': {path}: {problem}") from error
 
 
 def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any], what: str) -> Any:

@@ -72,10 +72,10 @@ class ScoringArchitecture(Architecture):
             inputs["word_positions"], tags, words = collate_words(features, rows)
             return Batch(inputs, tags, words, 0 if tags is None else max(1, int((tags != UNLABELLED).sum())))
         labels = [features.columns["labels"][row] for row in rows]
-        known = all(len(label) for label in labels)
+        labelled = all(len(label) for label in labels)
         sizes = [int(features.sizes[group]) for group in groups]
         weight = len(sizes) if self.task.problem.grouped else len(rows)
-        return Batch(inputs, torch.from_numpy(np.stack(labels)) if known else None, sizes, weight)
+        return Batch(inputs, torch.from_numpy(np.stack(labels)) if labelled else None, sizes, weight)
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Source of the losses: `transformers` ``ForSequenceClassification``, with the mean taken over the update."""
@@ -155,15 +155,15 @@ def collate_words(features: Features, rows: Sequence[int]) -> tuple[Tensor, Tens
     words = [features.columns["words"][row] for row in rows]
     labels = [features.columns["labels"][row] for row in rows]
     positions = pad(words, UNREAD)
-    known = all(map(len, labels))
-    tags = pad(labels, UNLABELLED).masked_fill(positions == UNREAD, UNLABELLED) if known else None
+    labelled = all(map(len, labels))
+    tags = pad(labels, UNLABELLED).masked_fill(positions == UNREAD, UNLABELLED) if labelled else None
     return positions, tags, [len(row) for row in words]
 
 
 def at_words(states: Tensor, positions: Tensor) -> Tensor:
     """Of all tokens' outputs, ``(sentences, length, outputs)``, those of the words: ``(sentences, words, outputs)``."""
-    places = positions.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
-    return states.gather(1, places)
+    indices = positions.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
+    return states.gather(1, indices)
 
 
 def tag_scores(logits: Tensor, positions: Tensor, sizes: Sequence[int]) -> list[Any]:

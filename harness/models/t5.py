@@ -64,7 +64,9 @@ class T5(Architecture):
                 texts = [(pair, example) for example in chunk for pair in training_texts(self.task, example)]
             else:
                 texts = [(text_to_text(self.task, example), example) for example in chunk]
-            inputs = [self._input(source, example) for (source, _), example in texts]
+            inputs = [
+                source if self.model.prefix else bare_text(self.task, example, source) for (source, _), example in texts
+            ]
             truncated_parts = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
             sources = tokenize(self.tokenizer, inputs, self.max_length, truncated_parts)
             if training:
@@ -74,9 +76,6 @@ class T5(Architecture):
                 )
             else:
                 yield from ([{"input_ids": ids}] for ids in sources)
-
-    def _input(self, text: str, example: Example) -> str:
-        return text if self.model.prefix else bare_text(self.task, example, text)
 
     def text_options(self) -> dict[str, Any]:
         """The prefix is part of the features."""

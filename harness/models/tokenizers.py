@@ -52,8 +52,8 @@ def encode(
 
     What calling the tokenizer gives, in two thirds of the time: nothing is made that nobody reads.
     """
-    kind = type(tokenizer)
-    if kind.__call__ is not PreTrainedTokenizerFast.__call__ or kind._encode_plus is not _ENCODE:
+    tokenizer_class = type(tokenizer)
+    if tokenizer_class.__call__ is not PreTrainedTokenizerFast.__call__ or tokenizer_class._encode_plus is not _ENCODE:
         options = {"return_attention_mask": False, "return_token_type_ids": types}
         return dict(tokenizer(list(texts), None if seconds is None else list(seconds), **options))
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
@@ -62,9 +62,9 @@ def encode(
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
     inputs = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
-    found = backend.encode_batch_fast(inputs)
-    ids = {"input_ids": [encoding.ids for encoding in found]}
-    return {**ids, "token_type_ids": [encoding.type_ids for encoding in found]} if types else ids
+    encodings = backend.encode_batch_fast(inputs)
+    ids = {"input_ids": [encoding.ids for encoding in encodings]}
+    return {**ids, "token_type_ids": [encoding.type_ids for encoding in encodings]} if types else ids
 
 
 _ENCODE = PreTrainedTokenizerFast._encode_plus
@@ -142,12 +142,12 @@ def first_tokens(tokens: Sequence[tuple[int, int]], words: Sequence[tuple[int, i
         tokens: where each token begins and ends in the text, in order; special tokens are (0, 0).
         words: likewise, of each word.
     """
-    found, position = [], 0
+    first, position = [], 0
     for start, end in words:
         while position < len(tokens) and tokens[position][1] <= start:
             position += 1
-        found.append(position if position < len(tokens) and tokens[position][0] < end else UNREAD)
-    return found
+        first.append(position if position < len(tokens) and tokens[position][0] < end else UNREAD)
+    return first
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, module: nn.Module, name: str) -> None:

@@ -88,7 +88,13 @@ class ProblemType(ABC):
 
     def is_prediction(self, value: Any, labels: Labels) -> bool:
         """Whether a value can be a prediction."""
-        return _is_index(value) and value < len(labels)
+        if not self.several:
+            return self._is_class(value, labels)
+        is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return is_list and all(self._is_class(label, labels) for label in value)
+
+    def _is_class(self, value: Any, labels: Labels) -> bool:
+        return isinstance(value, Integral) and 0 <= int(value) < len(labels)
 
 
 class SingleLabel(ProblemType):
@@ -102,7 +108,6 @@ class SingleLabel(ProblemType):
         return labels[label]
 
     def parse(self, text: str, labels: Labels, words: Sequence[str]) -> int | None:
-        """The class whose name the text is."""
         return labels.index(text) if text in labels else None
 
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> int:
@@ -118,16 +123,13 @@ class MultipleChoice(SingleLabel):
     grouped = True
 
     def outputs(self, labels: Labels) -> int:
-        """One score per choice."""
         return 1
 
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> int:
-        """The choice with the highest score; of equal ones the first."""
         return _best([row[0] for row in scores])
 
-    def is_prediction(self, value: Any, labels: Labels) -> bool:
-        """Any position: how many choices there are differs between examples."""
-        return _is_index(value)
+    def _is_class(self, value: Any, labels: Labels) -> bool:
+        return isinstance(value, Integral) and int(value) >= 0  # how many choices there are differs between examples
 
 
 class MultiLabel(ProblemType):
@@ -153,16 +155,10 @@ class MultiLabel(ProblemType):
         return [i for i, score in enumerate(scores[0]) if score > 0]
 
     def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
-        """A 0 or 1 for each label."""
         return [int(i in prediction) for i in range(len(labels))], [int(i in label) for i in range(len(labels))]
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
-        """A 0 or 1 for each label."""
         return [float(i in label) for i in range(outputs)]
-
-    def is_prediction(self, value: Any, labels: Labels) -> bool:
-        """A list of class indices."""
-        return _are_indices(value, labels)
 
 
 class TokenClassification(ProblemType):
@@ -187,24 +183,20 @@ class TokenClassification(ProblemType):
     def parse(self, text: str, labels: Labels, words: Sequence[str]) -> list[int] | None:
         """The tags of the entities that the text lists."""
         tags = read_entities(text, words, entity_types(labels))
+        if tags is None:
+            return None
         # A type without I-, whose entities are always one word, has only its B-.
-        return tags and [labels.index(tag if tag in labels else f"B-{tag[2:]}") for tag in tags]
+        return [labels.index(tag if tag in labels else f"B-{tag[2:]}") for tag in tags]
 
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> list[int]:
         """Each word's tag with the highest score; a word that the model did not read (NaN) is in no entity."""
         return [labels.index(OUTSIDE) if math.isnan(row[0]) else _best(row) for row in scores]
 
     def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
-        """Tag names."""
         return [labels[i] for i in prediction], [labels[i] for i in label]
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
-        """A class index for each word."""
         return [float(tag) for tag in label]
-
-    def is_prediction(self, value: Any, labels: Labels) -> bool:
-        """A list of class indices."""
-        return _are_indices(value, labels)
 
 
 class Regression(ProblemType):
@@ -217,7 +209,6 @@ class Regression(ProblemType):
     has_labels = False
 
     def outputs(self, labels: Labels) -> int:
-        """The number itself."""
         return 1
 
     def unlabelled(self, score_range: tuple[float, float] | None) -> float | None:
@@ -239,7 +230,6 @@ class Regression(ProblemType):
         return f"{round(label * 5) / 5:.1f}"
 
     def parse(self, text: str, labels: Labels, words: Sequence[str]) -> float | None:
-        """The finite number that the text is."""
         try:
             value = float(text)
         except ValueError:
@@ -247,11 +237,9 @@ class Regression(ProblemType):
         return value if math.isfinite(value) else None
 
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> float:
-        """The score itself."""
         return float(scores[0][0])
 
     def is_prediction(self, value: Any, labels: Labels) -> bool:
-        """Any number."""
         return isinstance(value, Real)
 
 
@@ -264,12 +252,3 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
 
 def _best(scores: Sequence[float]) -> int:
     return max(range(len(scores)), key=scores.__getitem__)
-
-
-def _is_index(value: Any) -> bool:
-    return isinstance(value, Integral) and int(value) >= 0
-
-
-def _are_indices(value: Any, labels: Labels) -> bool:
-    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    return is_list and all(_is_index(label) and label < len(labels) for label in value)

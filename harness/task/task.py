@@ -236,21 +236,21 @@ def source_of(function: Callable[..., Any]) -> str:
     Args:
         function: a plain one, or a lambda.
     """
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     todo: list[tuple[str, Any]] = [(function.__qualname__, function)]
     while todo:
         name, value = todo.pop()
-        if name in found:
+        if name in sources:
             continue
         inner: list[Any] = []
         if isinstance(value, types.FunctionType | type) and value.__module__ == function.__module__:
-            found[name] = inspect.getsource(value)
+            sources[name] = inspect.getsource(value)
             functions = [value] if isinstance(value, types.FunctionType) else vars(value).values()
             todo += [used for f in functions if isinstance(f, types.FunctionType) for used in _used(f)]
         else:
-            found[name] = _text(value, inner)
+            sources[name] = _text(value, inner)
         todo += [(code.__qualname__, code) for code in inner if code.__module__ == function.__module__]
-    return "\n".join(f"# {name}\n{found[name]}" for name in sorted(found))
+    return "\n".join(f"# {name}\n{sources[name]}" for name in sorted(sources))
 
 
 def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
