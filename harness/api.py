@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report import Leaderboard
+    from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
 
 
@@ -50,7 +50,7 @@ def run(
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
     from harness.config.benchmark import narrow, read_benchmarks
-    from harness.data.network import network
+    from harness.data.hub_access import network
     from harness.runner.runner import run_benchmark
 
     loaded = read_benchmarks(file, overrides=settings or {})
@@ -81,7 +81,7 @@ def report(
     Returns:
         A `Leaderboard` by benchmark name; the files in the first folder are written again.
     """
-    from harness.report import report_folders
+    from harness.report.folders import report_folders
 
     folders = [results] if isinstance(results, (str, Path)) else list(results)
     return report_folders([Path(f) for f in folders], benchmark, plugins=plugins, references=references)

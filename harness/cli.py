@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report import Leaderboard
+    from harness.report.leaderboard import Leaderboard
 
 SPEAKS_FIRST = 30.0
 """Seconds in which the first process of a machine tells a mistake that all find; its launcher then ends the others."""
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
     """
-    from harness.data.network import network
+    from harness.data.hub_access import network
 
     top = parser()
     options, rest = top.parse_known_args(arguments)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on with the runs that are not done", file=sys.stderr)
+        print("\nstopped; the same command resumes with the runs that are not done", file=sys.stderr)
         return 130
 
 
@@ -215,8 +215,8 @@ def is_main_process() -> bool:
 
 
 def command_show(options: argparse.Namespace) -> int:
-    from harness.report import show_run
-    from harness.results.store import read_record
+    from harness.report.show import show_run
+    from harness.results.folder import read_record
 
     print(show_run(read_record(options.run)))
     return 0

@@ -20,8 +20,14 @@ def in_one_line(error: Exception) -> str:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """A text, with dots in place of its end where it is longer than a message bears."""
+    """A text as part of a message: printable, with dots in place of its end where it is too long."""
+    text = printable(text)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def shown(value: object) -> str:
+    """A value as part of a message."""
+    return shortened(repr(value))
 
 
 def did_you_mean(name: str, known: object) -> str:

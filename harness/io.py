@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: atomic writing, strict JSON, and messages for what a disk can say."""
+"""Files that are there whole or not at all: atomic replacement, one way to read, strict JSON, digests, disk errors."""
 
 from __future__ import annotations
 
@@ -6,38 +6,78 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import json
 import math
 import os
 import re
+import secrets
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 from harness.errors import HarnessError, printable
 
-CACHED_HASH_SIZE = 16 * 2**20  # a smaller file is hashed in no time, and could change within the clock's tick
+CACHED_HASH_SIZE = 16 * 2**20
+"""A smaller file is hashed in no time, and could change within the clock's tick."""
+MOST_BYTES = 64 * 2**20
+"""The most that a file which is read at once may hold."""
+
+
+# JSON and digests ------------------------------------------------------------------------------------------------
 
 
 def to_json(value: Any, indent: int | None = 2) -> bytes:
     """Strict, key-sorted JSON in UTF-8 with a final newline: the same bytes for the same data.
 
-    What strict JSON cannot say becomes text: NaN "nan", infinity "inf". `numbers` undoes that.
+    What strict JSON cannot say becomes text: NaN "nan", infinity "inf". `number` undoes that.
     """
-    text = json.dumps(_plain(value), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(value), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return encode(text + "\n")
 
 
-def numbers(value: Any) -> Any:
-    """What `to_json` wrote, with "nan", "inf" and "-inf" as floats again; for data that holds no other such text."""
-    if isinstance(value, dict):
-        return {key: numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [numbers(item) for item in value]
+def from_json(content: bytes | str) -> Any:
+    """The value of a strict JSON text.
+
+    Raises:
+        ValueError: it is none: not UTF-8, nested too deeply, a number without bounds, NaN.
+    """
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not strict JSON")
+
+
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def number(value: Any) -> Any:
+    """What `to_json` wrote for a number: the texts "nan", "inf" and "-inf" as floats again."""
     return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def plain(value: Any) -> Any:
+    """Mappings, lists, texts, finite numbers and None in place of tuples, arrays, paths and NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, Path):
+        return value.as_posix()
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return plain(value.tolist())
+    return value
 
 
 def encode(text: str) -> bytes:
@@ -45,24 +85,164 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", errors="backslashreplace")
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Replace a file by new content, all at once: a reader or a crash sees the old file or the new one.
+def digest(value: Any) -> str:
+    """SHA-256 of plain JSON data, as hexadecimal digits; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """The identity of plain data: SHA-256 over its canonical JSON, as 64 hexadecimal digits.
+
+    The order of keys does not matter; types do (1, 1.0, True and "1" are different). Only plain data is taken: a
+    `Path` is refused, because where a file lies decides no score.
 
     Raises:
-        HarnessError: the disk says no; the old file is then still there.
+        HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
     """
-    temporary = temporary_name(path, "new")
+    return digest(_canonical(parts, ""))
+
+
+def _canonical(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise HarnessError(f"cannot fingerprint {where or 'a mapping'}: the key {key!r} is not text")
+        return {key: _canonical(item, f"{where}.{key}" if where else key) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item, f"{where}[{position}]") for position, item in enumerate(value)]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise HarnessError(f"cannot fingerprint {where}: {type(value).__name__} is not plain data ({value!r})")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits; that of a big file is remembered until the file changes."""
+    try:
+        status = path.stat()
+        if status.st_size < CACHED_HASH_SIZE:
+            return hash_file(path)
+        return _big_file_hash(path.resolve(), status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@functools.lru_cache(maxsize=256)
+def _big_file_hash(path: Path, mtime: int, size: int) -> str:
+    return hash_file(path)
+
+
+def hash_file(path: Path) -> str:
+    """As `file_hash`, each time anew, and with an OSError where the file cannot be read."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """A file for reading that is one: a pipe or a device may block, or never end.
+
+    Raises:
+        OSError: there is none, it is a folder, or no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        OSError: as `open_regular`, or it holds more than ``most`` bytes.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it holds more than {most} bytes", str(path))
+    return content
+
+
+@contextlib.contextmanager
+def opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
+    """A user's file for reading, as bytes; with ``newline`` (see `open`) as UTF-8 text behind its byte-order mark.
+
+    Raises:
+        HarnessError: it cannot be read, or is no regular file.
+    """
+    try:
+        file = open_regular(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with file:
+        if newline is None:
+            yield file
+            return
+        if file.read(3) != b"\xef\xbb\xbf":
+            file.seek(0)
+        yield io.TextIOWrapper(file, encoding="utf-8", newline=newline)
+
+
+# Replacing -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A block that makes a new file or folder, under the name that it is given; then this takes the place of ``path``.
+
+    All at once: a reader or a crash sees the old one or the new one. Whatever fails, the old one stays.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    draft = temporary_name(path, "new")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            yield draft
+            put(draft, path)
         finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+            remove(draft)
+
+
+def put(new: Path, target: Path) -> None:
+    """Rename ``new`` to ``target``; what was there before comes back if that fails."""
+    if not new.is_dir():
+        os.replace(new, target)
+    elif not os.path.lexists(target):
+        os.rename(new, target)
+    else:
+        old = temporary_name(target, "old")
+        os.rename(target, old)
+        try:
+            os.rename(new, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+        remove(old)
+    sync_folder(target.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file by new content, all at once (see `replacing`)."""
+    with replacing(path) as draft, open(draft, "wb") as file:
+        file.write(content)
+        sync(file)
+
+
+def sync(file: IO[Any]) -> None:
+    """Make what was written outlive a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -84,36 +264,64 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+# Drafts, and the processes that they belong to -------------------------------------------------------------------
+
+
 def temporary_name(path: Path, kind: str) -> Path:
-    """A hidden sibling that tells whose it is: ``.<kind>.<name>.<host>.<process id>``."""
-    return path.with_name(f".{kind}.{path.name}.{_host()}.{os.getpid()}")
+    """A hidden sibling of its own that says whose it is: ``.<kind>.<name>.<machine>.<process>-<random id>``."""
+    return path.with_name(f".{kind}.{path.name}.{this_machine()}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
+_TEMPORARY = re.compile(r"\.(?P<kind>new|old)\.(?P<name>.+)\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)(-[0-9a-f]+)?")
 
 
 def leftovers(folder: Path) -> list[tuple[Path, str, Path]]:
     """(path, kind, the path that it was to become) of the temporary siblings that dead processes left in a folder.
 
-    A process of this machine is asked for; one of another machine counts as dead after an hour without a change.
+    Where nothing says whether the process lives, it counts as dead after an hour without a change.
     """
-    found = []
+    left = []
     for path in sorted(folder.glob(".*")):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and _is_dead(path, match["host"], int(match["process"])):
-            found.append((path, match["kind"], path.with_name(match["name"])))
-    return found
+        if match := _TEMPORARY.fullmatch(path.name):
+            alive = lives(match["machine"], int(match["process"]))
+            if not (_is_fresh(path) if alive is None else alive):
+                left.append((path, match["kind"], path.with_name(match["name"])))
+    return left
 
 
-@contextlib.contextmanager
-def disk_errors(place: Path) -> Iterator[None]:
-    """Turn what the disk says into a `HarnessError` that tells what to do."""
+def _is_fresh(path: Path) -> bool:
     try:
-        yield
-    except OSError as error:
-        advice = _ADVICE.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
-        raise HarnessError(f"{error.filename or place}: {advice}") from error
+        return time.time() - path.stat().st_mtime < 3600
+    except FileNotFoundError:
+        return False
 
 
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_TEMPORARY = re.compile(r"\.(?P<kind>new|old)\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)")
+@functools.cache
+def this_machine() -> str:
+    """A name for where process ids mean the same: the host since its last start, and the container in it."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    return f"{name}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+
+
+def lives(machine: str, process: int) -> bool | None:
+    """Whether a process lives; None where nothing tells: on another machine, and where the system does not say."""
+    if machine != this_machine() or os.name != "posix":
+        return None
+    try:
+        os.kill(process, 0)
+        # One that was killed, but whose parent has not noticed yet, still answers.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+
+
+# What a disk says ------------------------------------------------------------------------------------------------
 
 _NO_PERMISSION = "no permission: make it readable and writable, or name another folder with --results"
 _IN_THE_WAY = "a file is in the way where a folder is needed: move it, or name another folder with --results"
@@ -130,53 +338,14 @@ _ADVICE = {
 }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    if isinstance(value, Path):
-        return value.as_posix()
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _plain(value.tolist())
-    return value
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "-"
-
-
-def _is_dead(path: Path, host: str, process: int) -> bool:
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk says into a `HarnessError` that tells what to do."""
     try:
-        if host != _host() or os.name != "posix":
-            return time.time() - path.stat().st_mtime > 3600
-        if process != os.getpid():
-            os.kill(process, 0)
-            return False
-    except (ProcessLookupError, FileNotFoundError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return True
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits; that of a big file is remembered until the file changes."""
-    try:
-        stat = path.stat()
-        if stat.st_size < CACHED_HASH_SIZE:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-        return _big_file_hash(path.resolve(), stat.st_mtime_ns, stat.st_size)
+        yield
     except OSError as error:
-        raise unreadable(path, error) from error
-
-
-@functools.lru_cache(maxsize=256)
-def _big_file_hash(path: Path, mtime: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        advice = _ADVICE.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
+        raise HarnessError(f"{error.filename or path}: {advice}") from error
 
 
 def unreadable(path: Path, error: OSError) -> HarnessError:

@@ -25,7 +25,7 @@ from harness.models import Architecture, architecture_class
 from harness.models.tokenizers import load_tokenizer
 from harness.training.device import resolve
 from harness.training.evaluation import model_outputs
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 SIZES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "MiniLM": (

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report import leaderboard
+from harness.io import fingerprint
+from harness.report.build import leaderboard
 from harness.report.leaderboard import Leaderboard
-from harness.results.store import Entry, Record, fingerprint
+from harness.results.record import Caveat, CaveatKind, Record
+from harness.results.store import Entry
 from harness.task.task import Suite, Task
 
 NAN = math.nan
@@ -48,17 +50,15 @@ SCORES: dict[str, dict[str, dict[str, dict[str, float]]]] = {
 
 
 def record(name: str, model: str = "bert", seed: int = 1, scores: Any = None, **changes: Any) -> Record:
-    """A finished record of a trained task; ``plus`` is added to every score."""
-    plus, efficiency = changes.pop("plus", 0.0), changes.pop("efficiency", None)
+    """A finished record of a trained task; ``plus`` is added to every score, ``settings`` change some of them."""
+    plus, changed = changes.pop("plus", 0.0), changes.pop("settings", {})
+    times = {"train_seconds": 90.0, "train_examples_per_second": 50.25, "inference_examples_per_second": 1234.5}
     data = {
-        "schema": 1,
         "fingerprint": fingerprint({"task": name, "model": model, "seed": seed}),
         "status": "finished",
         "benchmark": "mini",
         "task": name,
         "model": model,
-        "architecture": "bert",
-        "seed": seed,
         "scores": add(SCORES[name] if scores is None else scores, plus),
         "missing": {},
         "invalid": {},
@@ -67,24 +67,30 @@ def record(name: str, model: str = "bert", seed: int = 1, scores: Any = None, **
         "best_step": 5,
         "selection_score": 0.5,
         "parameters": {"total": 22_713_216, "trained": 22_700_000},
-        "settings": {
-            "recipe": {"learning_rate": 1e-4},
-            "model": {
-                "checkpoint": "google-bert/bert-base-uncased",
-                "revision": "86b5e0934494bd15",
-                "content": "c" * 64,
-            },
-            "data": {name: {"source": "hub", "revision": "bcdcba79d07bc864"}},
-            "limit": None,
-            "selection": "validation",
-        },
-        "caveats": [],
+        "settings": {**settings(name, seed), **changed},
+        "checkpoint": "google-bert/bert-base-uncased",
+        "revision": "86b5e0934494bd15",
         "provenance": {"harness": "0.1.0"},
-        "error": None,
+        "efficiency": times,
         **changes,
     }
-    times = {"train_seconds": 90.0, "train_examples_per_second": 50.25, "inference_examples_per_second": 1234.5}
-    return Record(None, data, times if efficiency is None else efficiency)
+    return Record.model_validate(data)
+
+
+def settings(name: str = "cola", seed: int = 1) -> dict[str, Any]:
+    """All that decides the scores of a run."""
+    return {
+        "score_version": 1,
+        "model": {"architecture": "bert", "content": "c" * 64},
+        "data": {name: {"source": "hub", "revision": "bcdcba79d07bc864"}},
+        "selection": "validation",
+        "recipe": {"learning_rate": 1e-4},
+        "seed": seed,
+    }
+
+
+def caveats(*kinds: CaveatKind) -> tuple[Caveat, ...]:
+    return tuple(Caveat(kind=kind) for kind in kinds)
 
 
 def add(scores: Any, plus: float) -> Any:
@@ -94,8 +100,8 @@ def add(scores: Any, plus: float) -> Any:
 
 
 def failed(name: str, reason: str, **options: Any) -> Record:
-    error = {"reason": reason, "traceback": f"Traceback ...\nRuntimeError: {reason}"}
-    return record(name, scores={}, status="failed", error=error, parameters={}, efficiency={}, **options)
+    error = {"error": reason, "traceback": f"Traceback ...\nRuntimeError: {reason}"}
+    return record(name, scores={}, status="failed", parameters={}, efficiency={}, **error, **options)
 
 
 def entries(*records: Record | tuple[str, str, int]) -> list[Entry]:

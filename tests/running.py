@@ -15,9 +15,10 @@ from torch import Tensor
 import harness
 from harness.cli import main
 from harness.models.tokenizers import sample_tokenizer
-from harness.report import Leaderboard
-from harness.results.store import Record, Store
-from harness.training.loop import Training
+from harness.report.leaderboard import Leaderboard
+from harness.results.record import Record
+from harness.results.store import Store
+from harness.training.trainer import Training
 
 RECIPE = {"max_steps": 4, "batch_size": 8, "max_length": 64, "precision": "fp32", "learning_rate": 1e-3}
 LIMIT = {"train": 48, "validation": 30}
@@ -79,7 +80,7 @@ class Bench:
 
     def tests_of(self, record: Record) -> Record | None:
         """The record of a run's test predictions."""
-        found = [r for r in self.store.records() if r.data.get("predicts_tests_of") == record.fingerprint]
+        found = [r for r in self.store.records() if r.predicts_tests_of == record.fingerprint]
         assert len(found) <= 1
         return found[0] if found else None
 
@@ -119,6 +120,11 @@ def content(folder: Path) -> dict[str, bytes]:
         for path in files
         if path.name not in ("efficiency.json", "run.log")
     }
+
+
+def caveats(record: Record) -> tuple[str, ...]:
+    """The caveats of a record, as tables show them."""
+    return tuple(map(str, record.caveats))
 
 
 def evaluations(record: Record) -> dict[int, dict[str, Any]]:

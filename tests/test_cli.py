@@ -160,7 +160,7 @@ def test_settings_on_the_command_line_win_and_are_checked(bench, capsys):
     path = bench.write(overrides={"tasks": {"cola": {"batch_size": 4}}})
     run = ["run", path, "--results", bench.results]
     shown(capsys, *run, "--set", "recipe.batch_size=16", "--set", "recipe.learning_rate=1e-4")
-    recipe = bench.record().settings["recipe"]
+    recipe = bench.record().settings.recipe
     assert (recipe["batch_size"], recipe["learning_rate"]) == (16, 1e-4)
     assert "Did you mean 'batch_size'" in shown(capsys, *run, "--set", "recipe.batch_sise=1", code=2)
     assert "--set recipe.epochs" in shown(capsys, *run, "--set", "recipe.epochs=no", code=2)

@@ -14,7 +14,7 @@ from tiny import TINY
 
 from harness.errors import HarnessError
 from harness.results.store import Store
-from harness.runner.runner import make_accelerator
+from harness.training.device import make_accelerator
 
 REPOSITORY = Path(__file__).parent.parent
 MODELS = ("bert", "enct5", "t5", "bigbird")
@@ -65,7 +65,7 @@ def test_there_are_two_and_the_run_is_the_same(both):
         assert two.provenance["processes"] == 2
         assert one.fingerprint == two.fingerprint
         assert one.counts == two.counts and one.parameters == two.parameters
-        assert one.data["steps"] == two.data["steps"] == 9
+        assert one.steps == two.steps == 9
 
 
 def test_losses_and_scores_agree(both):
@@ -101,7 +101,7 @@ def test_every_example_is_answered_once_and_alike(both):
 def test_test_splits_are_predicted_alike(both):
     bench, two, _ = both
     for one in (one for one, _ in pairs(both)):
-        (found,) = (r for r in two.records() if r.data.get("predicts_tests_of") == one.fingerprint)
+        (found,) = (r for r in two.records() if r.predicts_tests_of == one.fingerprint)
         expected = bench.tests_of(one)
         for row, other in zip(expected.predictions(), found.predictions(), strict=True):
             check_alike(row, other)

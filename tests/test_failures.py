@@ -25,8 +25,8 @@ from harness.models.heads import ScoringArchitecture
 from harness.models.t5 import T5
 from harness.results import tensors as checkpoints
 from harness.results.tensors import load_state
-from harness.training import loop as training
-from harness.training.loop import Training, memory_errors
+from harness.training import trainer as training
+from harness.training.trainer import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "keep": "best"}
@@ -110,13 +110,13 @@ def test_in_training_smaller_micro_batches_make_the_same_updates(bench, monkeypa
     whole = bench.weights(bench.record(model=model))
     elsewhere(bench, "small")
     bench.run()
-    assert bench.record(model=model).data["micro_batch_tokens"] == 16384
+    assert bench.record(model=model).micro_batch_tokens == 16384
     elsewhere(bench, "smaller")
     sizes = small_machine(monkeypatch, 100, predict=False)
     bench.run()
     record = bench.record(model=model)
     assert record.finished
-    tokens = record.data["micro_batch_tokens"]
+    tokens = record.micro_batch_tokens
     assert 32 < tokens <= 128 and f"micro-batches of {tokens} tokens from here" in record.log()
     assert "out of memory: " in record.log()
     for name, tensor in bench.weights(record).items():
@@ -138,7 +138,7 @@ def test_groups_stay_whole(bench, monkeypatch):
     small_machine(monkeypatch, 120)
     bench.run()
     record = bench.record("copa")
-    assert record.finished and record.data["micro_batch_tokens"] < 16384
+    assert record.finished and record.micro_batch_tokens < 16384
     assert {size for sizes in seen for size in sizes} == {2}
     assert min(map(len, seen)) < 8
 
@@ -151,11 +151,11 @@ def test_in_an_evaluation_smaller_batches_give_the_same_predictions(bench, monke
     sizes = small_machine(monkeypatch, 150)
     bench.run()
     record = bench.record("mnli")
-    assert record.data["micro_batch_tokens"] <= 300 and max(sizes) <= 150
+    assert record.micro_batch_tokens <= 300 and max(sizes) <= 150
     assert record.scores.keys() == expected.scores.keys()
     for row, other in zip(record.predictions(), expected.predictions(), strict=True):
         assert row["idx"] == other["idx"] and row["label"] == other["label"]
-        if record.data["best_step"] == expected.data["best_step"] == 0:
+        if record.best_step == expected.best_step == 0:
             assert np.allclose(row["scores"], other["scores"], atol=1e-4)
 
 
@@ -176,7 +176,7 @@ def test_the_step_that_failed_is_made_again_as_if_it_had_not_begun(bench, monkey
         patch.setattr(ScoringArchitecture, "loss", failing)
         bench.run()
     found = bench.weights(bench.record())
-    tokens = bench.record().data["micro_batch_tokens"]
+    tokens = bench.record().micro_batch_tokens
     assert tokens == calls[0] // 2 and max(calls[1:]) <= tokens
     elsewhere(bench, "smaller")
     with monkeypatch.context() as patch:
@@ -187,7 +187,7 @@ def test_the_step_that_failed_is_made_again_as_if_it_had_not_begun(bench, monkey
 
         patch.setattr(training, "plan_of", small)
         bench.run()
-    assert bench.record().data["micro_batch_tokens"] == tokens
+    assert bench.record().micro_batch_tokens == tokens
     assert all(torch.equal(tensor, found[name]) for name, tensor in bench.weights(bench.record()).items())
 
 
@@ -208,7 +208,7 @@ def test_the_size_that_fits_is_kept_over_a_stop(bench, monkeypatch):
     state = load_state(path)
     assert state is not None and state["training"]["micro_batch_tokens"] <= 128
     bench.run()
-    assert bench.record().data["micro_batch_tokens"] <= 128
+    assert bench.record().micro_batch_tokens <= 128
 
 
 def test_where_a_single_example_does_not_fit_the_run_fails_and_the_others_go_on(bench, monkeypatch, capsys):
@@ -225,12 +225,12 @@ def test_where_a_single_example_does_not_fit_the_run_fails_and_the_others_go_on(
     assert "FAILED: out of memory for a single example: " in capsys.readouterr().out
     record = bench.record(model="t5")
     assert record.error is not None and "can't allocate memory" in record.error
-    assert "too_much" in record.data["error"]["traceback"]
+    assert "too_much" in record.traceback
     assert tried[0] == 8 and tried[-1] == 1 and len(tried) < 9
     assert bench.record(model="bert").finished
     monkeypatch.setattr(T5, "loss", loss)
     assert bench.command() == 0
-    assert bench.record(model="t5").data["micro_batch_tokens"] == 16384
+    assert bench.record(model="t5").micro_batch_tokens == 16384
 
 
 def test_an_optimizer_step_that_fails_is_not_made_twice(bench, monkeypatch, updates):
@@ -355,7 +355,7 @@ def test_without_space_for_a_record_the_command_ends_with_a_message_and_later_go
     elsewhere(bench, "other")
     updates.new()
     with monkeypatch.context() as patch:
-        patch.setattr("harness.results.record._write", no_space)
+        patch.setattr("harness.results.folder._write", no_space)
         assert bench.command() == 2
     assert "the disk is full: make space and run the same command again" in capsys.readouterr().err
     assert updates.new() == STEPS
@@ -464,7 +464,7 @@ def test_two_processes_of_which_one_is_killed_go_on_to_the_same_bytes(bench):
     assert killed.returncode != 0
     again = launched(bench)
     shown, _ = again.communicate()
-    assert again.returncode == 0 and "goes on from step" in shown, shown
+    assert again.returncode == 0 and "resumes from step" in shown, shown
     assert content(bench.results / "b" / "runs") == expected
 
 
@@ -484,4 +484,4 @@ def test_one_of_two_processes_that_runs_out_of_memory_stops_both_and_the_next_co
     process = launched(bench, str(script))
     shown, _ = process.communicate()
     assert process.returncode == 0, shown
-    assert bench.record().data["micro_batch_tokens"] == limit and bench.record(model="t5").finished
+    assert bench.record().micro_batch_tokens == limit and bench.record(model="t5").finished

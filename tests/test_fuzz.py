@@ -1,20 +1,23 @@
-"""Mutated benchmark files and data files: they work, or end with a `HarnessError`; nothing else, nothing half-written.
+"""Mutated benchmark, data and record files work, or end with a `HarnessError`; nothing else, nothing half-written.
 
-2,000 of them in all with ``-m slow``; some hundreds otherwise.
+2,700 of them in all with ``-m slow``; some hundreds otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import io
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hand_made import record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from official import official_file, own_file
@@ -24,12 +27,14 @@ from harness.cli import main
 from harness.config.benchmark import read_benchmarks
 from harness.data.custom import task_from_files
 from harness.data.datasets import data_fingerprint, splits_in
+from harness.io import to_json
+from harness.results.store import Store
 from harness.task import functions
 from harness.task.task import Task, is_unlabelled
 
 TASKS = load_tasks()
 ROWS = 5
-YAML_FILES, DATA_FILES, OWN_FILES = 500, 1000, 500
+YAML_FILES, DATA_FILES, OWN_FILES, RECORDS = 500, 1000, 500, 700
 
 
 def amounts(number: int) -> Any:
@@ -344,3 +349,68 @@ def test_files_of_a_users_own(number, tmp_path):
             read_all(task, ".")
 
     fuzz(number, check, st.sampled_from(FORMATS), st.sampled_from(["bytes", "rows"]), EDITS)
+
+
+# Records ---------------------------------------------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parent / "golden" / "results_schema1"
+
+
+def forged(path: Path, content: bytes) -> None:
+    """Change a file of a record together with its checksum."""
+    path.write_bytes(content)
+    sums = {
+        name: hashlib.sha256((path.parent / name).read_bytes()).hexdigest()
+        for name in ("record.json", "predictions.jsonl", "curve.jsonl", "history.jsonl")
+        if (path.parent / name).exists()
+    }
+    (path.parent / "checksums.json").write_bytes(to_json(sums))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A results folder with a record of schema 1 and one of the present schema, whose labels are scored singly."""
+    folder = tmp_path_factory.mktemp("records") / "results"
+    shutil.copytree(GOLDEN, folder)
+    row = {"task": "mnli", "split": "validation_matched", "index": 0, "idx": 0, "label": [0], "prediction": [0, 1]}
+    point = {"step": 5, "epoch": 1.0, "scores": {"validation_matched": {"accuracy": 0.5}}, "selection_score": 0.5}
+    store = Store(folder, "sample")
+    written = store.write(record("nli", task="mnli", labels={"mnli": ["a", "b"]}, scores={}), predictions=[row],
+                          history=[point], log="A line.\n")  # fmt: skip
+    store.update_manifest({("mnli", "bert", 1): written.fingerprint}, SAMPLE_DATA)
+    return folder
+
+
+SAMPLE_DATA = {"allow_partial": False, "data": "sample", "limit": None}
+FILES = ["record.json", "efficiency.json", "predictions.jsonl", "history.jsonl", "curve.jsonl"]
+
+
+@amounts(RECORDS)
+def test_forged_records(number, results):
+    paths = [path for path in sorted(results.rglob("*")) if path.name in FILES and "runs" in path.parts]
+    manifests = [results / "sample" / name for name in ("manifest.json", "runs.json")]
+
+    def check(which: int, how: str, edits: list[tuple[str, int, int, int]]) -> None:
+        path = (paths + manifests)[which % (len(paths) + len(manifests))]
+        before = path.read_bytes()
+        sums = path.parent / "checksums.json"
+        kept = sums.read_bytes() if sums.exists() else b""
+        if how == "nodes" and path.suffix == ".json":
+            document = json.loads(before)
+            for _, at, size, what in edits:
+                if isinstance(document, dict | list):
+                    document = change_node(document, "key" if size % 5 == 0 else "value", at, what)
+            content = json.dumps(document).encode()
+        else:
+            content = mutated(before, edits, documents=path.suffix == ".jsonl")
+        try:
+            forged(path, content) if path in paths else path.write_bytes(content)
+            assert command("report", results) in (0, 2)
+            assert command("show", path.parent) in (0, 2)
+            Store(results, "sample").choices()
+        finally:
+            path.write_bytes(before)
+            if kept:
+                sums.write_bytes(kept)
+
+    fuzz(number, check, st.integers(0, 100), st.sampled_from(["nodes", "bytes"]), EDITS)

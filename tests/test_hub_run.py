@@ -73,11 +73,11 @@ def test_data_and_checkpoints_come_from_the_hub_and_are_recorded(hub, tmp_path):
         record["model"]: record
         for record in (json.loads(path.read_text()) for path in tmp_path.glob("results/hub/runs/*/*/*/record.json"))
     }
-    assert records["encoder"]["settings"]["model"]["revision"] == COMMITS["org/encoder"]
-    assert records["enct5"]["settings"]["model"]["revision"] == COMMITS["org/t5"]
+    assert records["encoder"]["revision"] == COMMITS["org/encoder"]
+    assert records["enct5"]["revision"] == COMMITS["org/t5"]
     assert load_tasks()["rte"].hub.revision in json.dumps(records["enct5"]["settings"]["data"])
-    assert "unpinned checkpoint" in records["encoder"]["caveats"]
-    assert "unpinned checkpoint" not in records["enct5"]["caveats"]
+    assert "unpinned_checkpoint" in [caveat["kind"] for caveat in records["encoder"]["caveats"]]
+    assert "unpinned_checkpoint" not in [caveat["kind"] for caveat in records["enct5"]["caveats"]]
     assert "unpinned" in (tmp_path / "results/hub/leaderboard.md").read_text()
     hub.fail("503")  # what is done needs no files again
     again = harness(hub, tmp_path, "run", "hub.yaml", "--models", "enct5")

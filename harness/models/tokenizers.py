@@ -170,11 +170,11 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``)."""
-    from harness.data import sample, sample_words
+    from harness.data import sample
     from harness.task import entities
 
-    modules = (entities, sample, sample_words)
-    sources = [*(Path(str(module.__file__)) for module in modules), Path(__file__), *builtin_files()]
+    modules = (entities, sample)
+    sources = [*(Path(str(module.__file__)) for module in modules), sample.WORD_LISTS, Path(__file__), *builtin_files()]
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     file = cache / "tokenizers" / f"sample-{family}-{version}.json"
     if not file.is_file():

@@ -6,11 +6,10 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
+from harness.io import fingerprint
 from harness.report.efficiency import efficiency_of
 from harness.report.leaderboard import (
-    CHOSEN,
     Cell,
     Column,
     Cost,
@@ -19,13 +18,18 @@ from harness.report.leaderboard import (
     Row,
     Section,
     Value,
-    in_words,
 )
 from harness.report.references import REFERENCES, Reference
 from harness.report.signature import signature
-from harness.results.choices import Choice
-from harness.results.store import Entry, Record, fingerprint
+from harness.results.manifest import Choice
+from harness.results.record import Caveat, CaveatKind, Record
+from harness.results.store import Entry
 from harness.task.task import Suite, Task
+
+SAMPLE_DATA = Caveat(kind=CaveatKind.SAMPLE_DATA)
+RECIPE_CHOSEN = Caveat(kind=CaveatKind.RECIPE_FROM_VALIDATION)
+"""Of runs whose recipe was chosen by the data that their scores are measured on. It is not in their records: the run
+does not deserve it, the use that is made of it does."""
 
 
 def leaderboard(
@@ -60,19 +64,19 @@ def leaderboard(
         tuned = {choice.pair for choice in choices.get(folder, ()) if choice.selection == "validation"}
         for task, model, seed, record in found:
             if record is not None and (task, model) in tuned:
-                record = _marked(record, CHOSEN)
+                record = record.model_copy(update={"caveats": (*record.caveats, RECIPE_CHOSEN)})
             runs.setdefault((label, model), {}).setdefault(task, {})[seed] = record
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
-    rows = [_without_marks(row, common) for row in rows]
+    rows = [_without_caveats(row, common) for row in rows]
     published = REFERENCES if references is True else references or ()
     return Leaderboard(
         benchmark=benchmark,
         sections=tuple(sections),
         rows=tuple(rows),
-        references=() if "sample data" in common else tuple(_published(published, columns, sections)),
+        references=() if SAMPLE_DATA in common else tuple(_published(published, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
         warnings=tuple(warnings),
@@ -87,11 +91,6 @@ def _efficiency(rows: Sequence[Row], runs: Mapping[tuple[str, str], RunsOfTask])
         of_task = {task: of_seed.values() for task, of_seed in runs[row.folder, row.model].items()}
         if found := efficiency_of(row.name, row.architecture, of_task):
             yield found
-
-
-def _marked(record: Record, mark: str) -> Record:
-    """The record with a mark that is not in it: its run does not deserve it, the use that is made of it does."""
-    return replace(record, data={**record.data, "caveats": [*record.caveats, mark]})
 
 
 def _sweeps(
@@ -125,8 +124,8 @@ def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
     """A task that no plugin defines: as its records describe it, or else all their scores but those of tests."""
     records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
     for record in records:
-        if known := record.data.get("columns", {}).get(name):
-            return Column(name, known["title"], known["suite"], tuple(map(tuple, known["parts"])), name)
+        if column := record.columns.get(name):
+            return Column(name, column.title, column.suite, column.parts, name)
     parts = {
         (split, metric): None
         for record in records
@@ -168,14 +167,14 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         cells=cells,
         averages={title: cell for title, (_, cell) in averages.items()},
         caveats=caveats,
-        notes=tuple(in_words(mark) for mark in caveats),
+        notes=tuple(caveat.explained for caveat in caveats),
         cost=_cost(finished),
         signature=signature(model, finished),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, (tasks, _) in averages.items()}},
     )
 
 
-def _cell(column: Column, of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> Cell:
+def _cell(column: Column, of_seed: Mapping[int, Record | None], row_caveats: Sequence[Caveat]) -> Cell:
     found = {part: _value(column.task, part, of_seed) for part in column.parts}
     parts = tuple(found.values())
     complete = [seed for seed in of_seed if all(value and seed in value.seeds for value in parts)]
@@ -189,7 +188,7 @@ def _cell(column: Column, of_seed: Mapping[int, Record | None], row_marks: Seque
             *_reasons(column, of_seed),
             *_undefined(parts),
             *_overlaps(column, of_seed),
-            *_own_marks(of_seed, row_marks),
+            *_own_caveats(of_seed, row_caveats),
         ),
     )
 
@@ -259,11 +258,11 @@ def _overlaps(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]
     return list(notes)
 
 
-def _own_marks(of_seed: Mapping[int, Record | None], row_marks: Sequence[str]) -> list[str]:
+def _own_caveats(of_seed: Mapping[int, Record | None], row_caveats: Sequence[Caveat]) -> list[str]:
     caveats = dict.fromkeys(
-        mark for record in of_seed.values() if record and record.finished for mark in record.caveats
+        caveat for record in of_seed.values() if record and record.finished for caveat in record.caveats
     )
-    return [in_words(mark) for mark in caveats if mark not in row_marks]
+    return [caveat.explained for caveat in caveats if caveat not in row_caveats]
 
 
 def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
@@ -279,8 +278,8 @@ def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
 
 def _cost(records: Sequence[Record]) -> Cost:
     def values(key: str) -> list[float]:
-        found = (record.efficiency.get(key) for record in records)
-        return [float(value) for value in found if isinstance(value, int | float)]
+        numbers = (getattr(record.efficiency, key) for record in records)
+        return [float(number) for number in numbers if number is not None]
 
     def mean(key: str) -> float | None:
         return statistics.fmean(values(key)) if values(key) else None
@@ -309,34 +308,35 @@ def _data_key(column: Column, of_seed: Mapping[int, Record | None]) -> str:
     keys = {
         fingerprint(
             {
-                "data": [record.settings.get("data", {}).get(name) for name in (column.answered_by, column.task)],
-                **{key: record.settings.get(key) for key in ("limit", "selection", "allow_partial")},
-                "caveats": record.caveats,
+                "data": [data.get(name) for name in (column.answered_by, column.task)],
+                **{key: settings[key] for key in ("limit", "selection", "allow_partial")},
+                "caveats": [str(caveat) for caveat in record.caveats],
             }
         )
         for record in of_seed.values()
         if record and record.finished
+        for settings in [record.settings.model_dump(include={"data", "limit", "selection", "allow_partial"})]
+        for data in [settings["data"]]
     }
     return " ".join(sorted(keys))
 
 
-def _common(caveats: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     """The caveats that all have, in their order."""
     if not caveats:
         return ()
-    return tuple(mark for mark in dict.fromkeys(caveats[0]) if all(mark in others for others in caveats))
+    return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
 
 
-def _without_marks(row: Row, common: Sequence[str]) -> Row:
-    caveats = tuple(mark for mark in row.caveats if mark not in common)
-    return replace(row, caveats=caveats, notes=tuple(in_words(mark) for mark in caveats))
+def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
+    caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
+    return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
 
 
 def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:
     """Where the data came from: hub, files, sample."""
     records = [r for of_task in rows for of_seed in of_task.values() for r in of_seed.values() if r]
-    data: list[Any] = [part for record in records for part in record.settings.get("data", {}).values()]
-    return tuple(sorted({str(part["source"]) for part in data if isinstance(part, dict) and "source" in part}))
+    return tuple(sorted({data.source for record in records for data in record.settings.data.values()}))
 
 
 # Published rows --------------------------------------------------------------------------------------------------

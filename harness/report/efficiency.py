@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.report.format import MISSING, count, memory, operations, percent, rate, short
 from harness.report.leaderboard import Efficiency, Leaderboard
-from harness.results.store import Record
+from harness.results.record import Record
 
 Table = tuple[list[str], list[list[str]]]
 """Headers and rows."""
@@ -54,16 +54,15 @@ def efficiency_of(name: str, architecture: str, runs: Mapping[str, Iterable[Reco
         return None
     every = [record for records in finished.values() for record in records]
     machines = dict.fromkeys(filter(None, map(_machine, every)))
-    sizes = {r.efficiency["inference_batch_size"] for r in every if "inference_batch_size" in r.efficiency}
-    return Efficiency(name, architecture, tasks, tuple(machines), tuple(sorted(sizes)))
+    sizes = {record.efficiency.inference_batch_size for record in every}
+    return Efficiency(name, architecture, tasks, tuple(machines), tuple(sorted(size for size in sizes if size)))
 
 
 def _numbers(record: Record) -> dict[str, float]:
     """All that a record says of the measures; an older one says less."""
     parameters = {f"parameters_{key}": value for key, value in record.parameters.items()}
-    found = {**record.efficiency, **parameters}
-    known = {measure.key: found.get(measure.key) for measure in MEASURES}
-    return {key: float(value) for key, value in known.items() if isinstance(value, int | float)}
+    numbers = {**record.efficiency.measured(), **parameters}
+    return {measure.key: float(numbers[measure.key]) for measure in MEASURES if measure.key in numbers}
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -74,10 +73,10 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _machine(record: Record) -> str:
     """Where and how a run was made, in words."""
-    made, recipe = record.provenance, record.settings.get("recipe", {})
+    made, recipe = record.provenance, record.settings.recipe
     if "device" not in made:
         return ""
-    names = [made["device"] if made["device"] != "cpu" else "", made.get("processor", "")]
+    names = [str(made["device"]) if made["device"] != "cpu" else "", str(made.get("processor", ""))]
     counts = [(made.get("cores"), "core"), (made.get("threads"), "thread"), (made.get("processes"), "process")]
     words = [f"{n} {word}{'' if n == 1 else 'es' if word == 'process' else 's'}" for n, word in counts if n]
     precision = f"{recipe['precision']}{', compiled' if recipe.get('compile') else ''}" if "precision" in recipe else ""

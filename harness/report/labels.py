@@ -11,7 +11,8 @@ from typing import Any
 
 from harness.io import remove, write_file
 from harness.report.format import percent
-from harness.results.store import Entry, Record
+from harness.results.record import Answer, Damaged, Record
+from harness.results.store import Entry
 from harness.task.entities import OUTSIDE, entity_types, spans
 
 FILE = "labels.md"
@@ -45,7 +46,7 @@ def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
 
     An entity is right when its type, its first and its last word are. Unlabelled splits have no scores.
     """
-    names: Mapping[str, Sequence[str]] = record.data.get("labels") or {}
+    names = record.labels
     if not names:
         return {}
     counts: dict[tuple[str, str], tuple[Counter[str], Counter[str], Counter[str]]] = {}
@@ -53,7 +54,10 @@ def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
         task = row["task"]
         if task not in names or row["label"] is None:
             continue
-        right, predicted = (_things(names[task], row[key]) for key in ("label", "prediction"))
+        try:
+            right, predicted = (_things(names[task], answer) for answer in (row["label"], row["prediction"]))
+        except ValueError:
+            raise Damaged(f"{record.folder}: a prediction that names none of the labels of {task}") from None
         found = counts.setdefault((task, row["split"]), (Counter(), Counter(), Counter()))
         for counter, things in zip(found, (right, predicted, right & predicted), strict=True):
             counter.update(label for label, *_ in things)
@@ -63,8 +67,15 @@ def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
     }
 
 
-def _things(names: Sequence[str], indices: Sequence[int]) -> set[tuple[Any, ...]]:
-    """The labels of an example, or its entities, each beginning with its label."""
+def _things(names: Sequence[str], answer: Answer) -> set[tuple[Any, ...]]:
+    """The labels of an example, or its entities, each beginning with its label.
+
+    Raises:
+        ValueError: the answer is no list of indices of the labels.
+    """
+    indices = [i for i in answer if isinstance(i, int) and 0 <= i < len(names)] if isinstance(answer, list) else []
+    if indices != answer:
+        raise ValueError(answer)
     if OUTSIDE in names:
         return set(spans([names[i] for i in indices]))
     return {(names[i],) for i in indices}
@@ -111,15 +122,21 @@ def write_label_tables(folder: Path, entries: Mapping[str, Iterable[Entry]]) -> 
 def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
     """A Markdown table for each such task and split: a row for each label, a column for each model."""
     cells: dict[tuple[str, str], dict[str, list[list[LabelScore]]]] = {}
+    damages = []
     for folder, found in entries.items():
         for _, model, _, record in found:
             name = f"{model} ({folder})" if len(entries) > 1 else model
-            for key, scores in (label_scores(record) if record and record.finished else {}).items():
+            try:
+                of_split = label_scores(record) if record and record.finished else {}
+            except Damaged as damage:
+                damages.append(f"Not counted: {damage}\n")
+                continue
+            for key, scores in of_split.items():
                 cells.setdefault(key, {}).setdefault(name, []).append(scores)
-    blocks = []
-    for (task, split), of_model in cells.items():
-        blocks.append(f"## {task}\n\n{LEGEND.format(split=split)}\n{_table(of_model)}")
-    return "\n".join(blocks)
+    blocks = [
+        f"## {task}\n\n{LEGEND.format(split=split)}\n{_table(of_model)}" for (task, split), of_model in cells.items()
+    ]
+    return "\n".join([*blocks, *damages])
 
 
 def _table(of_model: Mapping[str, Sequence[Sequence[LabelScore]]]) -> str:

@@ -8,22 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.results.choices import Choice
-
-CHOSEN = "recipe chosen on the validation data"
-"""The mark of runs whose recipe was chosen by the data that their scores are measured on."""
-
-MARKS = {
-    "sample data": "sample data: shows the machinery; compare with nothing published",
-    "limited data": "limited data: trained or evaluated on a part of the examples",
-    "partial data": "partial data: a split may come from an incomplete copy of the data set",
-}
-"""Marks that a footnote says in more words."""
-
-
-def in_words(mark: str) -> str:
-    """A mark as a footnote says it."""
-    return MARKS.get(mark, mark)
+from harness.results.manifest import Choice
+from harness.results.record import Caveat
 
 
 @dataclass(frozen=True)
@@ -144,7 +130,7 @@ class Row:
     folder: str = ""
     architecture: str = ""
     seeds: tuple[int, ...] = ()
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     cost: Cost | None = None
     signature: str = ""
     source: str = ""
@@ -188,7 +174,7 @@ class Leaderboard:
     sections: tuple[Section, ...]
     rows: tuple[Row, ...]
     references: tuple[Row, ...] = ()
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()

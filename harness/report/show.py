@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.report.format import count, duration, memory, operations, percent, rate, short
 from harness.report.labels import label_rows
-from harness.results.store import Record
+from harness.results.record import Efficiency, Record
 
 LAST_EVALUATIONS = 12
 
@@ -16,14 +16,13 @@ def show_run(record: Record) -> str:
     """All that a record says: scores, settings, costs, provenance, the learning curve, and why a failed run failed."""
     title = f"{record.task} · {record.model} · seed {record.seed}: {record.status}"
     blocks = [[title, "=" * len(title), *_where(record)]]
-    error = record.data.get("error") or {}
-    if error:
-        blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(error.get("traceback")))])
+    if record.error is not None:
+        blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(record.traceback))])
     blocks += [
         _block("Scores x 100", _scores(record)),
         *(_block(f"{task} {split} by label, x 100", rows) for task, split, rows in label_rows(record)),
         _block("Missing", _flat(record.missing)),
-        _block("Marks", ((mark, "") for mark in record.caveats)),
+        _block("Marks", ((str(caveat), "") for caveat in record.caveats)),
         _block("Training", _training(record)),
         _block("Time", _time(record.efficiency)),
         _block("Examples", _flat(record.counts)),
@@ -36,7 +35,7 @@ def show_run(record: Record) -> str:
 
 
 def _where(record: Record) -> list[str]:
-    place = [("fingerprint", record.fingerprint), ("benchmark", record.data.get("benchmark"))]
+    place = [("fingerprint", record.fingerprint), ("benchmark", record.benchmark or None)]
     return _table([*place, ("folder", record.folder)] if record.folder else place)
 
 
@@ -48,24 +47,23 @@ def _scores(record: Record) -> Iterable[tuple[str, str]]:
     for task, shares in record.invalid.items():
         for split, share in shares.items():
             yield f"{task} {split} invalid answers", f"{percent(share, 2)} %"
-    for task, words in (record.data.get("unread_words") or {}).items():
+    for task, words in record.unread_words.items():
         for split, number in words.items():
             yield f"{task} {split} words that were not read", str(number)
-    if (threshold := record.data.get("threshold")) is not None:
-        yield "probability from which on a label is predicted", f"{threshold:.3f}"
+    if record.threshold is not None:
+        yield "probability from which on a label is predicted", f"{record.threshold:.3f}"
 
 
 def _training(record: Record) -> Iterable[tuple[str, Any]]:
-    data = record.data
-    yield "steps", data.get("steps")
-    yield "best step", data.get("best_step")
+    yield "steps", record.steps
+    yield "best step", record.best_step
     yield "score that chose it", None if record.selection_score is None else percent(record.selection_score, 2)
     for name, number in record.parameters.items():
         yield f"{name} parameters", f"{number:,} ({count(number)})"
 
 
-def _time(efficiency: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    for name, value in efficiency.items():
+def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
+    for name, value in efficiency.measured().items():
         words = name.replace("_", " ")
         if not isinstance(value, int | float):
             yield words, value
@@ -87,13 +85,13 @@ def _time(efficiency: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def _settings(record: Record) -> Iterable[tuple[str, Any]]:
     """The settings in blocks: recipe, model, data, and what else there is."""
-    settings = dict(record.settings)
-    if isinstance(settings.get("model"), Mapping):  # its own recipe is a part of the one that was used
-        settings["model"] = {key: value for key, value in settings["model"].items() if key != "recipe"}
-    for name in ("recipe", "model", "data"):
-        if name in settings:
-            yield name, settings.pop(name)
-    yield "other settings", settings
+    settings = record.settings.model_dump(exclude={"tasks", "seed"})
+    yield "recipe", dict(sorted(settings.pop("recipe").items()))
+    model = settings.pop("model")
+    origin = {"name": record.model, "checkpoint": record.checkpoint, "revision": record.revision}
+    yield "model", dict(sorted({**origin, **model.pop("options"), **model}.items()))
+    yield "data", settings.pop("data")
+    yield "other settings", dict(sorted({**settings, "init_from": record.init_from}.items()))
 
 
 def _curve(record: Record) -> list[str]:
@@ -105,7 +103,7 @@ def _curve(record: Record) -> list[str]:
     rows = []
     for row in last:
         scores = [f"{name} {percent(value, 2)}" for scores in row["scores"].values() for name, value in scores.items()]
-        best = "  <- best" if row.get("step") == record.data.get("best_step") else ""
+        best = "  <- best" if row.get("step") == record.best_step else ""
         rows.append((f"step {row.get('step')}", f"{', '.join(scores)}{best}"))
     return _block(title, rows)
 

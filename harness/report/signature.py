@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import Any
 
-from harness.results.store import Record, fingerprint
+from harness.io import fingerprint
+from harness.results.record import DataIdentity, Record
 
 
 def signature(model: str, records: Sequence[Record]) -> str:
@@ -20,34 +20,32 @@ def signature(model: str, records: Sequence[Record]) -> str:
 
 
 def _model(name: str, records: Sequence[Record]) -> str:
-    found = dict.fromkeys(_checkpoint(name, record.settings.get("model") or {}) for record in records)
-    return "+".join(found)
+    return "+".join(dict.fromkeys(_checkpoint(name, record) for record in records))
 
 
-def _checkpoint(name: str, model: dict[str, Any]) -> str:
-    checkpoint, revision, content = model.get("checkpoint"), model.get("revision"), model.get("content")
-    if not checkpoint:
+def _checkpoint(name: str, record: Record) -> str:
+    if not record.checkpoint:
         return f"{name}@random weights"
-    if revision:
-        return f"{checkpoint}@{str(revision)[:7]}"
+    if record.revision:
+        return f"{record.checkpoint}@{record.revision[:7]}"
     # A folder: its content says what it is, its path only where it happens to lie.
-    return f"{PurePath(str(checkpoint)).name}@{str(content or 'unpinned')[:8]}"
+    return f"{PurePath(record.checkpoint).name}@{(record.settings.model.content or 'unpinned')[:8]}"
 
 
 def _data(records: Sequence[Record]) -> str:
-    sources: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, DataIdentity]] = {}
     for record in records:
-        for task, data in (record.settings.get("data") or {}).items():
-            if isinstance(data, dict):
-                sources.setdefault(str(data.get("source", "data")), {})[task] = data
+        for task, data in record.settings.data.items():
+            sources.setdefault(data.source, {})[task] = data
     return "+".join(_source(source, by_task) for source, by_task in sorted(sources.items()))
 
 
-def _source(source: str, by_task: dict[str, Any]) -> str:
+def _source(source: str, by_task: dict[str, DataIdentity]) -> str:
     if source == "sample":
         return source
-    revisions = dict.fromkeys(str(data["revision"])[:7] for data in by_task.values() if data.get("revision"))
-    return f"{source}@{'+'.join(revisions) or fingerprint(by_task)[:8]}"
+    revisions = dict.fromkeys(data.revision[:7] for data in by_task.values() if data.revision)
+    plain = {task: data.model_dump(exclude_none=True) for task, data in by_task.items()}
+    return f"{source}@{'+'.join(revisions) or fingerprint(plain)[:8]}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -68,7 +66,7 @@ def _ranges(numbers: Sequence[int]) -> Iterable[str]:
 
 
 def _recipe(records: Sequence[Record]) -> str:
-    digests = {record.task: fingerprint({"recipe": record.settings.get("recipe")})[:8] for record in records}
+    digests = {record.task: fingerprint({"recipe": record.settings.recipe})[:8] for record in records}
     if len(set(digests.values())) == 1:
         return f"recipe {next(iter(digests.values()))}"
     return f"recipes {fingerprint(digests)[:8]}"

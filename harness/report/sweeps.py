@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.report.format import MISSING, duration, percent
 from harness.report.leaderboard import Leaderboard
-from harness.results.choices import Choice, Trial, value_text
+from harness.results.manifest import Choice, Trial, value_text
 
 WHERE = {"validation": "on the validation data", "holdout": "on the part held out of the training data"}
 
@@ -52,14 +52,14 @@ def trial_table(board: Leaderboard) -> Table:
 
 def sweep_data(board: Leaderboard) -> list[dict[str, Any]]:
     """For leaderboard.json: each sweep with its trials; scores are fractions."""
-    return [{"row": row, **choice.as_data(), "trials": list(_trial_data(choice))} for row, choice in board.sweeps]
+    return [{"row": row, **choice.model_dump(), "trials": list(_trial_data(choice))} for row, choice in board.sweeps]
 
 
 def _trial_data(choice: Choice) -> Iterable[dict[str, Any]]:
     for trial in choice.trials:
         status = trial.record.status if trial.record else "missing"
         chosen = trial.fingerprint == choice.chosen
-        yield {**vars(trial), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen}
+        yield {**trial.model_dump(), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen}
 
 
 def _names(board: Leaderboard) -> list[str]:
@@ -82,8 +82,7 @@ def _score(trial: Trial | None) -> str:
 
 def _seconds(trial: Trial) -> float | None:
     """The time of its training."""
-    seconds = trial.record.efficiency.get("train_seconds") if trial.record else None
-    return float(seconds) if isinstance(seconds, int | float) else None
+    return trial.record.efficiency.train_seconds if trial.record else None
 
 
 def _trials(choice: Choice) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 from harness.io import remove, to_json, write_file
 from harness.report import efficiency
 from harness.report.format import MISSING, count, duration, percent, rate
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, in_words
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
 from harness.report.sweeps import chosen_table, chosen_words, sweep_data, trial_table
+from harness.results.record import CaveatKind
 
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
 SHORT = {
@@ -153,9 +154,9 @@ def about(board: Leaderboard) -> list[str]:
     source = " and ".join(SOURCES.get(name, name) for name in board.sources)
     sizes = f"{_some(models, 'model')}, {_some(tasks, 'task')}, {spread} seed{'' if spread == '1' else 's'}"
     sentences = [f"Benchmark {board.benchmark}: {sizes}{f'; data from {source}' if source else ''}."]
-    if "sample data" in board.caveats:
-        sentences.append(SAMPLE)
-    sentences += [f"All rows: {in_words(mark)}." for mark in board.caveats if mark != "sample data"]
+    for caveat in board.caveats:
+        sample = caveat.kind is CaveatKind.SAMPLE_DATA
+        sentences.append(SAMPLE if sample else f"All rows: {caveat.explained}.")
     return sentences
 
 
@@ -313,7 +314,7 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             "inference_examples_per_second": cost.inference_rate,
             "invalid": None if shares is None else 100 * sum(shares.values()) / len(shares),
         }
-    return {**cells, "caveats": "; ".join((*board.caveats, *row.caveats)), "signature": row.signature}
+    return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}
 
 
 def _csv_numbers(name: str, value: Value | None) -> dict[str, float | None]:
@@ -328,7 +329,7 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
     return {
         "schema": 1,
         "benchmark": board.benchmark,
-        "caveats": board.caveats,
+        "caveats": [*map(str, board.caveats)],
         "sources": board.sources,
         "suites": {
             section.name: {
@@ -359,7 +360,7 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
         "folder": row.folder,
         "architecture": row.architecture,
         "seeds": row.seeds,
-        "caveats": row.caveats,
+        "caveats": [*map(str, row.caveats)],
         "signature": row.signature,
         "cost": None if row.cost is None else vars(row.cost),
     }

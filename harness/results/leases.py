@@ -8,11 +8,9 @@ way. That needs neither locks nor equal clocks, and so works on shared filesyste
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, remove
+from harness.io import disk_errors, lives, remove, this_machine
 
 RENEWED_EVERY = 15.0
 """Seconds between two signs of life of a lease."""
@@ -29,18 +27,23 @@ RENEWED_EVERY = 15.0
 class Lease:
     """A folder that belongs to this process until `release`."""
 
-    def __init__(self, path: Path, every: float):
-        self.path = path
+    def __init__(self, folder: Path):
+        self.path = folder / f"lease.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}"
         self.lost = False
         """Whether another process took this one for dead (it was stopped for minutes, say) and took over."""
         self._released = threading.Event()
-        self._thread = threading.Thread(target=self._renew, args=(every,), daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def released(self) -> bool:
+        """Whether it was given back."""
+        return self._released.is_set()
 
     def release(self) -> None:
         """Give the folder back; it goes when it is empty."""
         self._released.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
             self.path.parent.rmdir()
@@ -58,6 +61,21 @@ class Lease:
     def __exit__(self, *error: object) -> None:
         self.release()
 
+    def create(self) -> None:
+        """Write the file of the lease into its folder, which is made if it is not there."""
+        for _ in range(100):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process, done with the folder, just removed it
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                return
+        folder = self.path.parent
+        raise HarnessError(f"{folder}: cannot be claimed: it keeps disappearing; is another program tidying up there?")
+
+    def renew(self, every: float) -> None:
+        """Show a sign of life every so many seconds, from a thread of its own."""
+        self._thread = threading.Thread(target=self._renew, args=(every,), daemon=True)
+        self._thread.start()
+
     def _renew(self, every: float) -> None:
         while not self._released.wait(every):
             try:
@@ -71,7 +89,7 @@ class Lease:
 
 @dataclass
 class Leases:
-    """What this process knows about leases.
+    """What this process knows about leases. As a context, it gives back at its end all that were taken in it.
 
     Args:
         every: seconds between two signs of life.
@@ -81,6 +99,14 @@ class Leases:
     every: float = RENEWED_EVERY
     patience: float = 12 * RENEWED_EVERY
     _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    _taken: list[Lease] = field(default_factory=list)
+
+    def __enter__(self) -> Leases:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for lease in self._taken:
+            lease.release()
 
     def take(self, folder: Path) -> Lease | None:
         """Lease a folder (made if it is not there); None when another process has it.
@@ -91,14 +117,17 @@ class Leases:
         with disk_errors(folder):
             if self._others(folder):
                 return None
-            path = _create(folder)
+            lease = Lease(folder)
+            self._taken = [*(taken for taken in self._taken if not taken.released), lease]
             try:
-                if not self._others(folder, path):
-                    return Lease(path, self.every)
+                lease.create()
+                if not self._others(folder, lease.path):
+                    lease.renew(self.every)
+                    return lease
             except BaseException:
-                path.unlink(missing_ok=True)
+                lease.release()
                 raise
-            path.unlink(missing_ok=True)
+            lease.release()
             return None
 
     def is_taken(self, folder: Path) -> bool:
@@ -132,7 +161,7 @@ class Leases:
 
     def _is_dead(self, path: Path) -> bool:
         match = _LEASE.fullmatch(path.name)
-        if match and match["machine"] == this_machine() and not _lives(int(match["process"])):
+        if match and lives(match["machine"], int(match["process"])) is False:
             return True
         try:
             stamp = path.stat().st_mtime_ns
@@ -146,38 +175,3 @@ class Leases:
 
 
 _LEASE = re.compile(r"lease\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)\.[0-9a-f]+")
-
-
-def this_machine() -> str:
-    """A name for where process ids mean the same: the host since its last start, and the container in it."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
-    return f"{name}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
-
-
-def _create(folder: Path) -> Path:
-    path = folder / f"lease.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}"
-    for _ in range(100):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            return path
-        except FileNotFoundError:  # another process, which was done with the folder, just removed it
-            continue
-    raise HarnessError(f"{folder}: cannot be claimed: it keeps disappearing; is another program tidying up there?")
-
-
-def _lives(process: int) -> bool:
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-        # One that was killed, but whose parent has not noticed yet, still answers.
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True

@@ -1,275 +1,388 @@
-"""The record of one run: its folder on disk, written whole or not at all, read only when its checksums fit."""
+"""The record of one run: what it holds, as typed data that is checked whenever it is made or read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, NotRequired
 
-from harness.errors import HarnessError
-from harness.io import disk_errors, encode, leftovers, numbers, remove, sync_folder, temporary_name, to_json
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
-SCHEMA = 1
-RECORD, PREDICTIONS, HISTORY = "record.json", "predictions.jsonl", "history.jsonl"
-EFFICIENCY, LOG, CHECKSUMS = "efficiency.json", "run.log", "checksums.json"
+from harness.errors import HarnessError, printable
+from harness.io import disk_errors, fingerprint, from_json, number, open_regular, plain, read_file
+
+SCHEMA = 2
+PREDICTIONS, HISTORY, LOG = "predictions.jsonl", "history.jsonl", "run.log"
+OLD_HISTORY = "curve.jsonl"
+"""The name of history.jsonl in records of schema 1."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """The result of one run: ``data`` is record.json, ``efficiency`` is efficiency.json (all that the clock decides).
+class Damaged(HarnessError):
+    """A file of ours that must not be used, and why."""
 
-    Scores are fractions, ``scores[task][split][metric]``; an undefined one is NaN. ``folder`` is None for a record
-    that is not on disk; it has no predictions, no history and no log.
+
+# Types of values -------------------------------------------------------------------------------------------------
+
+
+def _score(value: float) -> float:
+    if not (math.isnan(value) or abs(value) <= 1e9):
+        raise ValueError("a score is finite or undefined")
+    return value
+
+
+def _shallow(value: Any, levels: int = 20) -> Any:
+    if levels == 0:
+        raise ValueError("nested too deeply")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _shallow(inner, levels - 1)
+    return value
+
+
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+NAME = "^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}$"
+"""Of tasks, models and benchmarks: what can safely be the name of a folder."""
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, le=1e30)]
+Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number), AfterValidator(_score)]
+"""A fraction; NaN where it is undefined, which JSON holds as the text ``nan``."""
+Logit = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Json = Annotated[Any, AfterValidator(_shallow)]
+Name = Annotated[str, Field(pattern=NAME)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Scalar = bool | int | float | str | None
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], Field(strict=False)]
+
+
+class Stored(BaseModel):
+    """Nothing unknown, nothing converted, no number without bounds, nothing changed later."""
+
+    model_config = STRICT
+
+
+# What a run is made from -----------------------------------------------------------------------------------------
+
+
+class ModelIdentity(Stored):
+    """What a model is by content, never by name or path; ``content`` is None for random weights."""
+
+    architecture: str
+    content: str | None = None
+    config: dict[str, Json] | None = None
+    tokenizer: str | None = None
+    options: dict[str, Scalar] = {}
+
+
+class DataIdentity(Stored):
+    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each."""
+
+    source: str
+    content: dict[str, str | None] = {}
+    id: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    limit: dict[str, Count | None] | None = None
+
+
+class RunSettings(Stored):
+    """All that decides the scores of a run. Its hash is the run's fingerprint, and the record holds it.
+
+    Attributes:
+        score_version: of the code.
+        model: by content, with the options of its architecture.
+        tasks: the definition of the trained task and of each diagnostic, by name; {} in records of schema 1.
+        data: what these read, by name.
+        recipe: hyper-parameters as this machine used them.
+        parent: the fingerprint of the run that this one starts from.
     """
 
-    folder: Path | None
-    data: dict[str, Any]
-    efficiency: dict[str, Any] = field(default_factory=dict)
+    score_version: int
+    model: ModelIdentity
+    tasks: dict[str, dict[str, Json]] = {}
+    data: dict[str, DataIdentity]
+    limit: dict[str, Count | None] | None = None
+    selection: str
+    allow_partial: bool = False
+    recipe: dict[str, Scalar]
+    seed: Seed
+    parent: Digest | None = None
 
     @property
     def fingerprint(self) -> str:
-        return cast(str, self.data["fingerprint"])
+        """The identity of the run."""
+        return fingerprint(self.model_dump())
+
+
+# What makes numbers not comparable -------------------------------------------------------------------------------
+
+
+class CaveatKind(StrEnum):
+    """What makes the numbers of a run not comparable: as records name it, as tables show it, what footnotes add."""
+
+    text: str
+    explanation: str
+
+    def __new__(cls, value: str, text: str, explanation: str = "") -> CaveatKind:
+        kind = str.__new__(cls, value)
+        kind._value_, kind.text, kind.explanation = value, text, explanation
+        return kind
+
+    SAMPLE_DATA = "sample_data", "sample data", "shows the machinery; compare with nothing published"
+    PARTIAL_DATA = "partial_data", "partial data", "a split may come from an incomplete copy of the data set"
+    LIMITED_DATA = "limited_data", "limited data", "trained or evaluated on a part of the examples"
+    SELECTED_ON_VALIDATION = "selected_on_validation", "best checkpoint chosen on the validation data"
+    SELECTED_ON_HOLDOUT = "selected_on_holdout", "best checkpoint chosen on a held-out part of the training data"
+    RECIPE_FROM_VALIDATION = "recipe_from_validation", "recipe chosen on the validation data"
+    TUNED_THRESHOLD = "tuned_threshold", "threshold tuned on a held-out part of the training data"
+    INTERMEDIATE_TRAINING = "intermediate_training", "intermediate training on {}"
+    UNPINNED_CHECKPOINT = "unpinned_checkpoint", "unpinned checkpoint"
+    UNPINNED_DATA = "unpinned_data", "unpinned data"
+    SEEN_IN_PRETRAINING = "seen_in_pretraining", "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
+
+
+class Caveat(Stored):
+    """One reason why numbers are not comparable; ``detail`` is the task of an intermediate training."""
+
+    kind: Annotated[CaveatKind, Field(strict=False)]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.kind.text.format(self.detail)
 
     @property
-    def status(self) -> str:
-        """``finished`` or ``failed``."""
-        return cast(str, self.data["status"])
+    def explained(self) -> str:
+        """The text of a footnote."""
+        return f"{self}: {self.kind.explanation}" if self.kind.explanation else str(self)
+
+
+Caveats = Annotated[tuple[Caveat, ...], Field(strict=False)]
+
+
+# What a run leaves -----------------------------------------------------------------------------------------------
+
+
+class Efficiency(Stored):
+    """The content of efficiency.json: all that the clock and the machine decide; None where it was not measured.
+
+    Seconds, bytes, joules, examples and tokens per second, floating-point operations.
+    """
+
+    finished_at: str | None = None
+    total_seconds: Amount | None = None
+    train_seconds: Amount | None = None
+    startup_seconds: Amount | None = None
+    compile_seconds: Amount | None = None
+    evaluate_seconds: Amount | None = None
+    train_examples_per_second: Amount | None = None
+    train_tokens_per_second: Amount | None = None
+    matrix_flops_per_second: Amount | None = None
+    train_share_of_matrix_rate: Amount | None = None
+    inference_examples_per_second: Amount | None = None
+    flops_per_example: Count | Amount | None = None
+    train_flops_per_example: Count | Amount | None = None
+    tokens_per_example: Amount | None = None
+    latency_p50_seconds: Amount | None = None
+    latency_p95_seconds: Amount | None = None
+    latency_examples: Count | None = None
+    inference_batch_size: Count | None = None
+    batch_examples_per_second: Amount | None = None
+    peak_process_bytes: Count | None = None
+    peak_device_bytes: Count | None = None
+    energy_joules: Amount | None = None
+    energy_source: str | None = None
+
+    def measured(self) -> dict[str, float | str]:
+        """What was measured, by name in alphabetical order."""
+        return dict(sorted(self.model_dump(exclude_none=True).items()))
+
+
+class TaskColumn(Stored):
+    """How tables show a task that no plugin defines any more: ``parts`` are its (split, metric) scores."""
+
+    title: str
+    suite: str
+    parts: Pairs
+
+
+Answer = int | float | str | list[int] | list[str] | None
+"""A class index, a score, a text, several of them; None: unlabelled."""
+
+
+class Prediction(TypedDict):
+    """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by ``text``.
+
+    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it).
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    task: str
+    split: str
+    index: Count
+    idx: NotRequired[Json]
+    label: Answer
+    prediction: Answer
+    scores: NotRequired[list[list[Logit]]]
+    text: NotRequired[str]
+
+
+class Point(TypedDict):
+    """A line of history.jsonl: the training loss at a step, or an evaluation."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    step: Count
+    epoch: NotRequired[Amount]
+    loss: NotRequired[Score | None]
+    learning_rate: NotRequired[Amount]
+    scores: NotRequired[dict[str, dict[str, Score]]]
+    selection_score: NotRequired[Score]
+
+
+ROWS: dict[str, TypeAdapter[Any]] = {PREDICTIONS: TypeAdapter(Prediction), HISTORY: TypeAdapter(Point)}
+
+
+class Record(Stored):
+    """The result of one run: the fields of record.json, its ``efficiency``, and the ``folder`` that it is in.
+
+    Scores are fractions, ``scores[task][split][metric]``; an undefined one is NaN. ``folder`` is None for a record
+    that is not on disk; it has no predictions, no history and no log.
+
+    Attributes:
+        task: the task that was trained; ``scores`` may hold diagnostics beside it.
+        settings: all that decides the scores.
+        checkpoint, revision: where the weights came from; None for random ones.
+        init_from: the task whose trained model the run started from.
+        selection_score: the score that chose the checkpoint.
+        missing: why a (task, split) has no scores.
+        invalid: share of generated answers that stand for no prediction; {} where nothing is generated.
+        counts: examples.
+        overlap: evaluated examples whose texts are in the training data, too.
+        repaired: examples whose data did not fit and was put right.
+        unread_words: words of token classification that the model did not read.
+        parameters: ``total``, ``trained`` and ``active``.
+        labels: the labels of tasks that are scored label by label.
+        threshold: the probability from which on a label is predicted.
+        error, traceback: why a failed run failed, in one line and in full.
+        predicts_tests_of: the fingerprint of the run whose test predictions these are.
+    """
+
+    fingerprint: Digest
+    status: Literal["finished", "failed"]
+    benchmark: str = ""
+    task: str
+    model: str
+    settings: RunSettings
+    checkpoint: str | None = None
+    revision: str | None = None
+    init_from: str | None = None
+    scores: dict[str, dict[str, dict[str, Score]]] = {}
+    selection_score: Score | None = None
+    steps: Count = 0
+    best_step: Count | None = None
+    missing: dict[str, dict[str, str]] = {}
+    invalid: dict[str, dict[str, Amount]] = {}
+    counts: dict[str, dict[str, Count]] = {}
+    overlap: dict[str, dict[str, Count]] = {}
+    repaired: dict[str, dict[str, Count]] = {}
+    unread_words: dict[str, dict[str, Count]] = {}
+    parameters: dict[str, Count] = {}
+    micro_batch_tokens: Count | None = None
+    labels: dict[str, Texts] = {}
+    columns: dict[str, TaskColumn] = {}
+    threshold: Amount | None = None
+    caveats: Caveats = ()
+    provenance: dict[str, str | int] = {}
+    error: str | None = None
+    traceback: str | None = None
+    predicts_tests_of: Digest | None = None
+
+    folder: Path | None = Field(default=None, exclude=True)
+    efficiency: Efficiency = Field(default=Efficiency(), exclude=True)
 
     @property
     def finished(self) -> bool:
+        """Whether the run did not fail."""
         return self.status == "finished"
 
     @property
-    def task(self) -> str:
-        """The task that was trained; ``scores`` may hold diagnostics beside it."""
-        return cast(str, self.data["task"])
-
-    @property
-    def model(self) -> str:
-        return cast(str, self.data["model"])
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.settings.seed
 
     @property
     def architecture(self) -> str:
-        return cast(str, self.data.get("architecture", ""))
+        """The architecture of the model."""
+        return self.settings.model.architecture
 
-    @property
-    def seed(self) -> int:
-        return cast(int, self.data["seed"])
+    def predictions(self) -> Iterator[Prediction]:
+        """The lines of predictions.jsonl, read as they are asked for.
 
-    @property
-    def scores(self) -> dict[str, dict[str, dict[str, float]]]:
-        return self.data.get("scores") or {}
-
-    @property
-    def selection_score(self) -> float | None:
-        """The score that chose the checkpoint."""
-        return self.data.get("selection_score")
-
-    @property
-    def missing(self) -> dict[str, dict[str, str]]:
-        """Why a (task, split) has no scores: ``missing[task][split]`` is a reason."""
-        return self.data.get("missing") or {}
-
-    @property
-    def invalid(self) -> dict[str, dict[str, float]]:
-        """Share of generated answers that stand for no prediction, ``invalid[task][split]``; {} without any."""
-        return self.data.get("invalid") or {}
-
-    @property
-    def overlap(self) -> dict[str, dict[str, int]]:
-        """Evaluated examples whose texts are in the training data, too; {} in records from before it was counted."""
-        return self.data.get("overlap") or {}
-
-    @property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Examples, ``counts[task][split]``."""
-        return self.data.get("counts") or {}
-
-    @property
-    def parameters(self) -> dict[str, int]:
-        """``total`` and ``trained``."""
-        return self.data.get("parameters") or {}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.data.get("settings") or {}
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return self.data.get("provenance") or {}
-
-    @property
-    def caveats(self) -> tuple[str, ...]:
-        """Short words on why the numbers are not comparable with others."""
-        return tuple(self.data.get("caveats") or ())
-
-    @property
-    def error(self) -> str | None:
-        """Why a failed run failed, in one line."""
-        return (self.data.get("error") or {}).get("reason")
-
-    def predictions(self) -> Iterator[dict[str, Any]]:
-        """The lines of predictions.jsonl, read as they are asked for."""
-        for row in self._lines(PREDICTIONS):
-            if "scores" in row:
-                row["scores"] = numbers(row["scores"])
-            if isinstance(row.get("label"), float):
-                row["prediction"] = numbers(row.get("prediction"))
+        Raises:
+            Damaged: a line that is no prediction.
+        """
+        for row in self._rows(PREDICTIONS, PREDICTIONS):
+            if isinstance(row["label"], float):
+                row["prediction"] = number(row["prediction"])
             yield row
 
-    def history(self) -> list[dict[str, Any]]:
-        """The learning curve: one entry per evaluation, in order of steps."""
-        return [numbers(row) for row in self._lines(HISTORY)]
+    def history(self) -> list[Point]:
+        """The learning curve: one entry per reading of the loss and per evaluation, in order of steps.
+
+        Raises:
+            Damaged: a line that is none.
+        """
+        old = self.folder is not None and (self.folder / OLD_HISTORY).exists()
+        return list(self._rows(HISTORY, OLD_HISTORY if old else HISTORY))
 
     def log(self) -> str:
         """The log of the run; empty where none was kept."""
-        file = self.folder / LOG if self.folder else None
-        return file.read_text(encoding="utf-8", errors="replace") if file and file.is_file() else ""
+        if self.folder is None or not (self.folder / LOG).is_file():
+            return ""
+        with disk_errors(self.folder / LOG):
+            return read_file(self.folder / LOG).decode(errors="replace")
 
-    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, name: str, file_name: str) -> Iterator[Any]:
         if self.folder is None:
             return
-        with disk_errors(self.folder), open(self.folder / name, encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield json.loads(line)
+        path = self.folder / file_name
+        with disk_errors(path), open_regular(path) as file:
+            for position, line in enumerate(file, 1):
+                try:
+                    row = from_json(line)
+                    yield ROWS[name].validate_python(renamed(row) if name != file_name else row)
+                except (ValueError, AttributeError):
+                    advice = "remove its folder; the next 'run' does it again"
+                    raise Damaged(f"{path}:{position}: damaged: {advice}") from None
 
 
-def read_record(folder: str | Path) -> Record:
-    """The record in the folder of a run, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+def checked_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows for the file of this ``name``, as they can be read again.
 
     Raises:
-        HarnessError: no record there, or one that was altered or cut short.
+        HarnessError: a row that could not.
     """
-    path = Path(folder).resolve()
-    with disk_errors(path):
-        if not path.is_dir():
-            raise HarnessError(f"{folder}: no such folder; runs are in results/<benchmark>/runs/<task>/<model>/")
+    for row in rows:
         try:
-            data = load(path)
-        except Damaged as damage:
-            raise HarnessError(f"{folder}: {damage}") from None
-    return Record(path, data, load_efficiency(path / EFFICIENCY) or {})
+            yield ROWS[name].validate_python(plain(row))
+        except ValidationError as error:
+            raise HarnessError(f"{name}: a row that no record can hold ({problem(error)})") from None
 
 
-class Damaged(Exception):
-    """A record that must not be used, and why."""
+def problem(error: ValidationError) -> str:
+    """The first thing that does not fit, and where."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
-def write_folder(
-    folder: Path,
-    record: Mapping[str, Any],
-    predictions: Iterable[Mapping[str, Any]],
-    history: Iterable[Mapping[str, Any]],
-    efficiency: Mapping[str, Any],
-    log: str | None,
-) -> None:
-    """Write all files of a record, and their checksums, into a new folder."""
-    folder.mkdir()
-    contents: dict[str, Iterable[bytes]] = {
-        RECORD: [to_json(record)],
-        PREDICTIONS: (to_json(row, indent=None) for row in predictions),
-        HISTORY: (to_json(row, indent=None) for row in history),
-        EFFICIENCY: [to_json(efficiency)],
-    }
-    if log is not None:
-        contents[LOG] = [encode(log)]
-    sums = {name: _write(folder / name, parts) for name, parts in contents.items()}
-    _write(folder / CHECKSUMS, [_checksums(sums)])
-    sync_folder(folder)
+_NAMES = {"primary": "selection_score", "marks": "caveats", "unparsable": "invalid"}
 
 
-def _write(path: Path, parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "wb") as file:
-        for part in parts:
-            digest.update(part)
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _checksums(sums: Mapping[str, str]) -> bytes:
-    # efficiency.json and the log are left out: equal runs leave equal checksums.
-    return to_json({name: sums[name] for name in (RECORD, PREDICTIONS, HISTORY)})
-
-
-def put(new: Path, target: Path) -> None:
-    """Rename ``new`` to ``target``; what was there before comes back if that fails."""
-    if not os.path.lexists(target):
-        os.rename(new, target)
-    else:
-        old = temporary_name(target, "old")
-        os.rename(target, old)
-        try:
-            os.rename(new, target)
-        except BaseException:
-            os.rename(old, target)
-            raise
-        remove(old)
-    sync_folder(target.parent)
-
-
-def settle_leftovers(folder: Path) -> None:
-    """Tidy up after killed processes: half-written records go, whole ones that had no place yet get it."""
-    for path, kind, target in leftovers(folder):
-        # "new" was about to replace all but a finished record; "old" had to make room and lost its successor.
-        wanted = not is_finished(target) if kind == "new" else not target.exists()
-        if wanted and _is_whole(path, target):
-            put(path, target)
-        remove(path)
-
-
-def _is_whole(folder: Path, target: Path) -> bool:
-    try:
-        load(folder, target)
-    except Damaged:
-        return False
-    return True
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the folder holds the undamaged record of a run that did not fail."""
-    try:
-        return bool(load(folder)["status"] == "finished")
-    except Damaged:
-        return False
-
-
-def load(folder: Path, target: Path | None = None) -> dict[str, Any]:
-    """record.json of a folder whose checksums fit and that is in its place (or would be as ``target``)."""
-    try:
-        content, checksums = (folder / RECORD).read_bytes(), (folder / CHECKSUMS).read_bytes()
-        sums = {RECORD: hashlib.sha256(content).hexdigest()}
-        for name in (PREDICTIONS, HISTORY):
-            with open(folder / name, "rb") as file:
-                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise Damaged(f"{Path(error.filename).name} is missing") from None
-    if checksums != _checksums(sums):
-        raise Damaged("altered or cut short (its checksums do not fit)")
-    try:
-        data = json.loads(content)
-        place = (data["task"], data["model"], f"seed{data['seed']}-{data['fingerprint'][:12]}")
-        if data["schema"] != SCHEMA or data["status"] not in ("finished", "failed"):
-            raise Damaged(f"not a record of schema {SCHEMA}: made by another version of this program")
-    except (ValueError, KeyError, TypeError):
-        raise Damaged("not a record") from None
-    if (target or folder).parts[-3:] != place:
-        raise Damaged("the record of another run, copied or renamed")
-    for key in data.keys() & {"scores", "selection_score", "invalid"}:
-        data[key] = numbers(data[key])
-    return cast(dict[str, Any], data)
-
-
-def load_efficiency(path: Path) -> dict[str, Any] | None:
-    """The content of an efficiency.json; None where it is damaged (no score depends on it)."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, FileNotFoundError):
-        return None
-    return content if isinstance(content, dict) else None
+def renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of schema 1 by their present names."""
+    return {_NAMES.get(key, key): value for key, value in data.items()}

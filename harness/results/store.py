@@ -7,70 +7,30 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, leftovers, remove, temporary_name, to_json, write_file
-from harness.results.choices import Choice
+from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, write_file
+from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.leases import Leases
-from harness.results.record import (
-    EFFICIENCY,
-    SCHEMA,
-    Damaged,
-    Record,
-    is_finished,
-    load,
-    load_efficiency,
-    put,
-    read_record,
-    settle_leftovers,
-    write_folder,
+from harness.results.manifest import (
+    MANIFEST,
+    MANIFESTS,
+    Choice,
+    Configuration,
+    CurrentRun,
+    Key,
+    Manifest,
+    Table,
+    parse_manifest,
 )
-
-__all__ = ["Entry", "Key", "Record", "Store", "benchmarks_in", "check_name", "fingerprint", "read_record"]
-
-MANIFEST = "manifest.json"
-
-Key = tuple[str, str, int]
-"""What is asked for: (task, model, seed)."""
+from harness.results.record import NAME, Damaged, Record
 
 Entry = tuple[str, str, int, Record | None]
 """A (task, model, seed) and its record; None where there is none yet."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The content of manifest.json: what the runs read, the current fingerprint of each, and what sweeps chose.
-
-    A fingerprint is None before a sweep has chosen. ``configurations`` is what all seeds of a (task, model) share.
-    ``table`` is what the benchmark says of its leaderboard: ``tasks`` that are shown, whether ``references`` are.
-    """
-
-    data: Any = None
-    runs: dict[Key, str | None] = field(default_factory=dict)
-    choices: tuple[Choice, ...] = ()
-    configurations: dict[tuple[str, str], str] = field(default_factory=dict)
-    table: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> bytes:
-        """The content of the file."""
-        rows = [{"task": t, "model": m, "seed": s, "fingerprint": f} for (t, m, s), f in self.runs.items()]
-        pairs = [{"task": t, "model": m, "configuration": c} for (t, m), c in self.configurations.items()]
-        sweeps = {"sweeps": [choice.as_data() for choice in self.choices]} if self.choices else {}
-        content = {"data": self.data, "table": self.table, "runs": rows, "configurations": pairs}
-        return to_json({"schema": SCHEMA, **content, **sweeps})
-
-    def settings(self) -> dict[tuple[str, str], Any]:
-        """Of each (task, model), what all its seeds have in common."""
-        chosen = {choice.pair: choice.chosen for choice in self.choices}
-        pairs = dict.fromkeys([*self.configurations, *chosen])
-        return {pair: (self.configurations.get(pair), chosen.get(pair)) for pair in pairs}
 
 
 class Store:
@@ -103,9 +63,11 @@ class Store:
         """Where the models are that stay."""
         return self.folder / "models"
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
         """A block in which no other process changes what all runs share; waits for its turn."""
-        return Leases().held(self.folder / ".work" / "lock")
+        with Leases() as leases, leases.held(self.folder / ".work" / "lock"):
+            yield
 
     def workplaces(self) -> list[Path]:
         """The working folders of runs that are there."""
@@ -143,11 +105,10 @@ class Store:
 
     def write(
         self,
-        record: Mapping[str, Any],
+        record: Record,
         *,
         predictions: Iterable[Mapping[str, Any]] = (),
         history: Iterable[Mapping[str, Any]] = (),
-        efficiency: Mapping[str, Any] | None = None,
         log: str | None = None,
     ) -> Record:
         """Keep a run's result: the whole folder appears at once or, on any failure, nothing changes.
@@ -155,22 +116,19 @@ class Store:
         A failed or damaged record of the same run is replaced. A finished one is never touched: it is returned, and
         the new one forgotten.
         """
-        record = {**record, "schema": SCHEMA, "benchmark": self.benchmark}
-        target = self.run_folder(record["fingerprint"], record["task"], record["model"], record["seed"])
+        record = record.model_copy(update={"benchmark": self.benchmark})
+        target = self.run_folder(record.fingerprint, record.task, record.model, record.seed)
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             settle_leftovers(target.parent)
-            new = temporary_name(target, "new")
-            try:
-                if not is_finished(target):
-                    write_folder(new, record, predictions, history, efficiency or {}, log)
-                    put(new, target)
-            except OSError:
-                # Another process may have finished the same run meanwhile: its record stands.
-                if not is_finished(target):
-                    raise
-            finally:
-                remove(new)
+        try:
+            if not is_finished(target):
+                with replacing(target) as draft:
+                    write_folder(draft, record, predictions, history, log)
+        except HarnessError:
+            # Another process may have finished the same run meanwhile: its record stands.
+            if not is_finished(target):
+                raise
         written = self._read(target)
         if written is None:
             raise HarnessError(f"{target}: was written, but cannot be read back: check the disk")
@@ -213,99 +171,73 @@ class Store:
             table: what `table` gives later.
             tasks, models: all that the benchmark has; None: any.
         """
-        for key, fingerprint in fingerprints.items():
-            self._check(key, fingerprint)
-        data = json.loads(to_json(data))
+
+        for key, value in fingerprints.items():
+            self.run_folder("0" * 64 if value is None else value, *key)  # refuses what cannot be a run's
+        given = Manifest(
+            data=plain(data),
+            table=Table.model_validate(dict(table or {})),
+            runs=tuple(CurrentRun(task=t, model=m, seed=s, fingerprint=f) for (t, m, s), f in fingerprints.items()),
+            configurations=tuple(
+                Configuration(task=t, model=m, configuration=c) for (t, m), c in (configurations or {}).items()
+            ),
+            sweeps=tuple(choices),
+        )
+
+        def wanted(task: str, model: str) -> bool:
+            return (tasks is None or task in tasks) and (models is None or model in models)
+
         with self.locked():
-            known = self._manifest()
-            given = Manifest(data, dict(fingerprints), tuple(choices), dict(configurations or {}), dict(table or {}))
-            new = _merged(known, given, tasks, models)
-            same = new.to_json() == known.to_json()
-            if not same or not (self.folder / MANIFEST).exists():
-                write_file(self.folder / MANIFEST, new.to_json())
+            before = self._manifest()
+            new = before.followed_by(given, wanted).to_json()
+            if new != before.to_json() or not (self.folder / MANIFEST).exists():
+                write_file(self.folder / MANIFEST, new)
 
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order."""
         runs = self._manifest().runs
-        return [(t, m, s, self.find(known, t, m, s) if known else None) for (t, m, s), known in runs.items()]
+        return [(*run.key, self.find(run.fingerprint, *run.key) if run.fingerprint else None) for run in runs]
 
-    def table(self) -> dict[str, Any]:
-        """What the benchmark says of its leaderboard: the ``tasks`` that it shows, whether it has ``references``."""
+    def table(self) -> Table:
+        """What the benchmark says of its leaderboard."""
         return self._manifest().table
 
     def choices(self) -> list[Choice]:
         """What the sweeps of the present settings tried and chose, with the records of the trials."""
-        found = []
-        for choice in self._manifest().choices:
+        choices = []
+        for choice in self._manifest().sweeps:
             key = (*choice.pair, choice.seed)
-            trials = [replace(trial, record=self.find(trial.fingerprint, *key)) for trial in choice.trials]
-            found.append(replace(choice, trials=tuple(trials)))
-        return found
+            trials = [
+                trial.model_copy(update={"record": self.find(trial.fingerprint, *key)}) for trial in choice.trials
+            ]
+            choices.append(choice.model_copy(update={"trials": tuple(trials)}))
+        return choices
 
     def _manifest(self) -> Manifest:
-        path = self.folder / MANIFEST
+        path = next((self.folder / name for name in MANIFESTS if (self.folder / name).exists()), None)
+        if path is None:
+            return Manifest(data=None, runs=())
         with disk_errors(path):
-            if not path.exists():
-                return Manifest()
-            content = path.read_bytes()
+            content = read_file(path)
         try:
-            manifest = json.loads(content)
-            if manifest["schema"] != SCHEMA:
-                raise ValueError("schema")
-            runs = {(row["task"], row["model"], row["seed"]): row["fingerprint"] for row in manifest["runs"]}
-            choices = tuple(map(Choice.of_data, manifest.get("sweeps", ())))
-            rows = manifest.get("configurations", ())
-            configurations = {(row["task"], row["model"]): row["configuration"] for row in rows}
-            for key, fingerprint in runs.items():
-                self._check(key, fingerprint)
-            for choice in choices:
-                for trial in choice.trials:
-                    self._check((*choice.pair, choice.seed), trial.fingerprint)
-            return Manifest(manifest["data"], runs, choices, configurations, dict(manifest.get("table", {})))
-        except (ValueError, KeyError, TypeError, HarnessError):
+            return parse_manifest(content)
+        except ValueError:
             self._warn(f"{path}: damaged: not used; the next 'run' makes it anew")
-            return Manifest()
-
-    def _check(self, key: Key, fingerprint: str | None) -> None:
-        """Refuse what cannot be a run's."""
-        self.run_folder("0" * 64 if fingerprint is None else fingerprint, *key)
+            return Manifest(data=None, runs=())
 
     def _read(self, folder: Path) -> Record | None:
         with disk_errors(folder):
             if not folder.is_dir():
                 return None
             try:
-                data = load(folder)
+                return load(folder, on_lost_times=self._warn)
             except Damaged as damage:
                 self._warn(f"{folder}: {damage}: not used; the next 'run' does it again")
                 return None
-            efficiency = load_efficiency(folder / EFFICIENCY)
-        if efficiency is None:
-            self._warn(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
-        return Record(folder, data, efficiency or {})
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:
             self.warnings.append(message)
-
-
-def _merged(known: Manifest, new: Manifest, tasks: Collection[str] | None, models: Collection[str] | None) -> Manifest:
-    """The new entries, and those before them that stay (see `Store.point`)."""
-    if known.data != new.data:
-        return new
-    before, after = known.settings(), new.settings()
-    given = {(task, model) for task, model, _ in new.runs}
-    changed = {pair for pair in given if before.get(pair) != after.get(pair)}
-
-    def stays(task: str, model: str) -> bool:
-        wanted = (tasks is None or task in tasks) and (models is None or model in models)
-        return wanted and (task, model) not in changed
-
-    old = {key: fingerprint for key, fingerprint in known.runs.items() if stays(*key[:2])}
-    runs = new.runs if old.keys() <= new.runs.keys() else {**old, **new.runs}
-    others = [choice for choice in known.choices if stays(*choice.pair) and choice.pair not in given]
-    left = {pair: value for pair, value in known.configurations.items() if stays(*pair) and pair not in given}
-    return Manifest(new.data, runs, (*others, *new.choices), {**left, **new.configurations}, new.table)
 
 
 def benchmarks_in(results: str | Path) -> list[str]:
@@ -316,21 +248,8 @@ def benchmarks_in(results: str | Path) -> list[str]:
     """
     folder = Path(results)
     with disk_errors(folder):
-        names = [path.name for path in folder.iterdir() if (path / MANIFEST).is_file()]
+        names = [path.name for path in folder.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)]
     return sorted(name for name in names if _NAME.fullmatch(name))
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """The identity of a run: SHA-256 over the canonical JSON of everything that decides its scores, as 64 hex digits.
-
-    The order of keys does not matter; types do (1, 1.0, True and "1" are different). Only plain data is taken: a
-    `Path` is refused, because where a file lies decides no score.
-
-    Raises:
-        HarnessError: a value that is neither text, number, boolean, None, list, tuple nor mapping with text keys.
-    """
-    text = json.dumps(_canonical(parts, ""), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def check_name(kind: str, name: str) -> str:
@@ -347,9 +266,7 @@ def check_name(kind: str, name: str) -> str:
     )
 
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}")
-
-
+_NAME = re.compile(NAME[1:-1])
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -357,16 +274,3 @@ def _check_fingerprint(value: str) -> str:
     if isinstance(value, str) and _FINGERPRINT.fullmatch(value):
         return value
     raise HarnessError(f"{value!r} is no fingerprint: one has 64 hexadecimal digits")
-
-
-def _canonical(value: Any, where: str) -> Any:
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise HarnessError(f"cannot fingerprint {where or 'a mapping'}: the key {key!r} is not text")
-        return {key: _canonical(item, f"{where}.{key}" if where else key) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item, f"{where}[{position}]") for position, item in enumerate(value)]
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise HarnessError(f"cannot fingerprint {where}: {type(value).__name__} is not plain data ({value!r})")

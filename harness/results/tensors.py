@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.io import disk_errors, remove, sync_folder, temporary_name
+from harness.io import disk_errors, replacing, sync
 from harness.results.record import Damaged
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Raise when the content of a training state changes: one of another version is not used."""
 
 PLAIN = "json"
@@ -39,21 +38,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     distinct, aliases = _distinct(tensors)
     # One key only: the order of several would change the bytes.
     metadata = {"harness": json.dumps({"sha256": _digest(distinct, aliases), "aliases": aliases}, sort_keys=True)}
-    draft = temporary_name(path, "new")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
         try:
-            try:
-                save_file(distinct, draft, metadata)
-            except SafetensorError as error:
-                number = re.search(r"os error (\d+)", str(error))
-                raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
-            with open(draft, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            remove(draft)
-        sync_folder(path.parent)
+            save_file(distinct, draft, metadata)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+        with open(draft, "rb+") as file:
+            sync(file)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from harness.results.store import Record
+from harness.results.record import Record
 
 
 class Display:
@@ -103,10 +102,9 @@ class Lines(Display):
 
 def summary(record: Record) -> str:
     """Scores of the trained task, time and speed of a finished run, in one line."""
-    scores: Mapping[str, Any] = record.data["scores"].get(record.data["task"], {})
-    texts = [score_text(values) for values in scores.values()]
-    speed = record.efficiency["train_examples_per_second"]
-    return f"{' / '.join(texts)} in {duration(record.efficiency['total_seconds'])} ({speed:,.0f} examples/s)"
+    texts = [score_text(values) for values in record.scores.get(record.task, {}).values()]
+    seconds, speed = record.efficiency.total_seconds or 0.0, record.efficiency.train_examples_per_second or 0.0
+    return f"{' / '.join(texts)} in {duration(seconds)} ({speed:,.0f} examples/s)"
 
 
 class LiveView(Lines):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import HarnessError, shortened
-from harness.io import disk_errors
+from harness.io import disk_errors, open_regular
 from harness.submission.write import (
     ARCHIVES,
     FILES,
@@ -26,7 +29,28 @@ from harness.submission.write import (
 MOST_BYTES = 32 * 2**20
 MOST_MEMBERS = 1000
 SHOWN = 3
-"""Defects of one kind that are told one by one; the others are counted."""
+"""Defects of one kind that are reported one by one; the others are counted."""
+
+
+@dataclass
+class Defects:
+    """Collects what is wrong in one file; of many defects of one kind only the first few, and a count."""
+
+    name: str
+    lines: list[str]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, kind: str, problem: str, line: int | None = None) -> None:
+        self.counts[kind] += 1
+        if self.counts[kind] <= SHOWN:
+            self.lines.append(f"{self.name}:{'' if line is None else f'{line}:'} {problem}")
+
+    def count_the_rest(self) -> None:
+        rest = {kind: count - SHOWN for kind, count in self.counts.items() if count > SHOWN}
+        self.lines += [f"{self.name}: and {count} more of this kind ({kind})" for kind, count in rest.items()]
+
+
+# The archive -------------------------------------------------------------------------------------------------------
 
 
 def check_submission(path: Path) -> list[str]:
@@ -42,76 +66,41 @@ def check_submission(path: Path) -> list[str]:
     """
     if path.is_dir():
         raise HarnessError(f"{path}: is a folder: zip its files and check the zip file")
-    with disk_errors(path):
+    with disk_errors(path), open_regular(path) as file:
         if path.stat().st_size > MOST_BYTES:
             return [f"{path.name}: {path.stat().st_size} bytes: no submission is that large"]
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(file) as archive:
                 return _check_archive(archive, path.name)
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             return [f"{path.name}: not a zip file ({error}): a leaderboard takes all predictions in one zip file"]
-
-
-class Defects:
-    """Says what is wrong in one file; of many defects of one kind only the first few."""
-
-    def __init__(self, name: str, lines: list[str]):
-        self.name, self.lines = name, lines
-        self.counts: dict[str, int] = {}
-
-    def __call__(self, kind: str, problem: str, line: int | None = None) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        if self.counts[kind] <= SHOWN:
-            self.lines.append(f"{self.name}:{'' if line is None else f'{line}:'} {problem}")
-
-    def count_the_rest(self) -> None:
-        for kind, count in self.counts.items():
-            if count > SHOWN:
-                self.lines.append(f"{self.name}: and {count - SHOWN} more of this kind ({kind})")
-
-
-def shown(value: str) -> str:
-    """A text from the file, fit for a terminal."""
-    text = value if value.isprintable() else ascii(value)
-    return shortened(text)
-
-
-# The archive -------------------------------------------------------------------------------------------------------
 
 
 def _check_archive(archive: zipfile.ZipFile, name: str) -> list[str]:
     members = [member for member in archive.infolist() if not member.filename.endswith("/")]
-    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
-        size = sum(member.file_size for member in members)
+    size = sum(member.file_size for member in members)
+    if len(members) > MOST_MEMBERS or size > MOST_BYTES:
         return [f"{name}: {len(members)} files that unpack to {size} bytes: no submission is that large"]
-    suite = _suite(members)
-    if suite is None:
-        nested = any(member.filename.lower().endswith(".zip") for member in members)
-        hint = ": a zip file inside the zip file? Put its files here instead" if nested else ""
+    suffixes = Counter(PurePosixPath(member.filename).suffix.lower() for member in members)
+    glue, superglue = suffixes[".tsv"] + suffixes[".txt"] + suffixes[".csv"], suffixes[".jsonl"] + suffixes[".json"]
+    if glue == superglue == 0:
+        hint = ": a zip file inside the zip file? Put its files here instead" if ".zip" in suffixes else ""
         return [f"{name}: holds neither GLUE's .tsv files nor SuperGLUE's .jsonl files{hint}"]
+    suite = "glue" if glue >= superglue else "superglue"
     defects: list[str] = []
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {file.name: [] for file in submission_files(suite)}
     for member in members:
-        say = Defects(shown(member.filename), defects)
-        file = _match(suite, member.filename, say)
-        if file is not None:
-            found.setdefault(file.name, []).append(say.name)
+        say = Defects(shortened(member.filename), defects)
+        if file := _match(suite, member.filename, say):
+            names[file.name].append(say.name)
             _check_member(archive, member, file, say)
         say.count_the_rest()
     for file in submission_files(suite):
-        names = found.get(file.name, [])
-        if not names:
+        if not names[file.name]:
             defects.append(f"{file.name}: missing ({file.rows} predictions of {file.task} {file.split})")
-        if len(names) > 1:
-            defects.append(f"{file.name}: there {len(names)} times: {', '.join(names)}")
+        if len(names[file.name]) > 1:
+            defects.append(f"{file.name}: there {len(names[file.name])} times: {', '.join(names[file.name])}")
     return defects
-
-
-def _suite(members: Sequence[zipfile.ZipInfo]) -> str | None:
-    suffixes = [PurePosixPath(member.filename).suffix.lower() for member in members]
-    glue = sum(suffix in (".tsv", ".txt", ".csv") for suffix in suffixes)
-    superglue = sum(suffix in (".jsonl", ".json") for suffix in suffixes)
-    return None if glue == superglue == 0 else "glue" if glue >= superglue else "superglue"
 
 
 def _match(suite: str, path: str, say: Defects) -> SubmissionFile | None:
@@ -132,7 +121,7 @@ def _match(suite: str, path: str, say: Defects) -> SubmissionFile | None:
         say("extra", f"{where}: leave it out")
     elif not exact:
         names = " and ".join(file.name for file in meant)
-        say("name", f"wrong file name: it must be {names}" + (", two files" if len(meant) > 1 else ""))
+        say("name", f"wrong file name: it must be {names}{', two files' if len(meant) > 1 else ''}")
     return meant[0] if len(meant) == 1 else None
 
 
@@ -141,17 +130,16 @@ def _meant_files(suite: str, name: str) -> list[SubmissionFile]:
     stem, _, suffix = name.lower().rpartition(".")
     if suffix not in ("tsv", "txt", "csv", "json", "jsonl") or stem.startswith("."):
         return []
-    word = _letters(re.sub(r"^((predict|test|eval)(ions?)?|results?|_|-)+", "", stem))
-    meant = []
-    for file in submission_files(suite):
-        names = [file.name.rpartition(".")[0], file.task, file.task + file.split.removeprefix("test")]
-        if word in [_letters(known) for known in [*names, *(["diagnostic"] if file.task == "ax" else [])]]:
-            meant.append(file)
-    return meant
 
+    def letters(text: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", text.lower())
 
-def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    def names(file: SubmissionFile) -> list[str]:
+        own = [file.name.rpartition(".")[0], file.task, file.task + file.split.removeprefix("test")]
+        return [letters(known) for known in [*own, *(["diagnostic"] if file.task == "ax" else [])]]
+
+    word = letters(re.sub(r"^((predict|test|eval)(ions?)?|results?|_|-)+", "", stem))
+    return [file for file in submission_files(suite) if word in names(file)]
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: SubmissionFile, say: Defects) -> None:
@@ -165,16 +153,16 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Submi
         line = error.object.count(b"\n", 0, error.start) + 1
         say("encoding", f"not UTF-8: byte 0x{error.object[error.start]:02x}", line)
         return
-    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, OSError) as error:
-        say("damaged", f"cannot be unpacked: {error}")
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        say("damaged", f"cannot be unpacked: {shortened(str(error))}")
         return
     if text.startswith("\ufeff"):
         say("byte-order mark", "begins with a byte-order mark: write plain UTF-8", 1)
     lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     if len(lines) > 2 * file.rows + 1000:
         say("rows", f"{len(lines)} lines for {file.rows} predictions: not read any further")
-    else:
-        (_check_tsv if file.suite == "glue" else _check_jsonl)(file, lines, say)
+        return
+    (_check_tsv if file.suite == "glue" else _check_jsonl)(file, lines, say)
 
 
 # One file ----------------------------------------------------------------------------------------------------------
@@ -190,7 +178,7 @@ def _check_tsv(file: SubmissionFile, lines: list[str], say: Defects) -> None:
         say("header", f"no header: the first line must be {HEADER!r}", 1)
         start = 1
     elif lines[0] != HEADER:
-        say("header", f"the header must be {HEADER!r}, found {shown(repr(lines[0]))}", 1)
+        say("header", f"the header must be {HEADER!r}, found {shortened(repr(lines[0]))}", 1)
     numbers: Numbers = []
     for line, row in enumerate(lines[start - 1 :], start):
         index, *rest = row.split("\t")
@@ -201,7 +189,7 @@ def _check_tsv(file: SubmissionFile, lines: list[str], say: Defects) -> None:
         if re.fullmatch(r"[0-9]{1,9}", index):
             numbers.append((line, int(index)))
         else:
-            say("index", f"the index must be a whole number, found {shown(repr(index))}", line)
+            say("index", f"the index must be a whole number, found {shortened(repr(index))}", line)
         _check_value(file, rest[0], say, line)
     if (count := len(lines) - start + 1) != file.rows:
         say("rows", f"{count} rows of predictions instead of {file.rows}")
@@ -213,15 +201,25 @@ def _check_jsonl(file: SubmissionFile, lines: list[str], say: Defects) -> None:
     keys, rows = ({"idx", "passage"}, MULTIRC_PASSAGES) if nested else ({"idx", "label"}, file.rows)
     numbers: dict[str, Numbers] = {"idx": [], "question idx": [], "answer idx": []}
     for line, row in enumerate(lines, 1):
-        record = _parsed(row, say, line)
-        if record is None:
+        try:
+            record = json.loads(row)
+            json.dumps(record)  # what goes too deep for the messages below goes too deep here
+        except (ValueError, RecursionError) as error:
+            say("JSON", f"not JSON: {error}" if row.strip() else "an empty line", line)
+            continue
+        if not isinstance(record, dict):
+            say("JSON", f"not a JSON object: {shortened(row)}", line)
             continue
         if set(record) != keys:
             hint = ": one line per passage, its questions and answers inside" if nested else ""
-            say("keys", f"a line holds {' and '.join(sorted(keys))}, found {shown(', '.join(record))}{hint}", line)
+            say("keys", f"a line holds {' and '.join(sorted(keys))}, found {shortened(', '.join(record))}{hint}", line)
         _note_idx("idx", record, numbers, say, line)
         if nested and "passage" in record:
-            _check_passage(file, record["passage"], numbers, say, line)
+            for question in _objects(record["passage"], "questions", "the passage", say, line):
+                _note_idx("question idx", question, numbers, say, line)
+                for answer in _objects(question, "answers", "a question", say, line):
+                    _note_idx("answer idx", answer, numbers, say, line)
+                    _check_value(file, answer.get("label"), say, line)
         elif "label" in record:
             _check_value(file, record["label"], say, line)
     if len(lines) != rows:
@@ -232,33 +230,12 @@ def _check_jsonl(file: SubmissionFile, lines: list[str], say: Defects) -> None:
         _check_numbers("answer idx", numbers["answer idx"], file.rows, say)
 
 
-def _parsed(row: str, say: Defects, line: int) -> dict[str, Any] | None:
-    try:
-        record = json.loads(row)
-        json.dumps(record)  # what goes too deep for the messages below goes too deep here
-    except (ValueError, RecursionError) as error:
-        say("JSON", "an empty line" if not row.strip() else f"not JSON: {error}", line)
-        return None
-    if not isinstance(record, dict):
-        say("JSON", f"not a JSON object: {shown(row)}", line)
-        return None
-    return record
-
-
-def _check_passage(file: SubmissionFile, passage: Any, numbers: dict[str, Numbers], say: Defects, line: int) -> None:
-    for question in _objects(passage, "questions", "the passage", say, line):
-        _note_idx("question idx", question, numbers, say, line)
-        for answer in _objects(question, "answers", "a question", say, line):
-            _note_idx("answer idx", answer, numbers, say, line)
-            _check_value(file, answer.get("label"), say, line)
-
-
-def _objects(value: Any, key: str, what: str, say: Defects, line: int) -> list[dict[str, Any]]:
+def _objects(value: Any, key: str, what: str, say: Defects, line: int) -> Iterable[dict[str, Any]]:
     items = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-        say("shape", f'{what} must hold "{key}", a list of objects', line)
-        return []
-    return items
+    if isinstance(items, list) and items and all(isinstance(item, dict) for item in items):
+        return items
+    say("shape", f'{what} must hold "{key}", a list of objects', line)
+    return ()
 
 
 def _note_idx(word: str, record: Mapping[str, Any], numbers: dict[str, Numbers], say: Defects, line: int) -> None:
@@ -268,8 +245,8 @@ def _note_idx(word: str, record: Mapping[str, Any], numbers: dict[str, Numbers],
     elif "idx" not in record:
         say("idx", f"no {word}", line)
     else:
-        hint = f": write {int(idx)}, without quotes" if isinstance(idx, str) and idx.isdecimal() else ""
-        say("idx", f"the {word} must be a JSON integer from 0 on, found {shown(json.dumps(idx))}{hint}", line)
+        hint = f": write {int(idx)}, without quotes" if isinstance(idx, str) and re.fullmatch("[0-9]{1,9}", idx) else ""
+        say("idx", f"the {word} must be a JSON integer from 0 on, found {shortened(json.dumps(idx))}{hint}", line)
 
 
 def _check_numbers(word: str, numbers: Numbers, rows: int, say: Defects) -> None:
@@ -283,8 +260,7 @@ def _check_numbers(word: str, numbers: Numbers, rows: int, say: Defects) -> None
             hint = ": count from 0" if from_one and number == rows else ""
             say(f"{word} range", f"{word} {number} is too large: the last one is {rows - 1}{hint}", line)
         seen.setdefault(number, line)
-    missing = [number for number in range(rows) if number not in seen]
-    if missing:
+    if missing := [number for number in range(rows) if number not in seen]:
         some = ", ".join(map(str, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
         say(f"{word} missing", f"{word} missing: {some} ({len(missing)} of {rows})")
     for (_, before), (line, number) in itertools.pairwise(numbers):
@@ -298,25 +274,22 @@ def _check_numbers(word: str, numbers: Numbers, rows: int, say: Defects) -> None
 
 def _check_value(file: SubmissionFile, value: Any, say: Defects, line: int) -> None:
     if file.kind == "score":
-        _check_score(value, say, line)
+        if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value):
+            say("score", f"the prediction must be a number, found {shortened(repr(value))}", line)
+        elif not 0 <= float(value) <= 5:
+            say("score range", f"the score {shortened(value)} is not between 0 and 5: clip it", line)
     elif file.kind == "text":
         if not isinstance(value, str):
-            say("label type", f"the label must be the entity, a JSON string; found {shown(json.dumps(value))}", line)
+            found = shortened(json.dumps(value))
+            say("label type", f"the label must be the entity, a JSON string; found {found}", line)
     elif not any(type(value) is type(label) and value == label for label in file.labels):
         quote = str if file.suite == "glue" else json.dumps
         kind, reason, right = next(_meanings(file, value), ("label", "", None))
         if right is None:
             expected = " or ".join(quote(label) for label in file.labels)
-            say("label", f"unknown label {shown(quote(value))}: expected {expected}", line)
+            say("label", f"unknown label {shortened(quote(value))}: expected {expected}", line)
         else:
-            say(kind, f"label {shown(quote(value))} {reason}: write {quote(right)}", line)
-
-
-def _check_score(value: str, say: Defects, line: int) -> None:
-    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value):
-        say("score", f"the prediction must be a number, found {shown(repr(value))}", line)
-    elif not 0 <= float(value) <= 5:
-        say("score range", f"the score {shown(value)} is not between 0 and 5: clip it", line)
+            say(kind, f"label {shortened(quote(value))} {reason}: write {quote(right)}", line)
 
 
 def _meanings(file: SubmissionFile, value: Any) -> Iterator[tuple[str, str, str | int]]:

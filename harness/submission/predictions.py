@@ -31,11 +31,11 @@ def test_predictions(store: Store, model: str, *, seed: int | None = None, best:
     if model not in models:
         hint = f"{did_you_mean(model, models)} There are: {', '.join(models)}"
         raise HarnessError(f"no model '{model}' in benchmark '{store.benchmark}'.{hint}")
-    latest = {record.data.get("predicts_tests_of"): record for record in sorted(store.records(), key=_written)}
+    latest = {record.predicts_tests_of: record for record in sorted(store.records(), key=_written)}
     found: Predictions = {}
     for run in _choose(records, seed, best):
         for row in latest[run.fingerprint].predictions() if run.fingerprint in latest else ():
-            idx = row["idx"] if row["idx"] is not None else row["index"]
+            idx = row["idx"] if row.get("idx") is not None else row["index"]
             found.setdefault((row["task"], row["split"]), []).append((idx, row["prediction"]))
     if not found:
         raise HarnessError(

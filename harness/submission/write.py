@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import math
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,27 +127,25 @@ def write_submission(
     """
     files = submission_files(suite)
     path = path / ARCHIVES[suite] if path.is_dir() else path
-    known = {(file.task, file.split) for file in files}
-    if unknown := [" ".join(key) for key in predictions if key not in known]:
+    official = {(file.task, file.split) for file in files}
+    if unknown := [" ".join(key) for key in predictions if key not in official]:
         raise HarnessError(f"not part of a {suite} submission: {', '.join(unknown)}")
     pages: dict[str, str] = {}
-    filled, missing = [], []
+    filled: list[str] = []
     invalid: dict[str, int] = {}
     for file in files:
         rows = predictions.get((file.task, file.split))
         if rows is None and fill_majority and file.task in fill_majority:
             rows = _filled(file, fill_majority[file.task])
             filled.append(file.name)
-        if rows is None:
-            missing.append(file.name)
-            continue
-        pages[file.name], count = _page(file, rows)
-        if count:
-            invalid[file.name] = count
+        if rows is not None:
+            pages[file.name], count = _page(file, rows)
+            invalid |= {file.name: count} if count else {}
     if not pages:
         raise HarnessError(f"no test predictions of any {suite} task: run the benchmark with `predict: [test]`")
     write_file(path, _archive(pages))
-    return Submission(path, tuple(pages), tuple(filled), tuple(missing), invalid)
+    missing = tuple(file.name for file in files if file.name not in pages)
+    return Submission(path, tuple(pages), tuple(filled), missing, invalid)
 
 
 def _filled(file: SubmissionFile, prediction: Any) -> Sequence[Row]:
@@ -169,16 +168,16 @@ def _page(file: SubmissionFile, rows: Sequence[Row]) -> tuple[str, int]:
             f"rows ({what}): predict the whole test split, without a limit and from the official files"
         )
     values = [_written(file, prediction) for _, _, prediction in numbered]
-    invalid = sum(value is None for value in values)
-    answers = [_instead(file) if value is None else value for value in values]
+    # The leaderboards want a line for every row, also where a prediction is no answer.
+    instead = "0.000" if file.kind == "score" else file.labels[0] if file.labels else ""
+    answers = [instead if value is None else value for value in values]
     if file.suite == "glue":
-        lines = [HEADER, *(f"{number}\t{answer}" for number, answer in zip(numbers, answers, strict=True))]
+        lines = [HEADER, *(f"{number}\t{answer}" for number, answer in enumerate(answers))]
     elif file.kind == "answers":
         lines = _passages((idx, answer) for (_, idx, _), answer in zip(numbered, answers, strict=True))
     else:
-        pairs = zip(numbers, answers, strict=True)
-        lines = [json.dumps({"idx": number, "label": answer}) for number, answer in pairs]
-    return "".join(f"{line}\n" for line in lines), invalid
+        lines = [json.dumps({"idx": number, "label": answer}) for number, answer in enumerate(answers)]
+    return "".join(f"{line}\n" for line in lines), values.count(None)
 
 
 def _number(file: SubmissionFile, idx: Any) -> int:
@@ -188,9 +187,7 @@ def _number(file: SubmissionFile, idx: Any) -> int:
         number = idx.get("answer") if isinstance(idx, Mapping) and {"paragraph", "question"} <= {*idx} else None
     elif isinstance(idx, Mapping):
         number = idx.get("query")
-    if isinstance(number, bool) or not (
-        isinstance(number, Integral) or (isinstance(number, str) and number.isdecimal())
-    ):
+    if isinstance(number, bool) or not re.fullmatch("[0-9]{1,18}", str(number)):
         raise HarnessError(f"{file.name}: a prediction of {file.task} has no official idx: found {idx!r}")
     return int(number)
 
@@ -204,15 +201,8 @@ def _written(file: SubmissionFile, prediction: Any) -> str | int | None:
     if file.kind == "score":
         score = float(prediction)
         return None if math.isnan(score) or score == INVALID else f"{min(5.0, max(0.0, score)):.3f}"
-    known = isinstance(prediction, Integral) and 0 <= int(prediction) < len(file.labels)
-    return file.labels[int(prediction)] if known else None
-
-
-def _instead(file: SubmissionFile) -> str | int:
-    """What stands for a prediction that is no answer: the leaderboards want a line for every row."""
-    if file.kind == "score":
-        return "0.000"
-    return file.labels[0] if file.labels else ""
+    is_class = isinstance(prediction, Integral) and 0 <= int(prediction) < len(file.labels)
+    return file.labels[int(prediction)] if is_class else None
 
 
 def _passages(rows: Iterable[tuple[Mapping[str, int], str | int]]) -> list[str]:

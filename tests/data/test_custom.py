@@ -153,6 +153,10 @@ BAD = {
     "labels of a regression": ({"problem_type": "regression", "labels": ["a"]}, "a regression has no 'labels'"),
     "labels": ({"labels": "good"}, "'labels' must be a list of class names, found 'good'"),
     "labels twice": ({"labels": ["good", "good"]}, "labels must be a tuple of different names"),
+    "labels of choices": (
+        {"problem_type": "multiple_choice", "text": [], "choices": ["text"], "labels": 5},
+        "'labels' must be a list of class names, found 5",
+    ),
     "separator": ({"separator": ""}, "'separator' must be a character, found ''"),
 }
 

@@ -26,7 +26,7 @@ from hub_server import HubServer
 from harness import HarnessError, load_examples, load_tasks
 from harness.data.datasets import data_fingerprint, splits_in
 from harness.data.hub import Checkpoint, hub_revision, resolve_checkpoint
-from harness.data.hub_errors import Asked, ask
+from harness.data.hub_access import Asked, ask
 from harness.task import functions
 from harness.task.task import HubSource, Task
 

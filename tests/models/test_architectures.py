@@ -34,7 +34,7 @@ from harness.task import functions
 from harness.task.plugins import load_tasks
 from harness.task.task import Instance, Task
 from harness.training.evaluation import evaluate
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 TOPICS = Task(
     name="topics",

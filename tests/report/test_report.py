@@ -14,25 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made import NAN, SCORES, SUITES, TASKS, board, cells, entries, failed, record, task
+from hand_made import NAN, SCORES, SUITES, TASKS, board, caveats, cells, entries, failed, record, task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.io import to_json
-from harness.report import (
-    leaderboard,
-    report_folders,
-    show_run,
-    terminal_table,
-    write_label_tables,
-    write_leaderboard,
-)
+from harness.io import fingerprint, to_json
+from harness.report.build import leaderboard
+from harness.report.folders import report_folders
+from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Value
 from harness.report.references import REFERENCES, Reference, acc, dev, mcc, mnli
-from harness.report.tables import as_data, csv_text, escape
-from harness.results.store import Record, Store, fingerprint
+from harness.report.show import show_run
+from harness.report.tables import as_data, csv_text, escape, write_leaderboard
+from harness.report.terminal import terminal_table
+from harness.results.record import CaveatKind, Record
+from harness.results.store import Store
 from harness.task.plugins import load_plugins
+
+LIMITED, SEEN = CaveatKind.LIMITED_DATA, CaveatKind.SEEN_IN_PRETRAINING
+UNPINNED = CaveatKind.UNPINNED_CHECKPOINT
 
 
 def notes(page: str) -> dict[str, str]:
@@ -175,7 +176,7 @@ def test_a_failed_run_is_shown_as_failed_with_its_reason() -> None:
 
 
 def test_scores_of_a_failed_run_do_not_count() -> None:
-    run = record("one", status="failed", error={"reason": "lost the disk", "traceback": ""})
+    run = record("one", status="failed", error="lost the disk", traceback="")
     assert cells(board(run).markdown, "bert") == {"Model": "bert", "One acc": "failed [a]"}
 
 
@@ -288,21 +289,21 @@ def test_no_runs_at_all() -> None:
 
 def test_marks_of_all_rows_of_a_row_and_of_a_cell() -> None:
     runs = [
-        record(name, model, caveats=["limited data", *(["saw it"] if model == "t5" else []), *extra])
+        record(name, model, caveats=caveats(LIMITED, *([SEEN] if model == "t5" else []), *extra))
         for model in ("bert", "t5")
-        for name, extra in (("one", []), ("pair", ["partial"] if model == "bert" else []))
+        for name, extra in (("one", []), ("pair", [UNPINNED] if model == "bert" else []))
     ]
     found = board(*runs)
     page = found.markdown
     assert "All rows: limited data: trained or evaluated on a part of the examples." in page
     assert cells(page, "t5")["Model"] == "t5 [b]" and cells(page, "bert")["Model"] == "bert"
     assert cells(page, "bert")["Pair F1/acc"] == "90.0/70.0 [a]"
-    assert notes(page) == {"a": "partial", "b": "saw it"}
-    assert [row["caveats"] for row in as_data(found)["rows"]] == [(), ("saw it",)]
+    assert notes(page) == {"a": UNPINNED.text, "b": SEEN.text}
+    assert [row["caveats"] for row in as_data(found)["rows"]] == [[], [SEEN.text]]
 
 
 def test_sample_data_is_said_plainly_and_no_published_row_stands_beside_it() -> None:
-    runs = [record("one", model, caveats=["sample data"]) for model in ("a", "b")]
+    runs = [record("one", model, caveats=caveats(CaveatKind.SAMPLE_DATA)) for model in ("a", "b")]
     published = [Reference("Published", "a paper", {"one": acc(90.0)})]
     assert board(record("one"), references=published).references
     found = board(*runs, failed("pair", "x", model="c"), references=published)
@@ -319,11 +320,11 @@ def test_best_of_a_column_is_bold_and_so_are_ties() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        record("one", "b", plus=-0.1, caveats=["saw it"]),
-        record("one", "b", plus=-0.1, settings={**record("one").settings, "limit": {"train": 10}}),
+        record("one", "b", plus=-0.1, caveats=caveats(SEEN)),
+        record("one", "b", plus=-0.1, settings={"limit": {"train": 10}}),
         record("one", "b", plus=-0.1, settings={"data": {"one": {"source": "hub", "revision": "another"}}}),
-        record("one", "b", plus=-0.1, settings={**record("one").settings, "selection": "holdout"}),
-        record("one", "b", scores={"one": {"validation": {"accuracy": NAN}}}, caveats=["x"]),
+        record("one", "b", plus=-0.1, settings={"selection": "holdout"}),
+        record("one", "b", scores={"one": {"validation": {"accuracy": NAN}}}, caveats=caveats(UNPINNED)),
         ("one", "b", 1),
         failed("one", "oom", model="b"),
     ],
@@ -404,26 +405,28 @@ def test_signatures() -> None:
 
 
 def test_a_signature_changes_with_what_it_stands_for() -> None:
-    base = record("one").settings
+    def model(checkpoint: str | None, content: str | None, **settings: Any) -> dict[str, Any]:
+        own = {"settings": {"model": {"architecture": "bert", "content": content, **settings}}}
+        return {"checkpoint": checkpoint, "revision": None, **own}
+
     variants: list[dict[str, Any]] = [
-        {"recipe": {"learning_rate": 3e-4}},
-        {"model": {"checkpoint": "/home/me/models/mine", "content": "0123456789"}},
-        {"model": {"checkpoint": "/elsewhere/mine", "content": "9876543210"}},
-        {"model": {"config": {"hidden_size": 8}, "content": None}},
-        {"data": {"one": {"source": "files", "content": {"train": "aa"}}}},
-        {"data": {"one": {"source": "files", "content": {"train": "bb"}}}},
-        {"data": {"one": {"source": "sample", "content": "x"}}},
+        {"settings": {"recipe": {"learning_rate": 3e-4}}},
+        model("/home/me/models/mine", "0123456789"),
+        model("/elsewhere/mine", "9876543210"),
+        model(None, None, config={"hidden_size": 8}),
+        {"settings": {"data": {"one": {"source": "files", "content": {"train": "aa"}}}}},
+        {"settings": {"data": {"one": {"source": "files", "content": {"train": "bb"}}}}},
+        {"settings": {"data": {"one": {"source": "sample", "content": {"train": "x"}}}}},
     ]
-    signatures = [signature(record("one", settings={**base, **change})) for change in ({}, *variants)]
+    signatures = [signature(record("one", **change)) for change in ({}, *variants)]
     assert len(set(signatures)) == len(signatures)
     assert all("/home" not in text for text in signatures)
     assert "mine@01234567" in signatures[2] and "bert@random weights" in signatures[4]
-    moved = {**base, "model": {"checkpoint": "/moved/mine", "content": "0123456789"}}
-    assert signature(record("one", settings=moved)) == signatures[2]
+    assert signature(record("one", **model("/moved/mine", "0123456789"))) == signatures[2]
 
 
 def test_recipes_that_differ_between_tasks_are_told_apart() -> None:
-    fast, slow = ({**record("one").settings, "recipe": {"learning_rate": rate}} for rate in (1e-3, 1e-5))
+    fast, slow = ({"recipe": {"learning_rate": rate}} for rate in (1e-3, 1e-5))
     one_way = signature(record("one", settings=fast), record("pair", settings=slow))
     other_way = signature(record("one", settings=slow), record("pair", settings=fast))
     assert one_way != other_way and "recipes " in one_way
@@ -606,7 +609,7 @@ def kept(results: Path, benchmark: str, *records: Record) -> Store:
     store = Store(results, benchmark)
     for r in records:
         point = {"step": 5, "epoch": 1.0, "scores": r.scores.get(r.task, {}), "selection_score": 0.5}
-        store.write(r.data, history=[point], efficiency=r.efficiency)
+        store.write(r, history=[point])
     store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in records})
     return store
 
@@ -650,7 +653,7 @@ def test_report_says_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_everything_about_one_run(tmp_path: Path) -> None:
-    own = record("nli", invalid={"nli": {"validation_matched": 0.01}}, caveats=["limited data"])
+    own = record("nli", invalid={"nli": {"validation_matched": 0.01}}, caveats=caveats(LIMITED))
     (shown,) = kept(tmp_path, "mini", own).records()
     text = show_run(shown)
     for line in (
@@ -678,7 +681,8 @@ def test_a_failed_run_shows_its_traceback() -> None:
 def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
-from harness.report import leaderboard, report_folders
+from harness.report.build import leaderboard
+from harness.report.folders import report_folders
 from harness.task.plugins import load_plugins
 plugins = load_plugins()
 board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)

@@ -14,12 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import caveats
+from hand_made import settings as settings_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.results.record import read_record
-from harness.results.store import Record, Store, benchmarks_in, fingerprint
+from harness.io import fingerprint, this_machine
+from harness.results.folder import read_record
+from harness.results.record import CaveatKind, Efficiency, Record
+from harness.results.store import Store, benchmarks_in
 
 FINGERPRINT = fingerprint({"recipe": {"learning_rate": 1e-4}, "seed": 1})
 OTHER = fingerprint({"recipe": {"learning_rate": 3e-4}, "seed": 1})
@@ -31,31 +35,31 @@ HISTORY: list[dict[str, Any]] = [
     {"step": 0, "epoch": 0.0, "learning_rate": 0.0, "loss": None, "selection_score": 0.0},
     {"step": 10, "epoch": 1.0, "learning_rate": 1e-4, "loss": 0.7, "selection_score": 0.5},
 ]
-EFFICIENCY = {"train_seconds": 3.5, "train_examples_per_second": 100.0}
 
 
-def content(**changes: Any) -> dict[str, Any]:
-    record = {
-        "schema": 1,
+def content(**changes: Any) -> Record:
+    fields = {
         "fingerprint": FINGERPRINT,
         "status": "finished",
         "benchmark": "glue",
         "task": "cola",
         "model": "bert-tiny",
-        "architecture": "bert",
-        "seed": 1,
+        "settings": settings_of("cola"),
         "scores": {"cola": {"validation": {"matthews_correlation": 0.5}}},
         "selection_score": 0.5,
-        "caveats": ["sample data"],
-        "error": None,
+        "caveats": caveats(CaveatKind.SAMPLE_DATA),
+        "efficiency": {"train_seconds": 3.5, "train_examples_per_second": 100.0},
     }
-    return {**record, **changes}
+    return Record.model_validate({**fields, **changes})
+
+
+def in_memory(record: Record) -> Record:
+    """A record as it was before it had a folder."""
+    return record.model_copy(update={"folder": None})
 
 
 def write(store: Store, **changes: Any) -> Record:
-    return store.write(
-        content(**changes), predictions=PREDICTIONS, history=HISTORY, efficiency=EFFICIENCY, log="hello\n"
-    )
+    return store.write(content(**changes), predictions=PREDICTIONS, history=HISTORY, log="hello\n")
 
 
 def find(store: Store, fp: str = FINGERPRINT) -> Record | None:
@@ -63,7 +67,7 @@ def find(store: Store, fp: str = FINGERPRINT) -> Record | None:
 
 
 def failed(reason: str = "out of memory") -> dict[str, Any]:
-    return {"status": "failed", "scores": {}, "selection_score": None, "error": {"reason": reason, "traceback": "..."}}
+    return {"status": "failed", "scores": {}, "selection_score": None, "error": reason, "traceback": "..."}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -85,16 +89,17 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
     assert record is not None and record.finished
     assert record.folder == store.folder / "runs" / "cola" / "bert-tiny" / f"seed1-{FINGERPRINT[:12]}"
     assert (record.fingerprint, record.task, record.model, record.seed) == (FINGERPRINT, "cola", "bert-tiny", 1)
-    assert (record.architecture, record.selection_score, record.caveats) == ("bert", 0.5, ("sample data",))
+    assert (record.architecture, record.selection_score) == ("bert", 0.5)
+    assert [str(caveat) for caveat in record.caveats] == ["sample data"]
     assert record.scores == {"cola": {"validation": {"matthews_correlation": 0.5}}}
-    assert record.data == content()
+    assert in_memory(record) == content()
     assert list(record.predictions()) == PREDICTIONS
     assert record.history() == HISTORY
-    assert record.efficiency == EFFICIENCY
+    assert record.efficiency.measured() == {"train_examples_per_second": 100.0, "train_seconds": 3.5}
     assert record.log() == "hello\n"
     assert store.warnings == []
     assert [r.fingerprint for r in store.records()] == [FINGERPRINT]
-    assert read_record(record.folder).data == record.data
+    assert read_record(record.folder) == record
 
 
 def test_only_exactly_the_same_run_is_found(store: Store) -> None:
@@ -118,6 +123,7 @@ def test_what_json_cannot_say_comes_back(store: Store) -> None:
         {"prediction": math.nan, "label": 2.5, "scores": [[math.inf, -math.inf, math.nan]], "index": np.int64(0)},
         {"prediction": "nan", "label": ["nan"], "text": "nan \ud800 \u2028 é", "index": np.int64(1)},
     ]
+    predictions = [{"task": "stsb", "split": "validation", **row} for row in predictions]
     history: list[dict[str, Any]] = [{"step": np.int64(1), "loss": np.float32(0.5), "selection_score": math.nan}]
     store.write(content(scores=scores, selection_score=math.nan), predictions=predictions, history=history)
     record = find(store)
@@ -125,7 +131,7 @@ def test_what_json_cannot_say_comes_back(store: Store) -> None:
     assert math.isnan(record.scores["stsb"]["validation"]["pearson"])
     numeric, text = record.predictions()
     assert math.isnan(numeric["prediction"]) and numeric["scores"][0][:2] == [math.inf, -math.inf]
-    assert text == {"prediction": "nan", "label": ["nan"], "text": "nan \ud800 \u2028 é", "index": 1}
+    assert text == {**predictions[1], "index": 1}
     (point,) = record.history()
     assert (point["step"], point["loss"]) == (1, 0.5) and math.isnan(point["selection_score"])
     for name, text_of in files(store.folder).items():
@@ -137,23 +143,27 @@ def test_what_json_cannot_say_comes_back(store: Store) -> None:
 def test_equal_results_leave_equal_bytes(tmp_path: Path) -> None:
     first, second = Store(tmp_path / "a", "glue"), Store(tmp_path / "b", "glue")
     write(first)
-    backwards = dict(reversed(content().items()))
-    second.write(backwards, predictions=PREDICTIONS, history=HISTORY, efficiency={"train_seconds": 99}, log="other")
+    backwards = Record.model_validate(dict(reversed(list(content(efficiency={"train_seconds": 99})))))
+    second.write(backwards, predictions=PREDICTIONS, history=HISTORY, log="other")
     a, b = files(first.folder), files(second.folder)
     assert a.keys() == b.keys()
     assert {name.rsplit("/", 1)[1] for name in a if a[name] != b[name]} == {"efficiency.json", "run.log"}
 
 
 def test_records_are_indented_sorted_and_end_with_a_newline(store: Store) -> None:
-    record = {"fingerprint": FINGERPRINT, "status": "failed", "task": "t", "model": "m", "seed": 1, "caveats": ["é"]}
+    record = content(caveats=[{"kind": "intermediate_training", "detail": "é"}], scores={}, selection_score=None)
     folder = store.write(record).folder
     assert folder is not None
-    assert (folder / "record.json").read_text(encoding="utf-8") == (
+    text = (folder / "record.json").read_text(encoding="utf-8")
+    assert text.startswith(
         '{\n  "benchmark": "glue",\n'
-        '  "caveats": [\n    "é"\n  ],\n'
+        '  "best_step": null,\n'
+        '  "caveats": [\n    {\n      "detail": "é",\n      "kind": "intermediate_training"\n    }\n  ],\n'
+        '  "checkpoint": null,\n  "columns": {},\n  "counts": {},\n  "error": null,\n'
         f'  "fingerprint": "{FINGERPRINT}",\n'
-        '  "model": "m",\n  "schema": 1,\n  "seed": 1,\n  "status": "failed",\n  "task": "t"\n}\n'
     )
+    assert text.endswith('  "threshold": null,\n  "traceback": null,\n  "unread_words": {}\n}\n')
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     assert (folder / "predictions.jsonl").read_bytes() == b""
 
 
@@ -256,7 +266,7 @@ def test_a_copied_record_is_not_another_models_record(store: Store) -> None:
 def test_a_record_of_another_schema_is_not_used(store: Store) -> None:
     folder = write(store).folder
     assert folder is not None
-    text = (folder / "record.json").read_text().replace('"schema": 1', '"schema": 2')
+    text = (folder / "record.json").read_text().replace('"schema": 2', '"schema": 3')
     sums = json.loads((folder / "checksums.json").read_text())
     sums["record.json"] = hashlib.sha256(text.encode()).hexdigest()
     (folder / "record.json").write_text(text)
@@ -270,7 +280,7 @@ def test_damaged_times_do_not_cost_the_scores(store: Store) -> None:
     assert folder is not None
     (folder / "efficiency.json").write_text('{"train_sec')
     record = find(store)
-    assert record is not None and record.finished and record.efficiency == {}
+    assert record is not None and record.finished and record.efficiency == Efficiency()
     assert "efficiency.json" in store.warnings[0]
 
 
@@ -360,7 +370,9 @@ def check_state(store: Store, before: str, moved_aside: bool = False) -> None:
     """What was there before, or the new record, whole; for a moment between two renames a failed one is aside."""
     record = find(Store(store.results, "glue"))
     if record is not None and record.finished:
-        assert record.data == content() and list(record.predictions()) == PREDICTIONS and record.history() == HISTORY
+        assert (
+            in_memory(record) == content() and list(record.predictions()) == PREDICTIONS and record.history() == HISTORY
+        )
     elif record is not None:
         assert before == "failed" and record.error == "out of memory"
     else:
@@ -386,14 +398,14 @@ def test_a_record_that_was_whole_when_its_process_died_is_kept(store: Store, bef
     assert write_in_a_process_that_dies(store, "rename", 1)
     assert (record := find(store)) is None or not record.finished
     store.clean()
-    assert (record := find(store)) is not None and record.data == content()
+    assert (record := find(store)) is not None and in_memory(record) == content()
     assert leftovers(store) == []
 
 
 def test_the_files_of_a_living_process_are_left_alone(store: Store) -> None:
     folder = write(store).folder
     assert folder is not None
-    living = folder.with_name(f".new.{folder.name}.{os.uname().nodename.replace('.', '-')}.{os.getppid()}")
+    living = folder.with_name(f".new.{folder.name}.{this_machine()}.{os.getppid()}-0a")
     shutil.copytree(folder, living)
     elsewhere = folder.with_name(f".new.{folder.name}.another-machine.12")
     shutil.copytree(folder, elsewhere)
@@ -652,3 +664,69 @@ def test_the_fingerprint_is_the_hash_of_canonical_json() -> None:
 def test_only_plain_data_is_hashed(value: Any) -> None:
     with pytest.raises(HarnessError, match=r"cannot fingerprint recipe\.x"):
         fingerprint({"recipe": {"x": value}})
+
+
+# Records of schema 1 ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Store:
+    """A results folder as the first version of the program left it, with fewer runs and predictions."""
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "results_schema1", tmp_path / "results")
+    return Store(tmp_path / "results", "sample")
+
+
+def test_records_of_schema_1_are_read(old: Store) -> None:
+    assert benchmarks_in(old.results) == ["sample"]
+    first, second = old.current()
+    assert first[:3] == ("mnli", "t5-tiny", 1) and second == ("mnli", "t5-tiny", 2, None)
+    record = first[3]
+    assert record is not None and record.finished and old.warnings == []
+    assert (record.architecture, record.seed, record.settings.parent, record.checkpoint) == ("t5", 1, None, None)
+    assert [caveat.kind for caveat in record.caveats] == ["sample_data", "selected_on_validation"]
+    assert record.invalid == {"ax": {"test": 0.0}, "mnli": {"validation_matched": 0.0, "validation_mismatched": 0.0}}
+    assert record.selection_score == record.scores["mnli"]["validation_matched"]["accuracy"] == 0.9625
+    assert record.settings.model.options["decoding"] == "generate" and record.settings.recipe["max_steps"] == 80
+    assert record.columns["ax"].parts == (("test", "matthews_correlation"),)
+    assert record.efficiency.startup_seconds == 0.035937989000558446
+    assert [row["text"] for row in record.predictions()] == ["neutral", "entailment", "entailment"]
+    evaluations = [row for row in record.history() if "scores" in row]
+    assert [(row["step"], row["selection_score"]) for row in evaluations][:2] == [(0, 0.0), (40, 0.9625)]
+
+
+def test_a_manifest_of_schema_1_is_replaced_by_one_of_this_schema(old: Store) -> None:
+    before = old.current()
+    data = {"allow_partial": False, "data": "sample", "limit": None}
+    old.update_manifest({("cola", "bert-tiny", 1): FINGERPRINT}, data)
+    assert [entry[:3] for entry in old.current()] == [*(entry[:3] for entry in before), ("cola", "bert-tiny", 1)]
+    assert json.loads((old.folder / "manifest.json").read_text())["schema"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"marks": ["of another program"]},
+        {"marks": 7},
+        {"settings": {}},
+        {"settings": None},
+        {"primary": "much"},
+        {"error": "text"},
+        {"seed": None},
+        {"unknown": 1},
+    ],
+)
+def test_what_is_no_record_of_schema_1_is_damaged(old: Store, change: dict[str, Any]) -> None:
+    path = next(old.folder.rglob("record.json"))
+    rewrite(path, {**json.loads(path.read_text()), **change})
+    assert old.records() == [] and "not a record" in old.warnings[0]
+    with pytest.raises(HarnessError, match="not a record"):
+        read_record(path.parent)
+
+
+def rewrite(path: Path, data: Any) -> None:
+    """Change a record.json together with its checksum."""
+    text = json.dumps(data)
+    sums = json.loads((path.parent / "checksums.json").read_text())
+    sums["record.json"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(text)
+    (path.parent / "checksums.json").write_text(json.dumps(sums, indent=2, sort_keys=True) + "\n")

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from running import LIMIT, UNMOVED, Bench
 
 from harness import load_examples, load_tasks
-from harness.results.record import RECORD, Record
-from harness.runner.overlap import normalised, overlap
-from harness.runner.resources import Session
+from harness.results.folder import RECORD, parse_record
+from harness.runner.resources import Resources, normalised, overlap
 
 TASKS = load_tasks()
 NOTE = "2 of 3 validation texts are in the training data, too"
@@ -57,11 +56,11 @@ def test_it_is_no_part_of_the_fingerprint_and_older_records_have_none(bench, cap
     bench.run()
     record = bench.record()
     assert record.overlap == {"cola": {"validation": 0}}
-    assert "overlap" not in json.dumps(record.settings)
+    assert "overlap" not in record.settings.model_dump_json()
     assert NOTE not in (bench.results / "b" / "leaderboard.md").read_text()
     data = json.loads((record.folder / RECORD).read_text())
     del data["overlap"]
-    assert Record(None, data).overlap == {}
+    assert parse_record(json.dumps(data).encode(), record.folder, record.efficiency).overlap == {}
 
 
 def test_diagnostics_are_compared_with_what_their_model_was_trained_on(bench):
@@ -106,13 +105,13 @@ def test_the_official_data(name, split, count, data_folder):
 
 def test_only_the_training_split_is_trained_on(bench, monkeypatch):
     """Whatever is evaluated or predicted besides, no other split's examples are made into training features."""
-    trained, features = set(), Session.features
+    trained, features = set(), Resources.features
 
     def noted(session, architecture, task, split, training):
         trained.update([(task.name, split)] if training else [])
         return features(session, architecture, task, split, training)
 
-    monkeypatch.setattr(Session, "features", noted)
+    monkeypatch.setattr(Resources, "features", noted)
     bench.write(UNMOVED, tasks=["mnli", "ax", "copa"], models=["bert", "t5"], limit=LIMIT, predict=["test"])
     bench.run()
     assert trained == {("mnli", "train"), ("copa", "train")}

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from hand_made import settings
 from rich.console import Console
 
 from harness.results.record import Record
@@ -11,13 +12,14 @@ from harness.runner.progress import Display, Lines, LiveView, duration, make_dis
 
 def record(**changes):
     data = {
-        "fingerprint": "0" * 64, "status": "finished", "task": "mrpc", "model": "tiny", "seed": 1, "error": None,
+        "fingerprint": "0" * 64, "status": "finished", "task": "mrpc", "model": "tiny", "settings": settings("mrpc"),
         "scores": {"mrpc": {"validation": {"f1": 0.9, "accuracy": 0.875}}, "ax": {"test": {"accuracy": 0.5}}},
+        "efficiency": {"train_examples_per_second": 1234.5, "total_seconds": 75.2},
     }  # fmt: skip
-    return Record(None, {**data, **changes}, {"train_examples_per_second": 1234.5, "total_seconds": 75.2})
+    return Record.model_validate({**data, **changes})
 
 
-FAILED = record(status="failed", scores={}, error={"reason": "the training loss is nan", "traceback": ""})
+FAILED = record(status="failed", scores={}, error="the training loss is nan", traceback="")
 
 
 def show(display):

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from running import LIMIT, RECIPE, UNMOVED, Bench, Updates, evaluations, tiny
+from running import LIMIT, RECIPE, UNMOVED, Bench, Updates, caveats, evaluations, tiny
 from transformers import T5Config, T5ForConditionalGeneration
 
 from harness.config.benchmark import read_benchmarks
@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.models.bert import Bert
 from harness.models.tokenizers import sample_tokenizer
 from harness.runner.plan import SELECTED
-from harness.runner.resources import HOLDOUT, Session
+from harness.runner.resources import HOLDOUT, Resources
 from harness.task.plugins import load_tasks
 
 TASKS = load_tasks()
@@ -21,7 +21,7 @@ STEPS = RECIPE["max_steps"]
 
 
 def session_of(bench, **settings):
-    return Session(read_benchmarks(bench.write(**settings)).benchmark("b"), bench.results / ".cache")
+    return Resources(read_benchmarks(bench.write(**settings)).benchmark("b"), bench.results / ".cache")
 
 
 # Held out --------------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ def test_with_holdout_the_evaluation_split_chooses_nothing(bench):
     assert record.counts == {"cola": {"train": 54, "validation": 25}}
     assert set(record.scores["cola"]) == {"validation"}
     assert {row["split"] for row in record.predictions()} == {"validation"}
-    assert record.settings["selection"] == "holdout"
+    assert record.settings.selection == "holdout"
 
 
 def test_with_holdout_the_reported_score_is_the_best_models(bench):
@@ -62,7 +62,7 @@ def test_with_holdout_the_reported_score_is_the_best_models(bench):
                     selection="holdout", limit={"train": 60, "validation": 10})  # fmt: skip
         bench.run()
         record = bench.record(model="t5")
-        assert record.data["best_step"] == 0 and record.data["steps"] == 2
+        assert record.best_step == 0 and record.steps == 2
         answers.append([row["text"] for row in record.predictions()])
     assert answers[0] == answers[1]
 
@@ -81,7 +81,7 @@ def test_limits_shorten_train_and_validation_and_are_marked(bench):
     bench.write(limit={"train": 40})
     board = bench.run()
     assert bench.record().counts == {"cola": {"train": 40, "validation": 240}}
-    assert bench.record().caveats == ("sample data", "limited data", SELECTED)
+    assert caveats(bench.record()) == ("sample data", "limited data", str(SELECTED))
     assert "limited data" in board.text and "limited data" in board.markdown
     bench.write(limit=None)
     assert "limited data" not in bench.run().text
@@ -108,9 +108,9 @@ def test_a_partial_copy_is_refused_or_used_and_marked(bench):
     board = bench.run()
     record = bench.record()
     assert record.counts == {"cola": {"train": 60, "validation": 20}}
-    assert record.caveats == ("partial data", SELECTED)
+    assert caveats(record) == ("partial data", str(SELECTED))
     assert "partial data" in board.text and "sample data" not in board.text
-    assert record.settings["allow_partial"] is True
+    assert record.settings.allow_partial is True
 
 
 def test_a_missing_validation_split_is_cut_from_train(bench):
@@ -147,9 +147,9 @@ def test_each_task_has_its_own_source(bench):
     write_cola(bench.folder / "GLUE", {"train": 30, "validation": 20})
     bench.write(tasks=["cola", "rte"], data={"cola": "./GLUE", "glue": "sample"}, limit=None, allow_partial=True)
     bench.run()
-    assert bench.record("cola").settings["data"]["cola"]["source"] == "files"
-    assert bench.record("rte").settings["data"]["rte"]["source"] == "sample"
-    assert "sample data" in bench.record("rte").caveats and "sample data" not in bench.record("cola").caveats
+    assert bench.record("cola").settings.data["cola"].source == "files"
+    assert bench.record("rte").settings.data["rte"].source == "sample"
+    assert "sample data" in caveats(bench.record("rte")) and "sample data" not in caveats(bench.record("cola"))
 
 
 def test_mistakes_of_all_tasks_are_told_before_any_training(bench):
@@ -228,7 +228,7 @@ def test_a_t5_that_saw_the_tasks_in_its_pretraining_is_marked(bench, sample_cach
     bench.write(UNMOVED, models=["v1_0", "v1_1"])
     board = bench.run()
     mark = "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
-    assert mark in bench.record(model="v1_0").caveats and mark not in bench.record(model="v1_1").caveats
+    assert mark in caveats(bench.record(model="v1_0")) and mark not in caveats(bench.record(model="v1_1"))
     assert mark in board.markdown
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import RECIPE, UNMOVED, content, evaluations, losses, tiny
+from running import RECIPE, UNMOVED, caveats, content, evaluations, losses, tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -16,8 +16,8 @@ from harness.config.benchmark import read_benchmarks
 from harness.errors import HarnessError
 from harness.models.tokenizers import sample_tokenizer
 from harness.runner.plan import HELD_OUT, SELECTED, expand
-from harness.runner.resources import Session
-from harness.training.loop import Training
+from harness.runner.resources import Resources
+from harness.training.trainer import Training
 
 STEPS = RECIPE["max_steps"]
 
@@ -95,7 +95,7 @@ def test_a_changed_recipe_is_a_new_run_and_the_old_one_is_kept(bench, updates):
     bench.run(settings={"recipe.weight_decay": "0.1"})
     second = bench.record()
     assert second.fingerprint != first.fingerprint
-    assert second.settings["recipe"]["weight_decay"] == 0.1
+    assert second.settings.recipe["weight_decay"] == 0.1
     assert {r.fingerprint for r in bench.store.records()} == {first.fingerprint, second.fingerprint}
     assert updates.new() == 2 * STEPS
     bench.run()
@@ -155,7 +155,7 @@ def fingerprints(path, cache):
     file = read_benchmarks(path)
     found = {}
     for name, spec in file.benchmarks.items():
-        (run,) = expand(file, Session(spec, cache), torch.device("cpu"))
+        (run,) = expand(file, Resources(spec, cache), torch.device("cpu"))
         found[name] = run.fingerprint
     return found
 
@@ -250,9 +250,9 @@ def test_a_changed_definition_of_a_task_changes_the_fingerprint(tmp_path, checkp
     found = set()
     for task in changed:
         file.tasks["cola"] = task
-        found.update(run.fingerprint for run in expand(file, Session(spec, tmp_path), torch.device("cpu")))
+        found.update(run.fingerprint for run in expand(file, Resources(spec, tmp_path), torch.device("cpu")))
     monkeypatch.setattr("harness.runner.plan.SCORE_VERSION", 0)
-    found.update(run.fingerprint for run in expand(file, Session(spec, tmp_path), torch.device("cpu")))
+    found.update(run.fingerprint for run in expand(file, Resources(spec, tmp_path), torch.device("cpu")))
     assert len(found) == len(changed) + 1
 
 
@@ -300,8 +300,8 @@ def test_an_error_of_the_program_is_recorded_with_its_traceback(bench, monkeypat
     bench.run()
     record = bench.record()
     assert record.error == "RuntimeError: out of memory"
-    assert "Traceback" in record.data["error"]["traceback"]
-    assert "raise RuntimeError" in record.data["error"]["traceback"]
+    assert "Traceback" in record.traceback
+    assert "raise RuntimeError" in record.traceback
 
 
 # The course of a run ---------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_it_is_evaluated_before_training_at_the_asked_steps_and_after_the_last(b
     assert [row["learning_rate"] for row in record.history() if "loss" in row] == sorted(
         (row["learning_rate"] for row in record.history() if "loss" in row), reverse=True
     )
-    assert record.data["steps"] == 10
+    assert record.steps == 10
     bench.write({"max_steps": None, "epochs": 2, "eval_every": "epoch"})
     bench.run()
     assert list(evaluations(bench.record())) == [0, 6, 12]
@@ -329,7 +329,7 @@ def test_the_record_holds_the_best_evaluation_and_the_log_tells_the_run(bench):
     record = bench.record("sst2")
     history = evaluations(record)
     best = max(history, key=lambda step: (history[step]["selection_score"], -step))
-    assert record.data["best_step"] == best
+    assert record.best_step == best
     assert record.selection_score == history[best]["selection_score"]
     assert record.scores["sst2"] == history[best]["scores"]
     rows = list(record.predictions())
@@ -344,7 +344,7 @@ def test_patience_stops_when_nothing_gets_better(bench):
     bench.run()
     record = bench.record()
     assert list(evaluations(record)) == [0, 3, 6]
-    assert (record.data["steps"], record.data["best_step"]) == (6, 0)
+    assert (record.steps, record.best_step) == (6, 0)
     assert "stopped early: no better score in 2 evaluations" in record.log()
 
 
@@ -356,7 +356,7 @@ def test_diagnostics_are_answered_by_the_best_model_not_by_the_last(bench):
         bench.write(recipe, tasks=["mnli", "ax"], models=["t5"], keep="best")
         bench.run()
         record = bench.record("mnli", "t5")
-        assert record.data["best_step"] == 0
+        assert record.best_step == 0
         answers[name] = [row["text"] for row in record.predictions() if row["task"] == "ax"]
         answers[f"{name} weights"] = bench.weights(record)
     assert answers["wrecked"] == answers["untouched"]
@@ -378,7 +378,11 @@ def test_a_run_starts_from_its_parents_model(bench):
                 overrides={"tasks": {"mnli": {"learning_rate": 1e-2}}})  # fmt: skip
     board = bench.run()
     mnli, qnli, rte = (bench.record(task) for task in ("mnli", "qnli", "rte"))
-    assert (mnli.data["parent"], qnli.data["parent"], rte.data["parent"]) == (None, mnli.fingerprint, qnli.fingerprint)
+    assert (mnli.settings.parent, qnli.settings.parent, rte.settings.parent) == (
+        None,
+        mnli.fingerprint,
+        qnli.fingerprint,
+    )
     first, second, third = map(bench.weights, (mnli, qnli, rte))
     for name in first:
         if name.startswith("classifier"):
@@ -386,8 +390,9 @@ def test_a_run_starts_from_its_parents_model(bench):
         else:
             assert (first[name] - second[name]).abs().max() < 1e-9
         assert (second[name] - third[name]).abs().max() < 1e-9  # the same labels: with the head
-    assert rte.caveats == ("sample data", "limited data", SELECTED, "intermediate training on qnli")
-    assert "intermediate training on mnli" in qnli.caveats and mnli.caveats == ("sample data", "limited data", SELECTED)
+    common = ("sample data", "limited data", str(SELECTED))
+    assert caveats(rte) == (*common, "intermediate training on qnli")
+    assert "intermediate training on mnli" in caveats(qnli) and caveats(mnli) == common
     assert "intermediate training on qnli" in board.markdown
     assert "intermediate training on qnli" in board.text
 
@@ -396,7 +401,7 @@ def test_a_head_for_as_many_but_other_labels_is_new(bench):
     recipes = {"sst2": {"max_steps": 24, "eval_every": 4, "learning_rate": 5e-3}, "mrpc": UNMOVED}
     bench.write(tasks=["mrpc", "sst2"], init_from="sst2", keep="best", models=["enct5"], overrides={"tasks": recipes})
     bench.run()
-    assert bench.record("sst2", "enct5").data["best_step"] > 0
+    assert bench.record("sst2", "enct5").best_step > 0
     parent, child = (bench.weights(bench.record(task, "enct5")) for task in ("sst2", "mrpc"))
     moved = {name for name in parent if (parent[name] - child[name]).abs().max() > 1e-6}
     assert moved and all(name.startswith("classification_head") for name in moved)
@@ -412,7 +417,7 @@ def test_a_parent_is_part_of_the_fingerprint_and_comes_along_when_only_the_child
     assert updates.new() == 2 * STEPS
     child = bench.record("rte")
     assert child.fingerprint != alone
-    assert child.data["parent"] == bench.record("mnli").fingerprint
+    assert child.settings.parent == bench.record("mnli").fingerprint
 
 
 def test_a_parent_whose_model_is_gone_is_trained_again_for_a_new_child_only(bench, updates, capsys):
@@ -497,7 +502,7 @@ def test_asked_for_later_labels_are_predicted_by_the_threshold_of_the_run(bench,
     assert updates.new() == 0
     for model in ("low", "tuned"):
         record = bench.record("goemotions", model)
-        threshold = record.data["threshold"]
+        threshold = record.threshold
         rows = list(bench.tests_of(record).predictions())
         assert rows and threshold != 0.5
         for row in rows:

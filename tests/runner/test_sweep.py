@@ -17,18 +17,18 @@ from harness.cli import main
 from harness.config.benchmark import read_benchmarks
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.errors import HarnessError
-from harness.results.choices import Choice
 from harness.results.leases import Leases
-from harness.results.record import Record
-from harness.runner import runner
-from harness.runner.execute import Execution
-from harness.training.loop import Training
+from harness.results.manifest import Choice
+from harness.results.record import Caveat, CaveatKind, Record
+from harness.runner import execute, runner
+from harness.runner.plan import Run
+from harness.training.trainer import Training
 
 STEPS = RECIPE["max_steps"]
 RATES = [1e-4, 5e-3, 2e-2]
 WILD = {"warmup_ratio": 0.0, "max_grad_norm": 0.0}
 """With these settings a learning rate of 1e30 ends in nan."""
-MARK = "recipe chosen on the validation data"
+MARK = Caveat(kind=CaveatKind.RECIPE_FROM_VALIDATION)
 
 
 def choice(bench: Bench, task: str = "cola", model: str = "bert") -> Choice:
@@ -46,7 +46,7 @@ def trial(bench: Bench, **values: Any) -> Record:
 
 def recipes(bench: Bench) -> dict[tuple[str, str, int], dict[str, Any]]:
     """The recipes of the current runs."""
-    return {(t, m, s): record.settings["recipe"] for t, m, s, record in bench.store.current() if record}
+    return {(t, m, s): record.settings.recipe for t, m, s, record in bench.store.current() if record}
 
 
 # What a file may say -----------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_a_sweep_of_several_keys_tries_their_combinations(bench, updates):
     bench.write(sweep={"learning_rate": [1e-4, 5e-3], "batch_size": [4, 8], "max_length": [16, 64]})
     bench.run()
     assert updates.new() == 8 * STEPS
-    tried = [tuple(t.record.settings["recipe"][key] for key in t.values) for t in choice(bench).trials]
+    tried = [tuple(t.record.settings.recipe[key] for key in t.values) for t in choice(bench).trials]
     assert len(set(tried)) == 8
 
 
@@ -329,7 +329,7 @@ def test_a_set_value_ends_the_sweep_and_what_it_says(bench, updates):
     board = bench.run(settings={"recipe.learning_rate": str(RATES[1])})
     assert updates.new() == 0
     assert bench.store.choices() == [] and MARK not in board.caveats
-    assert bench.record().settings["recipe"]["learning_rate"] == RATES[1]
+    assert bench.record().settings.recipe["learning_rate"] == RATES[1]
     assert "Chosen recipes" not in board.markdown and not (bench.store.folder / "sweep.md").exists()
 
 
@@ -349,14 +349,14 @@ def test_only_the_winner_predicts_the_tests(bench, updates, keep):
     assert updates.new() == 3 * STEPS
     winner = bench.record()
     assert winner.fingerprint == choice(bench).chosen
-    predicted = [r.data["predicts_tests_of"] for r in bench.store.records() if "predicts_tests_of" in r.data]
+    predicted = [r.predicts_tests_of for r in bench.store.records() if r.predicts_tests_of is not None]
     assert sorted(predicted) == sorted([winner.fingerprint, bench.record(seed=2).fingerprint])
     assert len(list(bench.tests_of(winner).predictions())) == 200
     kept = list((bench.store.folder / "models").glob("*.safetensors"))
     assert len(kept) == (2 if keep == "best" else 0)
     at_once = content(bench.tests_of(winner).folder)
     shutil.rmtree(bench.store.folder)
-    bench.write({"learning_rate": winner.settings["recipe"]["learning_rate"]}, predict=["test"], keep=keep)
+    bench.write({"learning_rate": winner.settings.recipe["learning_rate"]}, predict=["test"], keep=keep)
     bench.run()
     assert content(bench.tests_of(bench.record()).folder) == at_once
 
@@ -367,8 +367,8 @@ def test_the_trials_of_a_task_start_from_its_parents_model(bench, updates):
     bench.run()
     assert updates.new() == (1 + 2 + 2) * STEPS
     parents = {seed: bench.record("mnli", seed=seed).fingerprint for seed in (1, 2)}
-    assert {t.record.data["parent"] for t in choice(bench, "rte").trials} == {parents[1]}
-    assert bench.record("rte", seed=2).data["parent"] == parents[2]
+    assert {t.record.settings.parent for t in choice(bench, "rte").trials} == {parents[1]}
+    assert bench.record("rte", seed=2).settings.parent == parents[2]
     assert not list((bench.store.folder / "models").glob("*"))
     bench.run()
     assert updates.new() == 0
@@ -459,17 +459,17 @@ def test_a_trial_that_another_command_does_is_waited_for(bench, monkeypatch, sam
 
 def test_a_command_with_other_settings_meanwhile_does_not_confuse_a_sweep(bench, monkeypatch, updates):
     bench.write(seeds=[1, 2], sweep={"learning_rate": RATES[:2]})
-    execute, nested = Execution.__call__, []
+    whole, nested = execute.execute, []
 
-    def call(execution: Execution) -> Any:
-        if execution.run.recipe.learning_rate == RATES[1] and not nested:
+    def call(context: Any, run: Run, *arguments: Any) -> Any:
+        if run.recipe.learning_rate == RATES[1] and not nested:
             nested.append(1)
             runs = bench.store.current()
             assert [record for *_, record in runs] == [None]
             bench.run(settings={"recipe.learning_rate": str(RATES[0])}, seeds=[2])
-        return execute(execution)
+        return whole(context, run, *arguments)
 
-    monkeypatch.setattr(Execution, "__call__", call)
+    monkeypatch.setattr(execute, "execute", call)
     bench.run()
     assert nested and updates.new() == (3 if choice(bench).winner.values["learning_rate"] == RATES[0] else 4) * STEPS
     assert len(recipes(bench)) == 2 and len({r["learning_rate"] for r in recipes(bench).values()}) == 1

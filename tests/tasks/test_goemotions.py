@@ -24,7 +24,7 @@ from harness.report.labels import label_scores
 from harness.task import functions
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task
-from harness.training.thresholds import shifted, tuned_threshold
+from harness.training.evaluation import shifted, tuned_threshold
 
 TASK = load_tasks()["goemotions"]
 JOY, LOVE, NEUTRAL = (TASK.labels.index(name) for name in ("joy", "love", "neutral"))
@@ -111,7 +111,7 @@ def test_all_three_architectures_train_on_the_sample_data(tmp_path, sample_cache
     bench.write(tasks=["goemotions"], models=["bert", "enct5", "t5"])
     bench.run()
     for model in ("bert", "enct5", "t5"):
-        scores = bench.record("goemotions", model).data["scores"]["goemotions"]["validation"]
+        scores = bench.record("goemotions", model).scores["goemotions"]["validation"]
         assert scores.keys() == {"micro_f1", "macro_f1"}
         assert all(0 <= score <= 1 for score in scores.values())
 
@@ -289,10 +289,10 @@ def tuned(tmp_path_factory, sample_cache):
 
 @pytest.mark.parametrize("model", ["enct5", "bert"])
 def test_a_threshold_is_tuned_on_training_data_that_is_not_trained_on(tuned, model):
-    plain, low, best = (tuned.record("goemotions", f"{model}{kind}").data for kind in ("", "-low", "-tuned"))
-    assert plain["threshold"] == 0.5 and low["threshold"] == 0.2 and best["threshold"] not in (0.2, 0.5)
-    assert plain["counts"]["goemotions"]["train"] == 200 and best["counts"]["goemotions"]["train"] == 180
-    assert len({record["fingerprint"] for record in (plain, low, best)}) == 3
+    plain, low, best = (tuned.record("goemotions", f"{model}{kind}") for kind in ("", "-low", "-tuned"))
+    assert plain.threshold == 0.5 and low.threshold == 0.2 and best.threshold not in (0.2, 0.5)
+    assert plain.counts["goemotions"]["train"] == 200 and best.counts["goemotions"]["train"] == 180
+    assert len({record.fingerprint for record in (plain, low, best)}) == 3
     last = [evaluations(tuned.record("goemotions", f"{model}{kind}"))[30]["selection_score"] for kind in ("", "-tuned")]
     assert last[1] > last[0]  # after so few steps, no emotion is more likely than not
 
@@ -300,7 +300,7 @@ def test_a_threshold_is_tuned_on_training_data_that_is_not_trained_on(tuned, mod
 def test_predictions_follow_from_the_scores_and_the_threshold(tuned):
     for kind in ("", "-low", "-tuned"):
         record = tuned.record("goemotions", f"enct5{kind}")
-        boundary = np.log(record.data["threshold"] / (1 - record.data["threshold"]))
+        boundary = np.log(record.threshold / (1 - record.threshold))
         for row in record.predictions():
             assert row["prediction"] == np.flatnonzero(np.array(row["scores"][0]) > boundary).tolist()
 
@@ -358,5 +358,5 @@ def test_a_task_of_open_answers_has_no_threshold_to_tune(tmp_path, sample_cache)
     bench.models["bert"]["threshold"] = "tuned"
     bench.write(tasks=["record"], limit={"train": 20, "validation": 10})
     assert bench.command() == 0
-    record = bench.record("record").data
-    assert record["threshold"] is None and record["counts"]["record"]["train"] == 20
+    record = bench.record("record")
+    assert record.threshold is None and record.counts["record"]["train"] == 20

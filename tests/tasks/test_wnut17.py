@@ -16,15 +16,15 @@ from transformers import BertForTokenClassification
 
 from harness import HarnessError, load_examples, load_tasks
 from harness.config.benchmark import read_benchmarks
-from harness.data.conll import sentences
 from harness.data.custom import task_from_files
+from harness.data.formats import sentences
 from harness.data.sample import sample_examples
 from harness.enct5 import EncT5ForTokenClassification
 from harness.models import Architecture, architecture_class
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import UNREAD, first_tokens, load_tokenizer, sample_tokenizer, word_offsets
-from harness.report import show_run
 from harness.report.labels import label_scores
+from harness.report.show import show_run
 from harness.task import functions
 from harness.task.entities import iob2_problem, spans
 from harness.task.metrics import compute_metrics
@@ -344,12 +344,12 @@ def test_scoring_models_learn_the_sample_data_and_need_the_words_states_for_it(t
 
 
 def test_words_that_were_cut_off_are_counted(trained, tmp_path, sample_cache):
-    assert trained.record("wnut17", "t5").data["unread_words"] == {}
+    assert trained.record("wnut17", "t5").unread_words == {}
     bench = Bench(tmp_path, sample_cache)
     bench.write({"max_length": 12}, tasks=["wnut17"], models=["enct5"])
     bench.run()
     record = bench.record("wnut17", "enct5")
-    unread = record.data["unread_words"]["wnut17"]["validation"]
+    unread = record.unread_words["wnut17"]["validation"]
     rows = record.predictions()
     cut = [
         (row["prediction"][i], score) for row in rows for i, score in enumerate(row["scores"]) if score[0] != score[0]

@@ -25,11 +25,12 @@ from harness.io import to_json
 from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
 from harness.report import efficiency as report
-from harness.report import show_run, write_leaderboard
+from harness.report.show import show_run
+from harness.report.tables import write_leaderboard
 from harness.task.plugins import load_tasks
-from harness.training import efficiency, energy
+from harness.training import efficiency
 from harness.training.efficiency import Inference, Usage, count_flops, matrix_rate, measured, of_all_processes, typical
-from harness.training.loop import Training, trained_parameters
+from harness.training.trainer import Training, trained_parameters
 
 TASKS = load_tasks()
 CPU = torch.device("cpu")
@@ -190,13 +191,13 @@ def test_a_run_says_what_it_took(bench):
     for model in ("bert", "t5"):
         first, second = (bench.record(model=model, seed=seed) for seed in (1, 2))
         assert first.parameters.keys() == {"total", "trained", "active"}
-        assert first.efficiency["flops_per_example"] == second.efficiency["flops_per_example"] > 0
-        assert first.efficiency["inference_batch_size"] == 8
-        assert first.efficiency["latency_p50_seconds"] > 0 and "latency_p50_seconds" not in second.efficiency
-        assert 0 < second.efficiency["train_share_of_matrix_rate"] < 2
-        assert first.efficiency["peak_process_bytes"] > 50e6
-        assert first.efficiency["compile_seconds"] == 0 < first.efficiency["startup_seconds"]
-        assert "flops_per_example" not in json.dumps(first.data)
+        assert first.efficiency.flops_per_example == second.efficiency.flops_per_example > 0
+        assert first.efficiency.inference_batch_size == 8
+        assert first.efficiency.latency_p50_seconds > 0 and second.efficiency.latency_p50_seconds is None
+        assert 0 < second.efficiency.train_share_of_matrix_rate < 2
+        assert first.efficiency.peak_process_bytes > 50e6
+        assert first.efficiency.compile_seconds == 0 < first.efficiency.startup_seconds
+        assert "flops_per_example" not in first.model_dump_json()
     page = (bench.results / "b" / "efficiency.md").read_text()
     assert "Measured on: " in page and "| CoLA" in page
     assert "Efficiency (details: efficiency.md)" in bench.run().text
@@ -215,23 +216,23 @@ def test_the_first_update_is_not_in_the_speed(bench, monkeypatch):
     bench.write()
     bench.run()
     found = bench.record().efficiency
-    assert found["train_seconds"] > found["startup_seconds"] > 2.0
-    examples = bench.record().data["steps"] * 8
-    assert found["train_examples_per_second"] > examples / found["train_seconds"]
+    assert found.train_seconds > found.startup_seconds > 2.0
+    examples = bench.record().steps * 8
+    assert found.train_examples_per_second > examples / found.train_seconds
 
 
 def test_compiling_is_warm_up(bench, monkeypatch):
     told = iter([0.0, 1.5, 1.5, 1.5, 1.5, 4.0, 4.0, 4.0])  # before and after each of four updates
-    monkeypatch.setattr("harness.runner.execute.compile_seconds", lambda: next(told))
+    monkeypatch.setattr("harness.training.loop.compile_seconds", lambda: next(told))
     counted = []
     speed = efficiency.training_speed
     monkeypatch.setattr(
-        "harness.runner.execute.training_speed",
+        "harness.training.efficiency.training_speed",
         lambda training, examples, *rest: counted.append(examples) or speed(training, examples, *rest),
     )
     bench.write()
     bench.run()
-    assert bench.record().efficiency["compile_seconds"] == 4.0
+    assert bench.record().efficiency.compile_seconds == 4.0
     assert counted == [16]  # of 32
 
 
@@ -264,17 +265,17 @@ class Tracker:
 
 def test_codecarbon_is_used_where_it_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "codecarbon", types.SimpleNamespace(OfflineEmissionsTracker=Tracker))
-    energy.tracker.cache_clear()
+    efficiency.tracker.cache_clear()
     try:
         with Usage(CPU) as usage:
             found = usage.read()
         assert (found["energy_joules"], found["energy_source"]) == (3600.0, "codecarbon")
         with Usage(CPU):
             pass
-        assert energy.tracker().tasks == ["start", "stop", "start", "stop"]
-        assert energy.tracker().options["save_to_file"] is False
+        assert efficiency.tracker().tasks == ["start", "stop", "start", "stop"]
+        assert efficiency.tracker().options["save_to_file"] is False
     finally:
-        energy.tracker.cache_clear()
+        efficiency.tracker.cache_clear()
 
 
 class Gpu:
@@ -309,8 +310,8 @@ def test_a_gpu_tells_its_energy_or_does_not(monkeypatch, tells):
     monkeypatch.setitem(sys.modules, "pynvml", gpu)
     monkeypatch.setitem(sys.modules, "codecarbon", None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(uuid="abc"))
-    energy.tracker.cache_clear()
-    meter = energy.Energy(torch.device("cuda"))
+    efficiency.tracker.cache_clear()
+    meter = efficiency.Energy(torch.device("cuda"))
     assert meter.stop() == ({"energy_joules": 2.5, "energy_source": "GPU (NVML)"} if tells else {})
     assert gpu.open == 0
 
@@ -333,6 +334,7 @@ TOOK = {
     "flops_per_example": 2e9,
     "inference_batch_size": 32,
 }
+T5 = {"model": {"architecture": "t5"}}
 MADE = {"device": "cpu", "processor": "Fast CPU", "cores": 2, "threads": 1, "processes": 1, "torch": "2.13.0"}
 
 
@@ -357,7 +359,7 @@ def page_of(found: Any) -> str:
 def test_models_stand_side_by_side_over_the_tasks_that_all_did():
     found = board(
         took("one"), took("one", seed=2, factor=3), took("pair", factor=4), took("nli", factor=100),
-        took("one", "small", factor=0.5, architecture="t5"), took("pair", "small", factor=8, architecture="t5"),
+        took("one", "small", factor=0.5, settings=T5), took("pair", "small", factor=8, settings=T5),
     )  # fmt: skip
     page = page_of(found)
     assert "Means over the 2 tasks that all models have finished (One, Pair)" in page

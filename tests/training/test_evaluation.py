@@ -21,7 +21,7 @@ from harness.task.official import compute
 from harness.task.plugins import load_tasks
 from harness.training.batching import evaluation_batches
 from harness.training.evaluation import Evaluation, batch_tokens, evaluate, model_outputs, plain, score
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 TASKS = load_tasks()
 STEPS = RECIPE["max_steps"]
@@ -79,7 +79,7 @@ def test_an_undefined_score_stays_undefined_in_the_record_and_counts_0(bench):
     assert {row["prediction"] for row in record.predictions()} == {-1.0}  # it does not write numbers yet
     scores = record.scores["stsb"]["validation"]
     assert np.isnan(scores["pearson"]) and np.isnan(scores["spearmanr"])
-    assert record.selection_score == 0.0 and record.data["best_step"] == 0
+    assert record.selection_score == 0.0 and record.best_step == 0
     json.loads((record.folder / "record.json").read_text(), parse_constant=pytest.fail)  # JSON proper has no NaN
 
 
@@ -105,10 +105,7 @@ def test_mnli_has_two_scores_and_its_model_answers_ax_without_more_training(benc
     ax = [row for row in rows if row["task"] == "ax"]
     assert [row["label"] for row in ax] == [e["label"] for e in load_examples("ax", "sample", "test")[: len(ax)]]
     assert record.scores["ax"]["test"] == compute("ax", [r["prediction"] for r in ax], [r["label"] for r in ax])
-    assert (
-        record.selection_score
-        == evaluations(record)[record.data["best_step"]]["scores"]["validation_matched"]["accuracy"]
-    )
+    assert record.selection_score == evaluations(record)[record.best_step]["scores"]["validation_matched"]["accuracy"]
     board = json.loads((bench.results / "b" / "leaderboard.json").read_text())
     assert "validation_mismatched" in json.dumps(board) and "validation_matched" in json.dumps(board)
 

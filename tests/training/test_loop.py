@@ -16,7 +16,8 @@ from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
 from harness.task.plugins import load_tasks
 from harness.training.evaluation import evaluate
-from harness.training.loop import Training, evaluation_steps, schedule_factor
+from harness.training.loop import evaluation_steps
+from harness.training.trainer import Training, schedule_factor
 
 TASKS = load_tasks()
 RECIPE = Recipe(learning_rate=2e-3, batch_size=16, max_steps=12, max_length=64, precision="fp32")

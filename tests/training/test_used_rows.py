@@ -6,8 +6,8 @@ import torch
 from test_loop import RECIPE, make, weights_after
 
 from harness.data.datasets import load_examples
+from harness.training.cpu_kernels import UsedRowsEmbedding, train_used_rows
 from harness.training.evaluation import model_outputs
-from harness.training.used_rows import UsedRowsEmbedding, train_used_rows
 
 EXAMPLES = load_examples("cola", "sample", "train")[:24]
 OTHERS = load_examples("cola", "sample", "validation")[:40]
@@ -28,7 +28,7 @@ def whole(monkeypatch):
 
     def make_whole(*args, **options):
         with monkeypatch.context() as patch:
-            patch.setattr("harness.training.loop.train_used_rows", lambda *_: None)
+            patch.setattr("harness.training.cpu_kernels.train_used_rows", lambda *_: None)
             return make(*args, **options)
 
     return make_whole

@@ -1,0 +1,230 @@
+"""The folder of a record: written whole or not at all, read only when its checksums fit and what it holds is sound."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import HarnessError
+from harness.io import (
+    disk_errors,
+    encode,
+    from_json,
+    hash_file,
+    leftovers,
+    put,
+    read_file,
+    remove,
+    sync,
+    sync_folder,
+    to_json,
+)
+from harness.results.record import (
+    HISTORY,
+    LOG,
+    OLD_HISTORY,
+    PREDICTIONS,
+    SCHEMA,
+    CaveatKind,
+    Damaged,
+    Efficiency,
+    Record,
+    checked_rows,
+    problem,
+    renamed,
+)
+
+RECORD, EFFICIENCY, CHECKSUMS = "record.json", "efficiency.json", "checksums.json"
+
+
+def read_record(folder: str | Path) -> Record:
+    """The record in the folder of a run, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+
+    Raises:
+        HarnessError: no record there, or one that was altered or cut short.
+    """
+    path = Path(folder).resolve()
+    with disk_errors(path):
+        if not path.is_dir():
+            raise HarnessError(f"{folder}: no such folder; runs are in results/<benchmark>/runs/<task>/<model>/")
+        try:
+            return load(path)
+        except Damaged as damage:
+            raise HarnessError(f"{folder}: {damage}") from None
+
+
+NO_FILE = (errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EFBIG)
+"""What the disk says of a thing that is no regular file, or too large for one of ours."""
+
+
+def load(
+    folder: Path, target: Path | None = None, on_lost_times: Callable[[str], None] = lambda message: None
+) -> Record:
+    """The record in a folder whose checksums fit and that is in its place (or would be as ``target``).
+
+    Args:
+        on_lost_times: is given a message where efficiency.json is damaged; no score depends on it.
+
+    Raises:
+        Damaged: there is none that can be trusted.
+    """
+    history = OLD_HISTORY if (folder / OLD_HISTORY).exists() else HISTORY
+    try:
+        content, checksums = read_file(folder / RECORD), read_file(folder / CHECKSUMS)
+        sums = {RECORD: hashlib.sha256(content).hexdigest()}
+        sums |= {name: hash_file(folder / name) for name in (PREDICTIONS, history)}
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise Damaged(f"{Path(error.filename).name} is missing") from None
+        if error.errno in NO_FILE:
+            raise Damaged(f"{Path(error.filename).name}: {error.strerror}") from None
+        raise
+    if checksums != to_json(sums):
+        raise Damaged("altered or cut short (its checksums do not fit)")
+    try:
+        efficiency = parse_efficiency(read_file(folder / EFFICIENCY))
+    except (ValueError, OSError):
+        on_lost_times(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
+        efficiency = Efficiency()
+    record = parse_record(content, folder, efficiency)
+    if (target or folder).parts[-3:] != (record.task, record.model, f"seed{record.seed}-{record.fingerprint[:12]}"):
+        raise Damaged("the record of another run, copied or renamed")
+    return record
+
+
+def write_folder(
+    folder: Path,
+    record: Record,
+    predictions: Iterable[Mapping[str, Any]],
+    history: Iterable[Mapping[str, Any]],
+    log: str | None,
+) -> None:
+    """Write all files of a record, and their checksums, into a new folder."""
+    folder.mkdir()
+    contents: dict[str, Iterable[bytes]] = {
+        RECORD: [to_json({"schema": SCHEMA, **record.model_dump()})],
+        PREDICTIONS: (to_json(row, indent=None) for row in checked_rows(PREDICTIONS, predictions)),
+        HISTORY: (to_json(row, indent=None) for row in checked_rows(HISTORY, history)),
+        EFFICIENCY: [to_json(record.efficiency.measured())],
+    }
+    if log is not None:
+        contents[LOG] = [encode(log)]
+    sums = {name: _write(folder / name, parts) for name, parts in contents.items()}
+    # efficiency.json and the log are left out: equal runs leave equal checksums.
+    _write(folder / CHECKSUMS, [to_json({name: sums[name] for name in (RECORD, PREDICTIONS, HISTORY)})])
+    sync_folder(folder)
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for part in parts:
+            digest.update(part)
+            file.write(part)
+        sync(file)
+    return digest.hexdigest()
+
+
+def settle_leftovers(folder: Path) -> None:
+    """Tidy up after killed processes: half-written records go, whole ones that had no place yet get it."""
+    for path, kind, target in leftovers(folder):
+        # "new" was about to replace all but a finished record; "old" had to make room and lost its successor.
+        wanted = not is_finished(target) if kind == "new" else not target.exists()
+        if wanted and _is_whole(path, target):
+            put(path, target)
+        remove(path)
+
+
+def _is_whole(folder: Path, target: Path) -> bool:
+    try:
+        load(folder, target)
+    except Damaged:
+        return False
+    return True
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds the undamaged record of a run that did not fail."""
+    try:
+        return load(folder).finished
+    except Damaged:
+        return False
+
+
+# What record.json and efficiency.json hold ------------------------------------------------------------------------
+
+
+def parse_record(content: bytes, folder: Path, efficiency: Efficiency) -> Record:
+    """The record with this content of record.json, of this schema or an older one.
+
+    Raises:
+        Damaged: it is no record, or one of a newer version of this program.
+    """
+    try:
+        data = from_json(content)
+        schema = data.pop("schema")
+        if schema not in (1, SCHEMA):
+            raise Damaged(f"not a record of schema {SCHEMA}: made by another version of this program")
+        if schema == 1:
+            data = upgraded(data)
+        return Record.model_validate({**data, "folder": folder, "efficiency": efficiency})
+    except ValidationError as error:
+        raise Damaged(f"not a record ({problem(error)})") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Damaged("not a record") from None
+
+
+def parse_efficiency(content: bytes) -> Efficiency:
+    """The content of an efficiency.json, of this schema or an older one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    data = from_json(content)
+    if isinstance(data, dict) and "warmup_seconds" in data:
+        data["startup_seconds"] = data.pop("warmup_seconds")
+    return Efficiency.model_validate(data)
+
+
+def upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """The content of a record.json of schema 1, as schema 2 has it.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is none.
+    """
+    data = renamed(data)
+    settings, error = data.pop("settings"), data.pop("error") or {}
+    seed, parent = data.pop("seed"), data.pop("parent")
+    model = settings.pop("model")
+    identity = {key: model[key] for key in ("architecture", "content", "config", "tokenizer") if key in model}
+    named = {*identity, "name", "checkpoint", "revision", "recipe"}
+    options = {key: value for key, value in model.items() if key not in named}
+    data.pop("architecture")
+    return {
+        **data,
+        "settings": {
+            "model": {**identity, "options": options},
+            "seed": seed,
+            "parent": parent,
+            **{key: value for key, value in settings.items() if key != "init_from"},
+        },
+        "checkpoint": model.get("checkpoint"),
+        "revision": model.get("revision"),
+        "init_from": settings.get("init_from"),
+        "caveats": [_old_caveat(text) for text in data["caveats"]],
+        "error": error.get("reason"),
+        "traceback": error.get("traceback"),
+    }
+
+
+def _old_caveat(text: str) -> dict[str, str]:
+    for kind in CaveatKind:
+        before, _, _ = kind.text.partition("{}")
+        if text == kind.text or (before != kind.text and text.startswith(before)):
+            return {"kind": kind, "detail": text.removeprefix(before)}
+    raise ValueError(f"unknown caveat {text}")
