@@ -57,7 +57,7 @@ class Architecture(ABC):
         max_length: the longest input in tokens.
         label_smoothing: as in `torch.nn.functional.cross_entropy`; a regression has none.
 
-    >>> import tempfile
+    >>> import tempfile, torch
     >>> from harness import load_examples, load_tasks
     >>> from harness.config.architectures import BertSettings
     >>> from harness.models import architecture_class
@@ -66,7 +66,8 @@ class Architecture(ABC):
     >>> tokenizer = sample_tokenizer("bert", Path(tempfile.mkdtemp()))
     >>> bert = architecture_class(model)(model, None, tokenizer, load_tasks()["cola"], max_length=64)
     >>> features = bert.features(load_examples("cola", "sample", "validation")[:3], training=False)
-    >>> scores = bert.predict(bert.build().eval(), bert.collate(features, groups=[0, 1, 2]))
+    >>> with torch.no_grad():
+    ...     scores = bert.predict(bert.build().eval(), bert.collate(features, groups=[0, 1, 2]))
     >>> [row.shape for row in scores]
     [(1, 2), (1, 2), (1, 2)]
     """
