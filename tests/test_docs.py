@@ -91,6 +91,19 @@ def test_a_page_by_following_it(page, tmp_path, monkeypatch, sample_cache):
         assert all(word in board for word in words), (benchmark, words)
     if programs:
         run_programs(programs, tmp_path)
+    check_files(tmp_path / "results")
+
+
+def check_files(results: Path) -> None:
+    """docs/tables.md explains every file and folder that a run left."""
+    explained = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    left = {path.name for pattern in ("*", "*/*", "*/runs/*/*/*/*") for path in results.glob(pattern)}
+    benchmarks = {path.parent.name for path in results.glob("*/manifest.json")}
+    cached = {path.name for path in results.glob(".cache/*")}
+    for name in left - benchmarks - cached:
+        assert re.search(rf"`[^`]*\b{re.escape(name)}" if name[0] != "." else f"`[^`]*{re.escape(name)}", explained), (
+            name
+        )
 
 
 def run_programs(programs: list[str], folder: Path) -> None:
