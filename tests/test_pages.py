@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,10 @@ def test_make_targets_that_are_named():
             word for line in re.findall(r"\bmake ((?:\w+ )*\w+)(?=[`,\n)])", text_of(name)) for word in line.split()
         }
         assert used and used <= targets, (name, used - targets)
+
+
+def test_the_version_stands_the_same_in_both_places():
+    assert tomllib.loads(text_of("pyproject.toml"))["project"]["version"] == harness.__version__
 
 
 # The first page --------------------------------------------------------------------------------------------------
