@@ -160,7 +160,7 @@ class Queue:
         if before == "retraining needed" and not self.work.has_tests(run):
             return False
         wanted = any(other.parent is not None and other.parent.identity == run.identity for other in self.left)
-        return not wanted or is_whole(self.work.weights(run))
+        return not wanted or is_sound(self.work.weights(run))
 
 
 def tidy(work: Work, leases: Leases) -> None:
