@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 
@@ -32,7 +33,10 @@ from harness import report
 from harness.cli import main
 from harness.results import tensors as checkpoints
 from harness.results.store import Store
-from harness.runner import execute as execution
+from harness.runner import execute
+from harness.runner.plan import Run
+from harness.runner.resources import Context
+from harness.training.trainer import Training
 
 T5 = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 64}
 BERT = {
@@ -227,14 +231,14 @@ def kill_again_and_again(soak: Soak, kills: int) -> str:
 
 def notes_trainings(path: Path) -> None:
     """Make this process write down which runs it trains from their first step."""
-    prepare = execution.Execution.prepare
+    prepare = execute.prepare
 
-    def noted(self: execution.Execution) -> object:
+    def noted(context: Context, run: Run, initial: Any) -> Training:
         with open(path, "a") as file:
-            file.write(json.dumps([*self.run.key, os.getpid()]) + "\n")
-        return prepare(self)
+            file.write(json.dumps([*run.label, os.getpid()]) + "\n")
+        return prepare(context, run, initial)
 
-    execution.Execution.prepare = noted  # type: ignore[method-assign]
+    execute.prepare = noted
 
 
 def commands_at_once(soak: Soak, commands: int, kill_one: bool) -> str:

@@ -48,7 +48,7 @@ from tabulate import tabulate
 import harness
 from harness.data.features import pack
 from harness.training.device import provenance
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 SMALL_TASKS = ("mrpc", "rte", "wnli")
 

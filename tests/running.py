@@ -18,7 +18,7 @@ from harness.models.tokenizers import sample_tokenizer
 from harness.report.leaderboard import Leaderboard
 from harness.results.record import Record
 from harness.results.store import Store
-from harness.training.loop import Training
+from harness.training.trainer import Training
 
 RECIPE = {"max_steps": 4, "batch_size": 8, "max_length": 64, "precision": "fp32", "learning_rate": 1e-3}
 LIMIT = {"train": 48, "validation": 30}

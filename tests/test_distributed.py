@@ -14,7 +14,7 @@ from tiny import TINY
 
 from harness.errors import HarnessError
 from harness.results.store import Store
-from harness.runner.runner import make_accelerator
+from harness.training.device import make_accelerator
 
 REPOSITORY = Path(__file__).parent.parent
 MODELS = ("bert", "enct5", "t5", "bigbird")

@@ -25,8 +25,8 @@ from harness.models.heads import ScoringArchitecture
 from harness.models.t5 import T5
 from harness.results import tensors as checkpoints
 from harness.results.tensors import load_state
-from harness.training import loop as training
-from harness.training.loop import Training, memory_errors
+from harness.training import trainer as training
+from harness.training.trainer import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "keep": "best"}
@@ -464,7 +464,7 @@ def test_two_processes_of_which_one_is_killed_go_on_to_the_same_bytes(bench):
     assert killed.returncode != 0
     again = launched(bench)
     shown, _ = again.communicate()
-    assert again.returncode == 0 and "goes on from step" in shown, shown
+    assert again.returncode == 0 and "resumes from step" in shown, shown
     assert content(bench.results / "b" / "runs") == expected
 
 

@@ -23,7 +23,7 @@ from harness.config.benchmark import read_benchmarks
 from harness.config.yaml import read
 from harness.data.datasets import load_examples
 from harness.data.hub import resolve_checkpoint
-from harness.data.network import network
+from harness.data.hub_access import network
 from harness.report.show import show_run
 from harness.results.record import Damaged
 from harness.results.store import Store

@@ -5,28 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from harness.data import conll
-from harness.data.files import column_names, label_names
-from harness.data.formats import FORMATS
+from harness.data.files import BadValue, column_names, label_names
+from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
-from harness.task.metrics import METRICS as KNOWN_METRICS
-from harness.task.task import PROBLEM_TYPES, SEVERAL, Example, Instance, ProblemType, SplitFile, Task
+from harness.task.problem_types import PROBLEM_TYPES, ProblemType
+from harness.task.task import Example, Instance, SplitFile, Task
 
 SUITE = "custom"
-METRICS = {
-    "single_label_classification": ("accuracy",),
-    "multi_label_classification": ("micro_f1", "macro_f1"),
-    "regression": ("pearson", "spearmanr"),
-    "multiple_choice": ("accuracy",),
-    "token_classification": ("entity_f1",),
-}
 SPLITS = ("train", "validation", "test")
-TABLES = tuple(suffix for suffix in FORMATS if suffix != ".conll")
-SENTENCES = tuple(suffix for suffix in FORMATS if suffix not in (".csv", ".tsv"))
-"""The files that token classification can be read from: they hold lists of words."""
+TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
+WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
+"""The files that hold lists of words, from which token classification is read."""
 REQUIRED = ("problem_type", "text", "train")
 KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "separator", "suite")
 
@@ -49,132 +41,130 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
     Raises:
         HarnessError: an unknown key, a wrong value, a file or a column that is missing.
     """
-    problem = _checked(name, spec)
-    if problem == "token_classification":
-        spec = {"text": conll.TOKENS, "label": conll.TAGS, **spec}
-    text, choices = _names(name, spec, "text"), _names(name, spec, "choices")
-    label = str(spec.get("label", "label"))
-    paths = {split: _path(name, spec, split, Path(base)) for split in SPLITS if spec.get(split) is not None}
-    fields = {field: field for field in (*text, *choices)}
-    if taken := {label, "label", "idx"} & set(fields):
-        raise _error(name, f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
-    separator = spec.get("separator", ",")
+    try:
+        return _task(name, spec, Path(base))
+    except BadValue as error:
+        raise HarnessError(printable(f"task '{name}': {error}")) from None
+
+
+def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
+    problem = _problem_type(spec)
+    if problem.of_words:
+        spec = {"text": TOKENS, "label": TAGS, **spec}
+    text, choices, metrics = _names(spec, "text"), _names(spec, "choices"), _names(spec, "metrics")
+    label, separator = str(spec.get("label", "label")), spec.get("separator", ",")
+    paths = {split: _path(spec, problem, split, base) for split in SPLITS if spec.get(split) is not None}
+    if taken := {label, "label", "idx"}.intersection(text + choices):
+        raise BadValue(f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
     if not isinstance(separator, str) or not separator:
-        raise _error(name, f"'separator' must be a character, found {separator!r}")
-    columns = {split: _columns(name, split, path, fields, label) for split, path in paths.items()}
+        raise BadValue(f"'separator' must be a character, found {separator!r}")
+    columns = {split: _columns(path, (*text, *choices), label, split == "test") for split, path in paths.items()}
     train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
-    labels = tuple(choices) or _labels(name, spec, train, paths["train"])
-    spelled = _spelled(name, spec, choices)
+    labels = choices or _labels(spec, problem, train, paths["train"])
+    spellings = _spellings(spec, choices) if choices else None
     files = {
-        split: SplitFile(str(path), columns[split], labels=spelled, separator=separator)
+        split: SplitFile(str(path), columns[split], labels=spellings, separator=separator)
         for split, path in paths.items()
     }
     return Task(
         name=name,
         suite=str(spec.get("suite", SUITE)),
-        problem_type=cast(ProblemType, problem),
+        problem_type=problem.name,
         text_fields=(*text, *choices),
         labels=labels,
-        metrics=_metrics(name, spec) or METRICS[problem],
+        metrics=metrics or problem.metrics,
         files=files,
         test_splits=("test",) if "test" in files else (),
-        invalid_prediction={"regression": -1.0, "multi_label_classification": []}.get(problem, -1),
-        instances=cast(Any, _choice_instances(text, choices) if choices else None),
+        instances=_choice_instances(text, choices) if choices else None,
     )
 
 
-def _checked(name: str, spec: Mapping[str, Any]) -> str:
+def _problem_type(spec: Mapping[str, Any]) -> ProblemType:
+    """The problem type of a description whose keys are the right ones."""
     for key in spec:
         if key not in KEYS:
-            raise _error(name, f"unknown key '{key}'.{did_you_mean(key, KEYS)} Known: {', '.join(KEYS)}")
+            raise BadValue(f"unknown key '{key}'.{did_you_mean(key, KEYS)} Known: {', '.join(KEYS)}")
+    name = str(spec.get("problem_type"))
+    problem = PROBLEM_TYPES.get(name)
     for key in REQUIRED:
-        if spec.get(key) is None and (key, spec.get("problem_type")) != ("text", "token_classification"):
-            raise _error(name, f"'{key}' is missing")
-    problem = spec["problem_type"]
-    if problem not in PROBLEM_TYPES:
-        known = ", ".join(PROBLEM_TYPES)
-        raise _error(name, f"unknown problem_type '{problem}'.{did_you_mean(problem, PROBLEM_TYPES)} Known: {known}")
-    if (problem == "multiple_choice") != bool(spec.get("choices")):
-        raise _error(name, "multiple_choice, and only it, needs 'choices': the columns of the choices")
-    if problem == "regression" and spec.get("labels"):
-        raise _error(name, "a regression has no 'labels'")
-    return str(problem)
+        if spec.get(key) is None and not (key == "text" and problem is not None and problem.of_words):
+            raise BadValue(f"'{key}' is missing")
+    if problem is None:
+        hint = did_you_mean(name, PROBLEM_TYPES)
+        raise BadValue(f"unknown problem_type '{name}'.{hint} Known: {', '.join(PROBLEM_TYPES)}")
+    if problem.grouped != bool(spec.get("choices")):
+        raise BadValue("multiple_choice, and only it, needs 'choices': the columns of the choices")
+    if not problem.has_labels and spec.get("labels"):
+        raise BadValue("a regression has no 'labels'")
+    return problem
 
 
-def _names(name: str, spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _names(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = spec.get(key) or ()
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not all(isinstance(item, str) for item in names):
-        raise _error(name, f"'{key}' must be a name or a list of names, found {value!r}")
+        raise BadValue(f"'{key}' must be a name or a list of names, found {value!r}")
     if len(set(names)) != len(names):
-        raise _error(name, f"'{key}' names something twice: {', '.join(names)}")
+        raise BadValue(f"'{key}' names something twice: {', '.join(names)}")
     return tuple(names)
 
 
-def _metrics(name: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
-    chosen = _names(name, spec, "metrics")
-    for metric in chosen:
-        if metric not in KNOWN_METRICS:
-            hint = did_you_mean(metric, KNOWN_METRICS)
-            raise _error(name, f"unknown metric '{metric}'.{hint} Known: {', '.join(KNOWN_METRICS)}")
-    return chosen
-
-
-def _path(name: str, spec: Mapping[str, Any], split: str, base: Path) -> Path:
+def _path(spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path) -> Path:
     value = spec[split]
     if not isinstance(value, str | Path):
-        raise _error(name, f"'{split}' must be a file name, found {value!r}")
+        raise BadValue(f"'{split}' must be a file name, found {value!r}")
     path = Path(os.path.abspath(os.path.join(base, os.path.expanduser(value))))
-    formats = SENTENCES if spec["problem_type"] == "token_classification" else TABLES
+    formats = WORD_FORMATS if problem.of_words else TEXT_FORMATS
     if path.suffix not in formats:
-        raise _error(name, f"'{split}': {value} must end with one of {', '.join(formats)}")
+        raise BadValue(f"'{split}': {value} must end with one of {', '.join(formats)}")
     try:
-        there = path.is_file()
+        is_file = path.is_file()
     except (OSError, ValueError) as error:  # a name that no disk can have
-        raise _error(name, f"'{split}': {value}: {getattr(error, 'strerror', None) or error}") from None
-    if not there:
-        raise _error(name, f"'{split}': there is no file {path}")
+        raise BadValue(f"'{split}': {value}: {getattr(error, 'strerror', None) or error}") from None
+    if not is_file:
+        raise BadValue(f"'{split}': there is no file {path}")
     return path
 
 
-def _labels(name: str, spec: Mapping[str, Any], train: SplitFile, path: Path) -> tuple[str, ...]:
-    if spec["problem_type"] == "regression":
-        return ()
-    labels = spec.get("labels")
-    if labels is None:
-        names = label_names(train, path, spec["problem_type"] in SEVERAL)
-        return tag_order(names) if spec["problem_type"] == "token_classification" else names
-    if not isinstance(labels, list | tuple) or not labels or not all(isinstance(x, str | int) for x in labels):
-        raise _error(name, f"'labels' must be a list of class names, found {labels!r}")
-    return tuple(_spelling(label) for label in labels)
-
-
-def _spelling(label: Any) -> str:
-    """A label as it stands in YAML: a boolean is written in lower case there."""
-    return str(label).lower() if isinstance(label, bool) else str(label)
-
-
-def _spelled(name: str, spec: Mapping[str, Any], choices: Sequence[str]) -> tuple[str, ...] | None:
-    """How the files spell the right choice: by its position from 0, unless ``labels`` says otherwise."""
-    if not choices:
-        return None
-    spelled = tuple(_spelling(label) for label in spec.get("labels") or range(len(choices)))
-    if len(spelled) != len(choices):
-        raise _error(name, f"there are {len(choices)} choices, but {len(spelled)} labels")
-    return spelled
-
-
-def _columns(name: str, split: str, path: Path, fields: Mapping[str, str], label: str) -> dict[str, str]:
-    """Field to column; the label's column may be missing in a test file."""
-    found = column_names(SplitFile(str(path)), path)
-    if not found:
-        raise _error(name, f"{path}: there are no rows in it")
-    columns = dict(fields) if split == "test" and label not in found else {**fields, "label": label}
+def _columns(path: Path, fields: Sequence[str], label: str, may_lack_label: bool) -> dict[str, str]:
+    """Field to column."""
+    names = column_names(SplitFile(str(path)), path)
+    if not names:
+        raise BadValue(f"{path}: there are no rows in it")
+    columns = {field: field for field in fields}
+    if label in names or not may_lack_label:
+        columns["label"] = label
     for column in columns.values():
-        if column not in found and column.split(".")[0] not in found:
-            hint = did_you_mean(column, found)
-            raise _error(name, f"{path}: there is no column '{column}'.{hint} Found: {', '.join(found)}")
+        if column not in names and column.split(".")[0] not in names:
+            hint = did_you_mean(column, names)
+            raise BadValue(f"{path}: there is no column '{column}'.{hint} Found: {', '.join(names)}")
     return columns
+
+
+def _labels(spec: Mapping[str, Any], problem: ProblemType, train: SplitFile, path: Path) -> tuple[str, ...]:
+    """The class names in order: those of the description, or else those in the training file."""
+    if not problem.has_labels:
+        return ()
+    if spec.get("labels") is not None:
+        return _listed_labels(spec)
+    names = label_names(train, path, problem.several)
+    return tag_order(names) if problem.of_words else names
+
+
+def _listed_labels(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels of the description as they stand in YAML: a boolean is written in lower case there."""
+    labels = spec["labels"]
+    if not isinstance(labels, list | tuple) or not labels or not all(isinstance(x, str | int) for x in labels):
+        raise BadValue(f"'labels' must be a list of class names, found {labels!r}")
+    return tuple(str(label).lower() if isinstance(label, bool) else str(label) for label in labels)
+
+
+def _spellings(spec: Mapping[str, Any], choices: Sequence[str]) -> tuple[str, ...]:
+    """How the files spell the right choice: by its position from 0, unless ``labels`` says otherwise."""
+    spellings = _listed_labels(spec) if spec.get("labels") else tuple(map(str, range(len(choices))))
+    if len(spellings) != len(choices):
+        raise BadValue(f"there are {len(choices)} choices, but {len(spellings)} labels")
+    return spellings
 
 
 def _choice_instances(text: Sequence[str], choices: Sequence[str]) -> Callable[[Example], list[Instance]]:
@@ -187,7 +177,3 @@ def _choice_instances(text: Sequence[str], choices: Sequence[str]) -> Callable[[
         ]
 
     return instances
-
-
-def _error(name: str, problem: str) -> HarnessError:
-    return HarnessError(printable(f"task '{name}': {problem}"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -14,12 +12,13 @@ from typing import Any
 
 from harness.data.files import read_examples
 from harness.errors import HarnessError, did_you_mean
-from harness.io import file_hash
+from harness.io import digest, file_hash, unreadable
 from harness.task.plugins import load_tasks
 from harness.task.task import Example, SplitFile, Task
 
-HUB, SAMPLE = "hub", "sample"
+HUB, SAMPLE, FILES = "hub", "sample", "files"
 CUT_SHARE, CUT_MOST = 0.1, 1000
+"""The share of the training examples, and the largest number of them, that become a missing validation split."""
 
 
 class Examples:
@@ -33,7 +32,7 @@ class Examples:
     """
 
     def __init__(self, read: Callable[[], Iterator[Example]], count: int | None = None):
-        self._read, self._known = read, count
+        self._read, self._count = read, count
 
     def __iter__(self) -> Iterator[Example]:
         return self._read()
@@ -41,7 +40,7 @@ class Examples:
     @cached_property
     def count(self) -> int:
         """How many there are; they may have to be read for it."""
-        return sum(1 for _ in self) if self._known is None else self._known
+        return sum(1 for _ in self) if self._count is None else self._count
 
     def first(self, number: int) -> Examples:
         """The first ones; the others are read, too, and checked."""
@@ -87,18 +86,24 @@ def open_examples(
     """As `load_examples`, but read as they are asked for; what is wrong in a file shows when it is reached."""
     task = _task(task)
     _check_split(task, split)
-    if _is(source, SAMPLE, task):
+    source_type = _source_type(task, source)
+    if source_type == SAMPLE:
         from harness.data.sample import sample_examples
 
         generated = sample_examples(task, split)
         examples = Examples(lambda: iter(generated), len(generated))
-    elif _is(source, HUB, task):
+    elif source_type == HUB:
         from harness.data.hub import hub_examples
 
         examples = Examples(*hub_examples(task, split))
     else:
-        examples = _from_files(task, _folder(task, source), split, allow_partial)
-    return _limited(examples, limit, sample=split == task.train_split)
+        examples = _Files(task, source, allow_partial).examples(split)
+    if limit is None:
+        return examples
+    if limit < 1:
+        raise HarnessError(f"limit must be at least 1, found {limit}")
+    is_train = split == task.train_split
+    return examples.at(permutation(examples.count)[:limit]) if is_train else examples.first(limit)
 
 
 def splits_in(task: Task | str, source: str | Path, *, allow_partial: bool = False) -> set[str]:
@@ -108,11 +113,10 @@ def splits_in(task: Task | str, source: str | Path, *, allow_partial: bool = Fal
     ``allow_partial``, a validation split that `load_examples` would cut from train counts.
     """
     task = _task(task)
-    if _is(source, SAMPLE, task) or _is(source, HUB, task):
+    if _source_type(task, source) != FILES:
         return set(_splits(task))
-    folder = _folder(task, source)
-    cut = _cut_split(task, folder, allow_partial)
-    return _present(task, folder) | ({cut} if cut else set())
+    files = _Files(task, source, allow_partial)
+    return {*files.located, *filter(None, [files.cut])}
 
 
 def data_fingerprint(
@@ -131,59 +135,53 @@ def data_fingerprint(
     task = _task(task)
     for split in (splits := list(splits)):
         _check_split(task, split)
-    limited = {} if limit is None else {"limit": limit}
-    if _is(source, SAMPLE, task):
+    source_type = _source_type(task, source)
+    named: dict[str, Any] = {}
+    if source_type == SAMPLE:
         from harness.data.sample import sample_examples
 
-        content = {split: _digest(sample_examples(task, split)) for split in splits}
-        return {"source": SAMPLE, "content": content, **limited}
-    if _is(source, HUB, task):
+        content = {split: digest(sample_examples(task, split)) for split in splits}
+    elif source_type == HUB:
         from harness.data.hub import hub_revision
 
         revision, _ = hub_revision(task)
         assert task.hub is not None
         named = {"id": task.hub.id, "config": task.hub.config, "revision": revision}
-        return {"source": HUB, **named, "content": dict.fromkeys(splits, revision), **limited}
-    folder = _folder(task, source)
-    return {"source": "files", "content": _file_content(task, folder, splits, allow_partial), **limited}
+        content = dict.fromkeys(splits, revision)
+    else:
+        files = _Files(task, source, allow_partial)
+        content = {split: files.content(split) for split in splits}
+    return {"source": source_type, **named, "content": content, **({} if limit is None else {"limit": limit})}
 
 
 def _task(task: Task | str) -> Task:
     if isinstance(task, Task):
         return task
-    known = load_tasks()
-    if task not in known:
-        raise HarnessError(f"there is no task '{task}'.{did_you_mean(task, known)} Tasks: {', '.join(known)}")
-    return known[task]
+    tasks = load_tasks()
+    if task not in tasks:
+        raise HarnessError(f"there is no task '{task}'.{did_you_mean(task, tasks)} Tasks: {', '.join(tasks)}")
+    return tasks[task]
 
 
 def _splits(task: Task) -> list[str]:
-    named = [task.train_split, *task.validation_splits, *task.test_splits, *task.files]
-    return list(dict.fromkeys(split for split in named if split is not None))
+    splits = [task.train_split, *task.validation_splits, *task.test_splits, *task.files]
+    return list(dict.fromkeys(split for split in splits if split is not None))
 
 
 def _check_split(task: Task, split: str) -> None:
-    known = _splits(task)
-    if split not in known:
-        hint = did_you_mean(split, known)
-        raise HarnessError(f"task '{task.name}' has no split '{split}'.{hint} Its splits: {', '.join(known)}")
+    splits = _splits(task)
+    if split not in splits:
+        hint = did_you_mean(split, splits)
+        raise HarnessError(f"task '{task.name}' has no split '{split}'.{hint} Its splits: {', '.join(splits)}")
 
 
-def _is(source: str | Path, kind: str, task: Task) -> bool:
-    return source == kind and not has_own_files(task)
+def _source_type(task: Task, source: str | Path) -> str:
+    return str(source) if source in (HUB, SAMPLE) and not has_own_files(task) else FILES
 
 
 def has_own_files(task: Task) -> bool:
     """Whether the task was made from a user's own data files, so that no source has to be named for it."""
     return any(Path(file.path).is_absolute() for file in task.files.values())
-
-
-def _limited(examples: Examples, limit: int | None, sample: bool) -> Examples:
-    if limit is None:
-        return examples
-    if limit < 1:
-        raise HarnessError(f"limit must be at least 1, found {limit}")
-    return examples.at(permutation(examples.count)[:limit]) if sample else examples.first(limit)
 
 
 def permutation(count: int) -> Any:
@@ -196,102 +194,82 @@ def permutation(count: int) -> Any:
 # Files -----------------------------------------------------------------------------------------------------------
 
 
-def _from_files(task: Task, folder: Path, split: str, allow_partial: bool) -> Examples:
-    cut = _cut_split(task, folder, allow_partial)
-    if cut is None or split not in (cut, task.train_split):
-        return _read(task, folder, split, allow_partial)
-    assert task.train_split is not None
-    examples = _read(task, folder, task.train_split, allow_partial)
-    if examples.count < 2:
-        found = _find(folder, task.files[task.train_split])
-        path = found[1] if found else folder
-        raise HarnessError(f"{path}: one example is too little to cut a validation split from it")
-    cut_out = min(CUT_MOST, max(1, int(examples.count * CUT_SHARE)))
-    return examples.at(permutation(examples.count)[-cut_out:], others=split != cut)
+class _Files:
+    """The files of a task in a folder.
+
+    Attributes:
+        folder: where the task's file paths start from.
+        located: by split, how its file is read, and the file.
+        cut: the validation split that is cut from train, because none has a file.
+    """
+
+    def __init__(self, task: Task, source: str | Path, allow_partial: bool):
+        self.task, self.allow_partial = task, allow_partial
+        self.folder, self.located = _locate(task, source)
+        may_cut = task.train_split in self.located and (allow_partial or has_own_files(task))
+        lacks_validation = self.located.keys().isdisjoint(task.validation_splits)
+        self.cut = next(iter(task.validation_splits), None) if may_cut and lacks_validation else None
+
+    def examples(self, split: str) -> Examples:
+        """The examples of a split."""
+        spec, path = self._file(split)
+        examples = Examples(lambda: read_examples(self.task, spec, path, () if self.allow_partial else spec.rows))
+        if not self._is_part_of_train(split):
+            return examples
+        if examples.count < 2:
+            raise HarnessError(f"{path}: one example is too little to cut a validation split from it")
+        size = min(CUT_MOST, max(1, int(examples.count * CUT_SHARE)))
+        return examples.at(permutation(examples.count)[-size:], others=split != self.cut)
+
+    def content(self, split: str) -> str:
+        """A hash of a split's bytes and of how they are read."""
+        spec, path = self._file(split)
+        reading = asdict(spec)
+        for key in ("path", "rows", "expand", "alternatives"):
+            del reading[key]
+        content = digest([file_hash(path), path.suffix, reading])
+        return digest([content, "cut" if split == self.cut else "rest"]) if self._is_part_of_train(split) else content
+
+    def _is_part_of_train(self, split: str) -> bool:
+        return self.cut is not None and split in (self.cut, self.task.train_split)
+
+    def _file(self, split: str) -> tuple[SplitFile, Path]:
+        task, source_split = self.task, self.task.train_split if self._is_part_of_train(split) else split
+        if source_split in self.located:
+            return self.located[source_split]
+        if not task.files:
+            raise HarnessError(f"task '{task.name}' has no official files: use another source than {self.folder}")
+        if not self.located:
+            expected = ", ".join(spec.path for spec in task.files.values())
+            inside = f" or in a folder '{task.suite}' in it" if task.suite else ""
+            problem = f"no data of task '{task.name}' is there: expected {expected}, in this folder{inside}"
+            raise HarnessError(f"{self.folder}: {problem}")
+        path = self.folder / task.files[split].path if split in task.files else self.folder
+        others = ", ".join(spec.path for name, spec in task.files.items() if name in self.located)
+        can_cut = split in task.validation_splits and self.located.keys().isdisjoint(task.validation_splits)
+        hint = "; with `allow_partial: true` the validation split is cut from train" if can_cut else ""
+        raise HarnessError(f"{path}: missing (the {split} split of task '{task.name}'). There: {others}{hint}")
 
 
-def _read(task: Task, folder: Path, split: str, allow_partial: bool) -> Examples:
-    found = _find(folder, task.files[split]) if split in task.files else None
-    if found is None:
-        raise _missing(task, folder, split)
-    spec, path = found
-    return Examples(lambda: read_examples(task, spec, path, () if allow_partial else spec.rows))
-
-
-def _cut_split(task: Task, folder: Path, allow_partial: bool) -> str | None:
-    """The validation split that has to be cut from train, because none has a file."""
-    present = _present(task, folder)
-    if task.train_split not in present or not task.validation_splits or present & set(task.validation_splits):
-        return None
-    return task.validation_splits[0] if allow_partial or has_own_files(task) else None
-
-
-def _present(task: Task, folder: Path) -> set[str]:
-    return {split for split, spec in task.files.items() if _find(folder, spec)}
-
-
-def _find(folder: Path, spec: SplitFile) -> tuple[SplitFile, Path] | None:
-    """The first of a split's files that is there: an alternative, or the file itself."""
-    for candidate in (*spec.alternatives, spec):
-        path = folder / candidate.path
-        if path.exists():
-            return candidate, path
-    return None
-
-
-def _folder(task: Task, source: str | Path) -> Path:
-    """The folder that the task's file paths start from: the source, or the suite's folder in it."""
+def _locate(task: Task, source: str | Path) -> tuple[Path, dict[str, tuple[SplitFile, Path]]]:
+    """The folder that the task's file paths start from (the source, or the suite's folder in it), and its files."""
     source = Path(os.path.expanduser(source))
-    if has_own_files(task):
-        return source
-    if not os.path.isdir(source):  # which also takes names that no disk can have
-        what = "is a file: name the folder it lies in" if os.path.isfile(source) else "there is no such folder"
-        raise HarnessError(f"{source}: {what} (the data of task '{task.name}')")
-    try:
-        inner = sorted(path for path in source.iterdir() if path.name.lower() == task.suite.lower() and path.is_dir())
-    except OSError as error:
-        raise HarnessError(f"{source}: cannot be read: {error.strerror}") from error
-    return next((folder for folder in (source, *inner) if _present(task, folder)), source)
-
-
-def _missing(task: Task, folder: Path, split: str) -> HarnessError:
-    if not task.files:
-        return HarnessError(f"task '{task.name}' has no official files: use another source than {folder}")
-    present = _present(task, folder)
-    if not present:
-        expected = ", ".join(spec.path for spec in task.files.values())
-        inside = f" or in a folder '{task.suite}' in it" if task.suite else ""
-        return HarnessError(
-            f"{folder}: no data of task '{task.name}' is there: expected {expected}, in this folder{inside}"
-        )
-    path = folder / task.files[split].path if split in task.files else folder
-    there = ", ".join(task.files[name].path for name in task.files if name in present)
-    cut = split in task.validation_splits and not present & set(task.validation_splits)
-    hint = "; with `allow_partial: true` the validation split is cut from train" if cut else ""
-    return HarnessError(f"{path}: missing (the {split} split of task '{task.name}'). There: {there}{hint}")
-
-
-def _file_content(task: Task, folder: Path, splits: Sequence[str], allow_partial: bool) -> dict[str, str]:
-    cut = _cut_split(task, folder, allow_partial)
-    content = {}
-    for split in splits:
-        shared = cut is not None and split in (cut, task.train_split)
-        name = str(task.train_split) if shared else split
-        found = _find(folder, task.files[name]) if name in task.files else None
-        if found is None:
-            raise _missing(task, folder, split)
-        content[split] = _content(*found)
-        if shared:
-            content[split] = _digest([content[split], "cut" if split == cut else "rest"])
-    return content
-
-
-def _content(spec: SplitFile, path: Path) -> str:
-    reading = {
-        key: value for key, value in asdict(spec).items() if key not in ("path", "rows", "expand", "alternatives")
-    }
-    return _digest([file_hash(path), path.suffix, reading])
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    folders = [source]
+    if not has_own_files(task):
+        if not os.path.isdir(source):  # which also takes names that no disk can have
+            what = "is a file: name the folder it lies in" if os.path.isfile(source) else "there is no such folder"
+            raise HarnessError(f"{source}: {what} (the data of task '{task.name}')")
+        try:
+            suite = task.suite.lower()
+            folders += sorted(path for path in source.iterdir() if path.name.lower() == suite and path.is_dir())
+        except OSError as error:
+            raise unreadable(source, error) from error
+    for folder in folders:
+        located: dict[str, tuple[SplitFile, Path]] = {}
+        for split, spec in task.files.items():
+            for candidate in (spec, *reversed(spec.alternatives)):  # the first alternative that is there counts
+                if (folder / candidate.path).exists():
+                    located[split] = candidate, folder / candidate.path
+        if located:
+            return folder, located
+    return source, {}

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.formats import ROW, Place, error_at, read_rows
-from harness.data.labels import BadValue, check_sentence, label_reader, parts, shown, whole
-from harness.errors import HarnessError, did_you_mean
+from harness.data.formats import Rows, error_at, has_no_lines, read_rows
+from harness.errors import HarnessError, did_you_mean, shown
+from harness.task.entities import iob2_problem
 from harness.task.task import Example, SplitFile, Task
+
+LARGEST = 1e18
+"""The largest score: its square, in the loss, has to be a number in single precision, too."""
+
+
+class BadValue(ValueError):
+    """What is wrong with one value; the reader of the file adds the place."""
 
 
 def read_examples(task: Task, spec: SplitFile, path: Path, rows: Sequence[int] = ()) -> Iterator[Example]:
@@ -63,7 +72,7 @@ def label_names(spec: SplitFile, path: Path, several: bool = False) -> tuple[str
     """
     column = str(spec.columns["label"])
     names: set[str] = set()
-    for place, record in read_rows(spec, path, []):
+    for row, record in read_rows(spec, path, []):
         try:
             value = _pick(record, column)
             if several and isinstance(value, str):
@@ -71,7 +80,7 @@ def label_names(spec: SplitFile, path: Path, several: bool = False) -> tuple[str
             for label in value if several and isinstance(value, list) else [value]:
                 names.add(_name(label))
         except BadValue as error:
-            raise error_at(path, place, str(error)) from None
+            raise error_at(path, row, str(error)) from None
     if not names:
         raise error_at(path, 1, "there are no labels in the file")
     numbers = all(name.isdecimal() for name in names)
@@ -89,42 +98,40 @@ def _name(label: Any) -> str:
 
 # Examples --------------------------------------------------------------------------------------------------------
 
-Records = Iterable[tuple[Place, Mapping[str, Any]]]
 
-
-def _mapped(task: Task, spec: SplitFile, path: Path, records: Records) -> Iterator[Example]:
+def _mapped(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterator[Example]:
     """Examples of a regular file: each field is one column."""
     read_label = label_reader(task, spec)
     columns = {field: str(column) for field, column in spec.columns.items()}
     texts = [field for field in task.text_fields if field in columns]
-    seen = _Seen()
-    for count, (place, record) in enumerate(records):
+    seen = _Seen(path)
+    for count, (row, record) in enumerate(records):
         try:
             example = {field: _pick(record, column) for field, column in columns.items()}
             for field in texts:
                 check_field(task, field, example[field])
             label = task.label_field
-            if label == "label" or task.problem_type == "token_classification":
+            if label == "label" or task.problem.of_words:
                 example[label] = read_label(example[label]) if label in columns else task.unlabelled
-                if task.problem_type == "token_classification" and label in columns:
+                if task.problem.of_words and label in columns:
                     check_sentence(task, example)
             example["idx"] = _idx(example["idx"]) if "idx" in columns else count
             if "idx" in columns:
-                seen.add(example["idx"], place)
+                seen.add(example["idx"], row)
         except BadValue as error:
-            raise error_at(path, place, str(error)) from None
+            raise error_at(path, row, str(error)) from None
         yield example
-    seen.check(path)
+    seen.check()
 
 
-def _expanded(task: Task, spec: SplitFile, path: Path, records: Records) -> Iterator[Example]:
+def _expanded(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterator[Example]:
     """Examples of an irregular file: ``spec.expand`` makes them; labels that are spelled become indices here."""
     assert spec.expand is not None
     count = 0
     spelled = (str, bool, int) if spec.labels else (str, bool)
     read_label = label_reader(task, spec)
-    seen = _Seen()
-    for place, record in records:
+    seen = _Seen(path)
+    for row, record in records:
         examples: list[Example] = []
         try:
             for expanded in spec.expand(dict(record)):
@@ -135,16 +142,16 @@ def _expanded(task: Task, spec: SplitFile, path: Path, records: Records) -> Iter
                     example.setdefault("label", task.unlabelled)
                     if isinstance(example["label"], spelled):
                         example["label"] = read_label(example["label"])
-                seen.add(example["idx"], place)
+                seen.add(example["idx"], row)
                 examples.append(example)
         except (BadValue, HarnessError) as error:
-            raise error_at(path, place, str(error)) from error
+            raise error_at(path, row, str(error)) from error
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise error_at(path, place, f"not a record of task '{task.name}': {problem}") from error
+            raise error_at(path, row, f"not a record of task '{task.name}': {problem}") from error
         count += len(examples)
         yield from examples
-    seen.check(path)
+    seen.check()
 
 
 def _pick(record: Mapping[str, Any], column: str) -> Any:
@@ -154,8 +161,7 @@ def _pick(record: Mapping[str, Any], column: str) -> Any:
     value: Any = record
     for key in column.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            found = ", ".join(map(str, record))
-            raise BadValue(f"no '{column}'.{did_you_mean(column, record)} Found: {found}")
+            raise BadValue(f"no '{column}'.{did_you_mean(column, record)} Found: {', '.join(map(str, record))}")
         value = value[key]
     return value
 
@@ -170,7 +176,7 @@ def _idx(value: Any) -> Any:
 
 def check_field(task: Task, field: str, value: Any) -> None:
     """Raise `BadValue` for what is not a text or, in token classification, not a list of words."""
-    if task.problem_type != "token_classification":
+    if not task.problem.of_words:
         check_text(field, value)
         return
     if not isinstance(value, list) or not value:
@@ -191,39 +197,123 @@ def check_text(field: str, value: Any) -> None:
 
 
 class _Seen:
-    """Every idx so far with its place; whole numbers, which big files have, take 16 bytes each."""
+    """Every idx of a file so far with its row; whole numbers, which big files have, take 16 bytes each."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path):
+        self.path = path
         self.numbers, self.rows = array("q"), array("q")
-        self.rest: dict[Any, Place] = {}
-        self.lines = True
+        self.other_rows: dict[str, int] = {}
 
-    def add(self, idx: Any, place: Place) -> None:
+    def add(self, idx: Any, row: int) -> None:
         """Raise `BadValue` where an idx that is no number stands twice."""
-        number = type(idx) is int and -(2**63) <= idx < 2**63
-        key = idx if number else repr(idx)
-        if number:
-            self.lines = isinstance(place, int)
+        if type(idx) is int and -(2**63) <= idx < 2**63:
             self.numbers.append(idx)
-            self.rows.append(place if isinstance(place, int) else int(place.removeprefix(ROW)))
-        elif key in self.rest:
-            raise _twice(idx, self.rest[key])
+            self.rows.append(row)
+        elif repr(idx) in self.other_rows:
+            raise BadValue(self._twice(idx, self.other_rows[repr(idx)]))
         else:
-            self.rest[key] = place
+            self.other_rows[repr(idx)] = row
 
-    def check(self, path: Path) -> None:
+    def check(self) -> None:
         """Raise for the first number that stands twice."""
         import numpy as np
 
         numbers = np.frombuffer(self.numbers, dtype=np.int64)
         order = np.argsort(numbers, kind="stable")
-        again = np.flatnonzero(numbers[order[1:]] == numbers[order[:-1]])
+        again = order[1:][numbers[order[1:]] == numbers[order[:-1]]]
         if len(again):
-            at = int(order[again + 1].min())
-            before = int(np.flatnonzero(numbers == numbers[at])[0])
-            places = [row if self.lines else f"{ROW}{row}" for row in (self.rows[at], self.rows[before])]
-            raise error_at(path, places[0], str(_twice(self.numbers[at], places[1])))
+            number = numbers[again.min()]
+            first = int(np.flatnonzero(numbers == number)[0])
+            raise error_at(self.path, self.rows[again.min()], self._twice(int(number), self.rows[first]))
+
+    def _twice(self, idx: Any, row: int) -> str:
+        return f"the idx {shown(idx)} was already in {'row' if has_no_lines(self.path) else 'line'} {row}"
 
 
-def _twice(idx: Any, place: Place) -> BadValue:
-    return BadValue(f"the idx {shown(idx)} was already in {'line ' * isinstance(place, int)}{place}")
+# Labels and scores as data spell them: matched by name, never by order -------------------------------------------
+
+
+def label_reader(task: Task, spec: SplitFile | None = None) -> Callable[[Any], Any]:
+    """A function from a label as data spell it to the class index, the score, the sorted indices (multi-label), or
+    the indices of a sentence's tags (token classification).
+
+    Labels are matched by name: ``spec.labels`` (the file's spellings, in class order), or the task's label names.
+    The function raises `BadValue`.
+    """
+    spellings = (spec.labels if spec else None) or task.labels
+    indices = {name: i for i, name in enumerate(spellings)}
+    for i, name in enumerate(task.labels):
+        indices.setdefault(name, i)
+    if not task.problem.has_labels:
+        return functools.partial(_score, task.score_range)
+    if task.problem.independent_labels:
+        return functools.partial(_label_set, indices, spellings, spec.separator if spec else ",")
+    return functools.partial(_tags if task.problem.of_words else _label, indices, spellings)
+
+
+def _score(score_range: tuple[float, float] | None, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise BadValue(f"the score must be a number, found {shown(value)}")
+    try:
+        score = float(value)
+    except (ValueError, OverflowError):
+        raise BadValue(f"the score must be a number, found {shown(value)}") from None
+    if not math.isfinite(score):
+        raise BadValue(f"the score must be a finite number, found {shown(value)}")
+    if abs(score) > LARGEST:
+        raise BadValue(f"the score {shown(value)} is too large: single precision cannot hold its square")
+    if score_range and not score_range[0] <= score <= score_range[1]:
+        raise BadValue(f"the score {shown(value)} is not between {score_range[0]:g} and {score_range[1]:g}")
+    return score
+
+
+def _label(indices: Mapping[str, int], spellings: Sequence[str], value: Any) -> int:
+    if isinstance(value, bool):
+        index = indices.get(str(value), indices.get(str(value).lower()))
+    else:
+        index = None if value is None else indices.get(str(whole(value)))
+    if index is None:
+        listed = ", ".join(spellings[:20]) + (", ..." if len(spellings) > 20 else "")
+        hint = did_you_mean(str(value), spellings)
+        what = "the label is missing" if value is None or value == "" else f"unknown label {shown(value)}"
+        raise BadValue(f"{what}.{hint} Known labels: {listed}")
+    return index
+
+
+def whole(value: Any) -> Any:
+    """A table turns whole numbers into floats in a column that also has gaps."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _label_set(indices: Mapping[str, int], spellings: Sequence[str], separator: str, value: Any) -> list[int]:
+    if isinstance(value, str):
+        value = parts(value, separator)
+    if not isinstance(value, list):
+        raise BadValue(f"the labels must be a list, found {shown(value)}")
+    return sorted({_label(indices, spellings, part) for part in value})
+
+
+def _tags(indices: Mapping[str, int], spellings: Sequence[str], value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise BadValue(f"the tags must be a list, found {shown(value)}")
+    tags = []
+    for number, tag in enumerate(value, start=1):
+        try:
+            tags.append(_label(indices, spellings, tag))
+        except BadValue as error:
+            raise BadValue(f"word {number}: {error}") from None
+    return tags
+
+
+def check_sentence(task: Task, example: Example) -> None:
+    """Raise `BadValue` where the tags of a sentence are not one for each word, or no IOB2."""
+    words, tags = example[task.text_fields[0]], example[task.label_field]
+    if len(words) != len(tags):
+        raise BadValue(f"there are {len(tags)} tags for {len(words)} words")
+    if problem := iob2_problem([task.labels[i] for i in tags]):
+        raise BadValue(problem)
+
+
+def parts(cell: str, separator: str) -> list[str]:
+    """The labels in one cell of a table."""
+    return [part.strip() for part in cell.split(separator) if part.strip()]

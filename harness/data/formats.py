@@ -3,82 +3,81 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import csv
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from harness.data import conll
-from harness.data.labels import shown
-from harness.errors import HarnessError, did_you_mean, in_one_line, printable
-from harness.io import unreadable
+from harness.errors import HarnessError, did_you_mean, in_one_line, printable, shortened, shown
+from harness.io import opened, unreadable
 from harness.task.task import SplitFile
 
-Place = int | str
-"""Where in a file: a line number, or ``row N`` of a file without lines."""
-ROW = "row "
+Rows = Iterator[tuple[int, Mapping[str, Any]]]
+"""Every row by column name, with the number of its line (of a parquet file: its own number)."""
 
-FORMATS = (".tsv", ".csv", ".jsonl", ".parquet", ".conll")
+TABLES = (".tsv", ".csv")
+FORMATS = (*TABLES, ".jsonl", ".parquet", ".conll")
+CONLL_SUFFIXES = (".conll", ".annotated")
+TOKENS, TAGS = "tokens", "tags"
+"""The columns of a CoNLL file."""
+DOCUMENT = "-DOCSTART-"
+"""The first column of a CoNLL line (CoNLL-2003) that belongs to no sentence."""
+
 BLOCK = 2**20
 """Bytes of a text file that are looked at together."""
 BATCH = 1000
 """Rows of a parquet file that are made together."""
 
 
-def error_at(path: Path, place: Place, problem: str) -> HarnessError:
-    """An error with its place, in one line whatever the data holds."""
-    return HarnessError(f"{path}:{place}: {printable(problem)}")
+def error_at(path: Path, number: int, problem: str) -> HarnessError:
+    """An error with its line or row (see `Rows`), in one line whatever the data holds."""
+    return HarnessError(f"{path}:{'row ' if has_no_lines(path) else ''}{number}: {printable(problem)}")
 
 
-def read_rows(spec: SplitFile, path: Path, short: list[HarnessError]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def has_no_lines(path: Path) -> bool:
+    return path.suffix == ".parquet"
+
+
+def read_rows(spec: SplitFile, path: Path, short: list[HarnessError]) -> Rows:
     """Every row of a file by column name (without header: by position). Rows with too few cells go to ``short``.
 
     Of a table only the columns that ``spec`` uses are kept; all, when it names none.
     """
+    if path.suffix in TABLES:
+        return _table(spec, path, _csv_rows(path) if path.suffix == ".csv" else _tsv_rows(path), short)
     if path.suffix == ".jsonl":
         return _json_lines(path)
-    if path.suffix == ".parquet":
+    if has_no_lines(path):
         return _parquet_rows(path)
-    if path.suffix == ".csv":
-        return _table(spec, path, _csv_rows(path), short)
-    if path.suffix == ".tsv":
-        return _table(spec, path, _tsv_rows(path), short)
-    if path.suffix in conll.SUFFIXES:
-        return _sentences(path)
+    if path.suffix in CONLL_SUFFIXES:
+        return _conll_rows(path)
     raise HarnessError(f"{path}: unknown kind of file '{path.suffix}': known are {', '.join(FORMATS)}")
 
 
-def _table(
-    spec: SplitFile, path: Path, rows: Iterator[tuple[int, list[str]]], short: list[HarnessError]
-) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _table(spec: SplitFile, path: Path, rows: Iterator[tuple[int, list[str]]], short: list[HarnessError]) -> Rows:
     line, first = next(rows, (1, []))
     names = first if spec.header else [str(i) for i in range(len(first))]
+    width, listed = len(names), ", ".join(shortened(name, 40) for name in names)
     for column in map(str, spec.columns.values()):
         if names.count(column) != 1:
             twice = column in names
             problem = f"two columns are called '{column}'." if twice else f"there is no column '{column}'."
             hint = "" if twice else did_you_mean(column, names)
-            raise error_at(path, line, f"{problem}{hint} Found: {', '.join(map(_short, names))}")
+            raise error_at(path, line, f"{problem}{hint} Found: {listed}")
     used = set(map(str, spec.columns.values())) or set(names)
     kept = [(name, i) for i, name in enumerate(names) if name in used]
-    width = len(names)
-    for place, cells in rows if spec.header else itertools.chain([(line, first)], rows):
+    for number, cells in rows if spec.header else itertools.chain([(line, first)], rows):
         if len(cells) == width:
-            yield place, {name: cells[i] for name, i in kept}
+            yield number, {name: cells[i] for name, i in kept}
             continue
         what = "an empty line" if cells in ([], [""]) else f"{len(cells)} columns"
-        error = error_at(path, place, f"found {what}, expected {width} columns ({', '.join(map(_short, names))})")
+        error = error_at(path, number, f"found {what}, expected {width} columns ({listed})")
         if len(cells) > width:
             raise error
         short.append(error)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else f"{name[:37]}..."
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -98,7 +97,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     _check_text(path)
     limit = csv.field_size_limit(sys.maxsize)
     try:
-        with _opened(path, newline="") as file:
+        with opened(path, newline="") as file:
             reader = csv.reader(file, strict=True)
             start = 1
             while True:
@@ -115,14 +114,49 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _sentences(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+class BadLine(ValueError):
+    """What is wrong with a line of a CoNLL file, and its number."""
+
+    def __init__(self, line: int, problem: str):
+        super().__init__(problem)
+        self.line = line
+
+
+def _conll_rows(path: Path) -> Rows:
     try:
-        yield from conll.sentences(_lines(path))
-    except conll.BadLine as error:
+        yield from sentences(_lines(path))
+    except BadLine as error:
         raise error_at(path, error.line, str(error)) from None
 
 
-def _json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def sentences(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, list[str]]]]:
+    """The sentences of a CoNLL file as ``{"tokens": [...], "tags": [...]}``, each with the number of its first line.
+
+    A line holds a word (its first column) and its tag (the last one), an empty line ends a sentence. Columns are
+    separated by tabs or, in a line without one, by spaces. A file of one column has no tags.
+
+    Raises:
+        BadLine: another number of columns than in the lines before, an empty word or tag.
+    """
+    width, start = 0, 0
+    rows: list[list[str]] = []
+    for number, line in enumerate(itertools.chain(lines, [""]), start=1):
+        cells = line.split("\t") if "\t" in line else line.split(" ")
+        if any(cells) and cells[0] != DOCUMENT:
+            width = width or len(cells)
+            if len(cells) != width:
+                raise BadLine(number, f"found {len(cells)} columns, and {width} in the lines before")
+            if not cells[0] or not cells[-1]:
+                raise BadLine(number, f"a line must hold a word and its tag, found {line!r}")
+            start = start or number
+            rows.append(cells)
+        elif rows:
+            tags = {TAGS: [cells[-1] for cells in rows]} if width > 1 else {}
+            yield start, {TOKENS: [cells[0] for cells in rows], **tags}
+            rows, start = [], 0
+
+
+def _json_lines(path: Path) -> Rows:
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -137,22 +171,19 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         yield number, record
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
-    return ((f"{ROW}{number}", row) for number, row in enumerate(_parquet_records(path), start=1))
-
-
-def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
+    numbers = itertools.count(1)
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = class_names(file.schema_arrow)
-            for batch in file.iter_batches(BATCH):
+        with opened(path) as file, pyarrow.parquet.ParquetFile(file) as table:
+            names = class_names(table.schema_arrow)
+            for batch in table.iter_batches(BATCH):
                 for row in batch.to_pylist():
                     for column, spelled in names.items():
                         row[column] = with_names(row[column], spelled)
-                    yield row
+                    yield next(numbers), row
     except OSError as error:
         raise unreadable(path, error) from error
     except (pyarrow.ArrowException, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -162,12 +193,12 @@ def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
 def class_names(schema: Any) -> dict[str, list[str]]:
     """The class names of an Arrow schema's integer columns, where the Hugging Face libraries left them."""
     info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    found = {}
+    names = {}
     for column, feature in info.get("info", {}).get("features", {}).items():
         inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and inner.get("names"):
-            found[column] = list(inner["names"])
-    return found
+            names[column] = list(inner["names"])
+    return names
 
 
 def with_names(value: Any, names: Sequence[str]) -> Any:
@@ -180,7 +211,7 @@ def with_names(value: Any, names: Sequence[str]) -> Any:
 def _lines(path: Path) -> Iterator[str]:
     """Split on newlines only: some texts hold other line separators. CR LF is a line's end where every line has it."""
     end = "\r\n" if _check_text(path) else "\n"
-    with _opened(path, newline="\n") as file:
+    with opened(path, newline="\n") as file:
         for line in file:
             yield line.removesuffix(end)
 
@@ -194,7 +225,7 @@ def _check_text(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     ends = returns = length = 0
     last = b""
-    with _opened(path) as file:
+    with opened(path) as file:
         while True:
             block: bytes = file.read(BLOCK)
             if not length and not ends and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -215,17 +246,3 @@ def _check_text(path: Path) -> bool:
     if not length:
         raise error_at(path, 1, "the file is empty")
     return bool(ends) and ends == returns
-
-
-@contextlib.contextmanager
-def _opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
-    """A file of bytes; with ``newline`` (see `open`) one of text, behind its byte-order mark."""
-    try:
-        text = newline is not None
-        file: IO[Any] = open(path, "r" if text else "rb", encoding="utf-8" if text else None, newline=newline)  # noqa: SIM115
-    except OSError as error:
-        raise unreadable(path, error) from error
-    with file:
-        if text and file.read(1) != "\ufeff":
-            file.seek(0)
-        yield file

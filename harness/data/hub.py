@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import check_field
+from harness.data.files import BadValue, check_field, check_sentence, label_reader
 from harness.data.formats import BATCH, with_names
-from harness.data.hub_errors import Asked, Unclear, ask
-from harness.data.labels import BadValue, check_sentence, label_reader
+from harness.data.hub_access import Asked, Unclear, ask, is_commit
 from harness.errors import HarnessError
-from harness.io import file_hash
-from harness.task.task import SEVERAL, Example, HubSource, Task
+from harness.io import digest, file_hash
+from harness.task.task import Example, HubSource, Task
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 SETTINGS = (
@@ -34,8 +30,6 @@ SETTINGS = (
 """The files of a checkpoint, beside its weights, that decide what is computed."""
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-Row = dict[str, Any]
 
 
 # Data sets -------------------------------------------------------------------------------------------------------
@@ -55,27 +49,27 @@ def hub_examples(task: Task, split: str) -> tuple[Callable[[], Iterator[Example]
     source = _source(task)
     commit, _ = hub_revision(task)
     dataset = _load(source, commit, split)
-    place = f"{Asked('data set', source.id, commit)}, {source.config or 'default'}/{split}"
+    where = f"{Asked('data set', source.id, commit)}, {source.config or 'default'}/{split}"
     for name in task.text_fields:
         if name not in dataset.features:
-            raise HarnessError(f"{place}: there is no column '{name}'. Found: {', '.join(dataset.features)}")
-    read = _reader(task, dataset.features, place)
+            raise HarnessError(f"{where}: there is no column '{name}'. Found: {', '.join(dataset.features)}")
+    read = _reader(task, dataset.features, where)
     unlabelled = split in task.test_splits
     if not len(dataset):
-        raise HarnessError(f"{place}: there are no examples")
+        raise HarnessError(f"{where}: there are no examples")
 
     def examples() -> Iterator[Example]:
         for number, row in enumerate(_rows(dataset)):
             try:
                 example = _example(task, {"idx": number, **row}, read, unlabelled)
             except BadValue as error:
-                raise HarnessError(f"{place}, row {number}: {error}") from None
+                raise HarnessError(f"{where}, row {number}: {error}") from None
             yield example
 
     return examples, len(dataset)
 
 
-def _rows(dataset: Any) -> Iterator[Row]:
+def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
     for start in range(0, len(dataset), BATCH):
         yield from dataset.select(range(start, min(start + BATCH, len(dataset)))).to_list()
 
@@ -93,8 +87,8 @@ def _source(task: Task) -> HubSource:
 
 
 def _commit(asked: Asked) -> tuple[str, bool]:
-    if asked.revision is not None and re.fullmatch("[0-9a-f]{40}", asked.revision):
-        return asked.revision, True
+    if is_commit(asked.revision):
+        return str(asked.revision), True
     return _resolved(asked), False
 
 
@@ -103,13 +97,13 @@ def _resolved(asked: Asked) -> str:
     """The commit that a branch or a tag points to: asked once, so that one process sees one commit."""
     from huggingface_hub import HfApi
 
-    kind = "dataset" if asked.kind == "data set" else "model"
-    return ask(asked, lambda: HfApi().resolve_revision(asked.id, repo_type=kind, revision=asked.revision).resolved)
+    repo_type = "dataset" if asked.noun == "data set" else "model"
+    return ask(asked, lambda: HfApi().resolve_revision(asked.id, repo_type=repo_type, revision=asked.revision).resolved)
 
 
 def _load(source: HubSource, commit: str, split: str) -> Any:
     asked = Asked("data set", source.id, commit)
-    dataset = ask(asked, lambda: _load_or_tell_why(source, commit, split))
+    dataset = ask(asked, lambda: _load_with_reason(source, commit, split))
     files = [Path(file["filename"]) for file in dataset.cache_files]
     if not files or not all(commit in file.parts for file in files):
         ask(asked, lambda: _probe(source, commit))
@@ -117,7 +111,7 @@ def _load(source: HubSource, commit: str, split: str) -> Any:
     return dataset
 
 
-def _load_or_tell_why(source: HubSource, commit: str, split: str) -> Any:
+def _load_with_reason(source: HubSource, commit: str, split: str) -> Any:
     """``load_dataset``, which hides most reasons behind a "not found", or falls back on any revision in its cache."""
     import datasets
 
@@ -138,7 +132,7 @@ def _probe(source: HubSource, commit: str) -> None:
     list(HfApi().list_repo_tree(source.id, repo_type="dataset", revision=commit))
 
 
-def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[Any], Any]:
+def _reader(task: Task, features: Mapping[str, Any], where: str) -> Callable[[Any], Any]:
     """A function from the data set's labels to the task's, by name where the data set names its classes."""
     read = label_reader(task)
     feature = features.get(task.label_field)
@@ -147,13 +141,11 @@ def _reader(task: Task, features: Mapping[str, Any], place: str) -> Callable[[An
     names = getattr(getattr(feature, "feature", feature), "names", None)
     if names is None:
         unnamed = functools.partial(_unnamed, read, len(task.labels))
-        is_set = task.problem_type == "multi_label_classification"
+        is_set = task.problem.independent_labels
         return (lambda label: sorted(set(unnamed(label)))) if is_set else unnamed
-    several = task.problem_type in SEVERAL
-    unknown = [name for name in names if not _reads(read, [name] if several else name)]
-    if unknown:
+    if unknown := [name for name in names if task.labels and name not in task.labels]:
         raise HarnessError(
-            f"{place}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
+            f"{where}: its labels are called {', '.join(names)}; task '{task.name}' has {', '.join(task.labels)}, "
             f"and no {', '.join(unknown)}"
         )
     return lambda label: read(with_names(label, names))
@@ -177,15 +169,7 @@ def _unnamed(read: Callable[[Any], Any], count: int, label: Any) -> Any:
         raise
 
 
-def _reads(read: Callable[[Any], Any], label: Any) -> bool:
-    try:
-        read(label)
-    except BadValue:
-        return False
-    return True
-
-
-def _example(task: Task, row: Row, read: Callable[[Any], Any], unlabelled: bool) -> Example:
+def _example(task: Task, row: dict[str, Any], read: Callable[[Any], Any], unlabelled: bool) -> Example:
     for name in task.text_fields:
         check_field(task, name, row[name])
     if task.open_answers and task.label_field != "label":
@@ -193,7 +177,7 @@ def _example(task: Task, row: Row, read: Callable[[Any], Any], unlabelled: bool)
     label = row.get(task.label_field)
     missing = unlabelled and label in (None, -1, task.unlabelled)
     example = {**row, task.label_field: task.unlabelled if missing else read(label)}
-    if task.problem_type == "token_classification" and not missing:
+    if task.problem.of_words and not missing:
         check_sentence(task, example)
     return example
 
@@ -235,7 +219,8 @@ def resolve_checkpoint(checkpoint: str, revision: str | None = None, *, weights:
             raise HarnessError(f"checkpoint {checkpoint} is a folder, and a folder has no revision ('{revision}')")
         names = [path.name for path in folder.iterdir() if path.is_file()]
         _check_files(f"checkpoint {checkpoint}", names, weights)
-        return Checkpoint(folder, None, True, _content(folder, weights))
+        deciding = _matching(names, [*SETTINGS, *(WEIGHTS if weights else ())])
+        return Checkpoint(folder, None, True, digest({name: file_hash(folder / name) for name in deciding}))
     if checkpoint.startswith(("/", "./", "../", "~")) or checkpoint.count("/") > 1 or "\\" in checkpoint:
         raise HarnessError(f"checkpoint {checkpoint}: there is no such folder")
     asked = Asked("checkpoint", checkpoint, revision)
@@ -275,10 +260,3 @@ def _check_files(checkpoint: str, names: Sequence[str], weights: bool) -> None:
 
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return sorted(name for name in names if any(Path(name).match(p) for p in patterns) and "/" not in name)
-
-
-def _content(folder: Path, weights: bool) -> str:
-    names = [path.name for path in folder.iterdir() if path.is_file()]
-    chosen = _matching(names, [*SETTINGS, *(WEIGHTS if weights else ())])
-    hashes: Mapping[str, str] = {name: file_hash(folder / name) for name in chosen}
-    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()

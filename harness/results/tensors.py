@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.io import disk_errors, replacing, sync
 from harness.results.record import Damaged
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Raise when the content of a training state changes: one of another version is not used."""
 
 PLAIN = "json"

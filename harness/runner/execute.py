@@ -1,470 +1,398 @@
-"""One run: trains a model on a task, keeps the best checkpoint, and returns what its record will hold."""
+"""One run, from start to record: `do_run`."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.models.base import HEADS
+from harness.io import plain
+from harness.results.folder import RECORD
+from harness.results.leases import Lease
 from harness.results.manifest import in_words
+from harness.results.record import Record
 from harness.results.tensors import save_tensors
-from harness.runner.interrupts import stop
-from harness.runner.progress import Display, score_text
-from harness.runner.resources import HOLDOUT, Session
-from harness.runner.resume import Workplace
-from harness.runner.runs import Outcome, Run
-from harness.task.metrics import task_score
-from harness.task.task import SEVERAL, Task, is_unlabelled
-from harness.training.efficiency import (
-    COUNTED,
-    Usage,
-    compile_seconds,
-    measured,
-    of_all_processes,
-    synchronize,
-    training_speed,
-)
-from harness.training.evaluation import Evaluation, evaluate, plain
-from harness.training.loop import OutOfMemory, Training, evaluation_steps
-from harness.training.thresholds import has_threshold, tuned_threshold
+from harness.runner.plan import Run, test_fingerprint
+from harness.runner.progress import score_text
+from harness.runner.queue import load_model, model_file
+from harness.runner.resources import HOLDOUT, Context
+from harness.runner.resume import CheckpointDirectory, TakenOver, stop
+from harness.task.task import Task
+from harness.training.device import provenance
+from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
+from harness.training.evaluation import Evaluation, Split, prediction_rows
+from harness.training.loop import RunState, measure, smaller_micro_batch, train
+from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
 
-T = TypeVar("T")
+Evaluated = list[tuple[Split, Evaluation]]
 
-LOG_EVERY = 20
-"""Updates between two readings of the loss (each makes the device wait)."""
 
-PLAIN_STATE = (
-    "history", "log", "evaluated", "waited", "train_seconds", "startup_seconds", "startup_examples", "compile_seconds",
-    "evaluate_seconds", "evaluated_examples",
-)  # fmt: skip
-"""The attributes of an `Execution` that a training state holds as they are."""
+def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | None:
+    """One run, from start to record; a failure is recorded, and does not stop others.
+
+    Args:
+        context: all that it needs besides.
+        run: what to do.
+        lease: this command's lease on the run's checkpoint directory, where it has one.
+
+    Returns:
+        Whether it finished; None when another command took it over.
+    """
+    alone, before = context.accelerator.num_processes == 1, _record_stamp(context, run)
+    try:
+        result = execute(context, run, lease)
+    except TakenOver as error:
+        context.display.message(str(error))
+        return None
+    except Exception as error:
+        result = Result(record_of_run(context, run, error=reason(error), traceback=traceback.format_exc()))
+        if not alone and not isinstance(error, NotFinite):
+            if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
+                with contextlib.suppress(HarnessError):
+                    write_result(context, run, result)
+            end_alone(context, error)
+        if isinstance(error, NotFinite) and lease is not None:
+            lease.empty()  # a resumed training would end the same
+    context.accelerator.free_memory()
+    if context.main:
+        try:
+            record = write_result(context, run, result)
+        except HarnessError as error:  # the disk
+            if not alone:
+                end_alone(context, error)
+            raise
+        if result.record.finished and lease is not None:
+            lease.empty()
+        (context.display.run_finished if result.record.finished else context.display.run_failed)(record)
+    context.accelerator.wait_for_everyone()
+    return result.record.finished
+
+
+def _record_stamp(context: Context, run: Run) -> tuple[int, int] | None:
+    """What changes when the run's record is written."""
+    try:
+        stat = (context.store.run_folder(run.fingerprint, *run.label) / RECORD).stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def end_alone(context: Context, error: Exception) -> NoReturn:
+    """End this process at once after a failure that the others of its launch do not know of.
+
+    They wait for it, and no message can reach them; their launcher ends them when one of its processes is gone.
+    """
+    index = context.accelerator.process_index
+    print(f"process {index} ends: {reason(error)}; the same command resumes", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
+    """Train and evaluate a run, or do what is left of it.
+
+    Raises:
+        TakenOver: another process does the run now.
+        KeyboardInterrupt, Terminated: it was stopped; its state is saved.
+    """
+    state, spec = RunState(), context.spec
+    folder = context.store.scratch(run.fingerprint)
+    directory = CheckpointDirectory(folder, spec.checkpoint_every, context.interrupts, context.accelerator, lease)
+    with Usage(context.accelerator.device) as usage:
+        training = prepare(context, run, load_model(context, run.parent) if run.parent else None)
+        context.display.run_started(*run.label, training.steps, in_words(run.trial))
+        state = resume(context, run, training, state, directory)
+        try:
+            with context.interrupts.deferred():
+                train_run(context, run, training, state, directory)
+            if state.best.weights is not None:
+                training.load_weights(state.best.weights)
+            evaluated = final_evaluations(context, run, training, state)
+            tests = predict_tests(context, run, training, state) if spec.predict else []
+        except OutOfMemory as error:
+            # The processes that wait for this one end with it: the next launch has smaller micro-batches.
+            if context.accelerator.num_processes > 1 and (tokens := smaller_micro_batch(training, error)):
+                directory.set_limit(tokens)
+            raise
+        return result_of(context, run, training, state, evaluated, tests, usage)
+
+
+def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:
+    """The model at step 0, with its data; it starts from the ``initial`` weights of the parent's model, if given."""
+    set_seed(run.seed)
+    architecture = context.resources.architecture(run.model, run.task, run.recipe)
+    module = architecture.build()
+    if initial is not None:
+        assert run.parent is not None
+        start_from(module, initial, same_labels=run.parent.task.labels == run.task.labels)
+    features = context.resources.features(architecture, run.task, str(run.task.train_split), training=True)
+    training = Training(architecture, module, features, run.recipe, run.seed, context.accelerator)
+    set_seed(run.seed, device_specific=True)  # dropout differs between processes
+    return training
+
+
+def train_run(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> None:
+    """Train to the end; show, keep and save what is asked for on the way."""
+    resources, spec = context.resources, context.spec
+    if state.evaluated < 0:
+        state.note(f"{run.task.name} · {run.model.name} · seed {run.seed} · {run.fingerprint[:12]}")
+        state.note(f"{len(training.features)} training examples, {training.steps} steps, recipe {run.recipe}")
+    names = (HOLDOUT,) if spec.selection == HOLDOUT else run.own_splits
+    selection = [resources.evaluated(training.architecture, run.task, name) for name in names]
+    tuned = run.model.label_threshold == "tuned" and run.task.has_threshold
+    tuning = resources.evaluated(training.architecture, run.task, HOLDOUT) if tuned else None
+    for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
+        if row is not None:
+            show(context, state, row)
+            if spec.keep == "all" and "scores" in row and context.main:
+                file = model_file(context, run)
+                save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
+        pause(context, run, training, state, directory)
+    if not state.best.evaluations:
+        raise HarnessError(f"the score on {run.task.name} is undefined after every evaluation: no checkpoint is best")
+
+
+def final_evaluations(context: Context, run: Run, training: Training, state: RunState) -> Evaluated:
+    """All that the record holds predictions of, from the best checkpoint, which is what the model is now."""
+    evaluated: Evaluated = []
+    for task, name in run.evaluated:
+        split = context.resources.evaluated(training.architecture, task, name)
+        made = state.best.evaluations.get(name) if task is run.task else None
+        evaluated.append((split, made or measure(training, state, split, state.best.threshold)))
+    return evaluated
+
+
+def predict_tests(context: Context, run: Run, training: Training, state: RunState) -> list[dict[str, Any]]:
+    """Rows for the test splits that exist: the task's own and its diagnostics'."""
+    splits = (context.resources.evaluated(training.architecture, task, name) for task, name in run.tests)
+    evaluated = [(split, measure(training, state, split, state.best.threshold)) for split in splits]
+    return [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)]
+
+
+def needs_best_weights(context: Context, run: Run) -> bool:
+    """Whether something after the last step needs them: the predictions of the run's own splits are kept."""
+    spec = context.spec
+    return bool(run.diagnostics) or spec.selection == HOLDOUT or bool(spec.predict) or keeps_model(context, run)
+
+
+def show(context: Context, state: RunState, row: Mapping[str, Any]) -> None:
+    """Show and log a row of the history."""
+    step = row["step"]
+    if "loss" in row:
+        context.display.progress(step, row["loss"], state.examples_per_second)
+        state.note(f"step {step}: loss {row['loss']:.4f}, {state.examples_per_second:.1f} examples/s")
+    else:
+        scores = next(iter(row["scores"].values()))
+        context.display.evaluated(step, scores, row["selection_score"])
+        state.note(f"step {step}: {score_text(scores)}")
+
+
+def announce(context: Context, state: RunState, text: str) -> None:
+    """Show and log a message."""
+    state.note(text)
+    context.display.message(text)
+
+
+# Stopping and resuming -------------------------------------------------------------------------------------------
+
+
+def pause(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> None:
+    """Save the state when it is time to; stop after a signal.
+
+    Raises:
+        TakenOver, KeyboardInterrupt, Terminated: see `execute`.
+    """
+    due, signal = directory.requests()
+    if due or signal:
+        saved = {"fingerprint": run.fingerprint, "run": state.state_dict(), "training": training.state_dict()}
+        if problem := directory.save(saved):
+            announce(context, state, problem)
+    if signal:
+        context.display.message(f"{run.task.name} · {run.model.name} stops at step {training.step}")
+        raise stop(signal)
+
+
+def resume(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> RunState:
+    """Take over the state that was saved; without any, ``state`` as it is.
+
+    Raises:
+        HarnessError: it is of another model than this.
+    """
+    saved, problem = directory.load(run.fingerprint)
+    if saved is not None and needs_best_weights(context, run) and saved["run"]["best"]["weights"] is None:
+        saved, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
+    if problem is not None:
+        announce(context, state, problem)
+    if saved is not None:
+        started = state.started
+        try:
+            training.load_state_dict(saved["training"])
+            state = RunState.of_state(saved["run"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            directory.discard()
+            raise HarnessError(
+                f"{directory.state}: does not fit the model of this version of the program or its libraries: "
+                "removed; the same command starts the run anew"
+            ) from error
+        state.started = started
+        state.note(f"resumes from step {training.step}")
+        context.display.message(f"{run.task.name} · {run.model.name} resumes from step {training.step}")
+    limit = directory.limit()
+    if limit is not None and limit < training.plan.micro_batch_tokens:
+        training.set_micro_batch_tokens(limit)
+    return state
+
+
+# Results ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Best:
-    """The best evaluation so far."""
+class Result:
+    """What a run leaves: its record, and the best model's weights where they are wanted."""
 
-    step: int = -1
-    selection_score: float = float("-inf")
-    evaluations: Mapping[str, Evaluation] | None = None
-    threshold: float = 0.5
+    record: Record
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    test_predictions: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data, tensors and arrays."""
-        evaluations = {split: e.state_dict() for split, e in (self.evaluations or {}).items()}
-        return {**vars(self), "evaluations": evaluations}
 
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Best:
-        """What `state_dict` gave."""
-        evaluations = {split: Evaluation.of_state(e) for split, e in state["evaluations"].items()}
-        return cls(**{**state, "evaluations": evaluations or None})
-
-
-class Execution:
-    """Trains and evaluates one run.
-
-    Args:
-        run: what to do.
-        session: data, tokenizers, checkpoints.
-        accelerator: device and processes.
-        display: who is told.
-        initial: weights of the parent's model.
-        keep: whether the outcome carries the best model's weights.
-        models: where the model of every evaluation is kept: ``<models>-step<step>.safetensors``.
-        workplace: where the training state is kept; without it, the run cannot be stopped and go on.
+def keeps_model(context: Context, run: Run) -> bool:
+    """Whether the run's best model is wanted later: by ``keep``, to predict the tests with a sweep's best trial, or by
+    a run that starts from it.
     """
+    return context.spec.keep != "none" or bool(context.spec.predict and run.trial) or run.is_parent
 
-    def __init__(
-        self,
-        run: Run,
-        session: Session,
-        accelerator: Accelerator,
-        display: Display,
-        initial: Mapping[str, Tensor] | None = None,
-        keep: bool = False,
-        models: Path | None = None,
-        workplace: Workplace | None = None,
-    ):
-        self.run, self.session, self.accelerator, self.display = run, session, accelerator, display
-        self.initial, self.keep, self.models, self.workplace = initial, keep, models, workplace
-        self.history: list[dict[str, Any]] = []
-        self.log: list[str] = []
-        self.best = Best()
-        self.evaluated = -1  # the step of the last evaluation
-        self.waited = 0  # evaluations since the best one
-        self.earlier_seconds = self.train_seconds = self.evaluate_seconds = 0.0
-        self.startup_seconds = self.compile_seconds = 0.0
-        self.evaluated_examples = self.startup_examples = 0
-        self.cold = True  # until this process has done an update
-        self.started = time.perf_counter()
 
-    def __call__(self) -> Outcome:
-        """Do the run, or what is left of it.
-
-        Raises:
-            TakenOver: the run is another process's now.
-            KeyboardInterrupt, Terminated: it was stopped; its state is saved.
-        """
-        with Usage(self.accelerator.device) as usage:
-            return self.execute(usage)
-
-    def execute(self, usage: Usage) -> Outcome:
-        """As `__call__`."""
-        run = self.run
-        training = self.prepare()
-        self.display.run_started(run.task.name, run.model.name, run.seed, training.steps, in_words(run.trial))
-        if self.workplace is None:
-            self.train(training)
-        else:
-            self.go_on(training, self.workplace)
-            with self.workplace.interrupts.deferred():
-                self.train(training)
-        if self.best.weights is not None:
-            training.load_weights(self.best.weights)
-        evaluations = self.final_evaluations(training)
-        tests = self.test_predictions(training) if self.session.spec.predict else []
-        return self.outcome(training, evaluations, tests, self.efficiency(training, usage))
-
-    def prepare(self) -> Training:
-        """The model at step 0, with its data."""
-        run, session = self.run, self.session
-        set_seed(run.seed)
-        architecture = session.architecture(run.model, run.task, run.recipe)
-        module = architecture.build()
-        if self.initial is not None:
-            assert run.parent is not None
-            start_from(module, self.initial, same_labels=run.parent.task.labels == run.task.labels)
-        features = session.features(architecture, run.task, str(run.task.train_split), training=True)
-        training = Training(architecture, module, features, run.recipe, run.seed, self.accelerator)
-        set_seed(run.seed, device_specific=True)  # dropout differs between processes
-        return training
-
-    def train(self, training: Training) -> None:
-        """The loop: updates, evaluation at step 0 and as the recipe says, the best checkpoint, early stopping."""
-        run = self.run
-        if self.evaluated < 0:
-            self.note(f"{run.task.name} · {run.model.name} · seed {run.seed} · {run.fingerprint[:12]}")
-            self.note(f"{len(training.features)} training examples, {training.steps} steps, recipe {run.recipe}")
-            self.evaluate(training)
-            self.pause(training)
-        patience = run.recipe.patience
-        for target in evaluation_steps(run.recipe, training.plan, training.steps):
-            if patience is not None and self.waited >= patience:
-                self.note(f"stopped early: no better score in {self.waited} evaluations")
-                break
-            if target > self.evaluated:
-                self.update(training, target)
-                self.evaluate(training)
-                self.pause(training)
-
-    def update(self, training: Training, target: int) -> None:
-        """Updates up to step ``target``."""
-        seconds, examples = self.train_seconds, training.examples
-        while training.step < target:
-            started = time.perf_counter()
-            with self.warmup(training):
-                self.in_memory(training, training.update)
-            logged = training.step % LOG_EVERY == 0 or training.step == target
-            loss = training.mean_loss() if logged else 0.0
-            self.train_seconds += time.perf_counter() - started
-            if logged:
-                self.progress(training, loss, (training.examples - examples) / (self.train_seconds - seconds))
-            if logged or self.accelerator.num_processes == 1:  # several have to wait for one another
-                self.pause(training)
-
-    @contextlib.contextmanager
-    def warmup(self, training: Training) -> Iterator[None]:
-        """Keeps an update apart that is the first one of this process, or in which something is compiled."""
-        started, examples, compiled = time.perf_counter(), training.examples, compile_seconds()
-        yield
-        compiling = compile_seconds() - compiled
-        if self.cold or compiling:
-            synchronize(self.accelerator.device)
-            self.startup_seconds += time.perf_counter() - started
-            self.startup_examples += training.examples - examples
-            self.compile_seconds += compiling
-            self.cold = False
-
-    def in_memory(self, training: Training, attempt: Callable[[], T]) -> T:
-        """What ``attempt`` gives; where memory runs out, it is made again with half the tokens in a micro-batch.
-
-        Of several processes the one that ran out ends, because the others wait for it: the next launch goes on with
-        half the tokens.
-        """
-        while True:
-            try:
-                return attempt()
-            except OutOfMemory as error:
-                half = min(training.plan.micro_batch_tokens, error.tokens) // 2
-                if half and self.accelerator.num_processes > 1 and self.workplace is not None:
-                    self.workplace.set_limit(half)
-                if not half or self.accelerator.num_processes > 1:
-                    raise
-                self.note(f"{error}; micro-batches of {half} tokens from here")
-            # Outside of the except block, what the traceback held is free.
-            training.set_micro_batch_tokens(half)
-
-    def progress(self, training: Training, loss: float, speed: float) -> None:
-        """A point of the learning curve."""
-        row = {"step": training.step, "epoch": round(training.epoch, 6), "loss": loss}
-        self.history.append({**row, "learning_rate": training.learning_rate})
-        self.display.progress(training.step, loss, speed)
-        self.note(f"step {training.step}: loss {loss:.4f}, {speed:.1f} examples/s")
-
-    def evaluate(self, training: Training) -> None:
-        """Evaluate on the splits that choose the checkpoint, and keep it if it is the best so far."""
-        run, spec = self.run, self.session.spec
-        splits = (HOLDOUT,) if spec.selection == HOLDOUT else run.own_splits
-        threshold = self.threshold(training)
-        evaluations = {split: self.measure(training, run.task, split, threshold) for split in splits}
-        first = next(iter(evaluations.values()))
-        selection_score = task_score(first.scores, run.task.metrics)
-        scores = {split: evaluation.scores for split, evaluation in evaluations.items()}
-        row = {
-            "step": training.step,
-            "epoch": round(training.epoch, 6),
-            "scores": scores,
-            "selection_score": selection_score,
-        }
-        self.history.append(row)
-        self.display.evaluated(training.step, first.scores, selection_score)
-        self.note(f"step {training.step}: {score_text(first.scores)}")
-        self.evaluated, self.waited = training.step, self.waited + 1
-        if self.models is not None and self.accelerator.is_main_process:
-            name = f"{self.models.name}-step{training.step}.safetensors"
-            save_tensors(self.models.with_name(name), training.weights())
-        if selection_score > self.best.selection_score:
-            weights = training.weights() if self.needs_best_weights else None
-            self.best = Best(training.step, selection_score, evaluations, threshold, weights)
-            self.waited = 0
-
-    @property
-    def needs_best_weights(self) -> bool:
-        """Whether something comes after the last step that needs them: predictions of the own splits are kept."""
-        spec = self.session.spec
-        return bool(self.run.diagnostics) or spec.selection == HOLDOUT or bool(spec.predict) or self.keep
-
-    def threshold(self, training: Training) -> float:
-        """The probability from which on the model as it is now predicts a label (multi-label)."""
-        task, threshold = self.run.task, self.run.model.threshold
-        if threshold != "tuned":
-            return threshold
-        if not has_threshold(task):
-            return 0.5
-        labels = [example[task.label_field] for example in self.session.examples(task, HOLDOUT)]
-        return tuned_threshold(self.measure(training, task, HOLDOUT, 0.5).outputs, labels)
-
-    def measure(self, training: Training, task: Task, split: str, threshold: float) -> Evaluation:
-        """Predict and score one split."""
-        examples = self.session.examples(task, split)
-        features = self.session.features(training.architecture, task, split, training=False)
-        started = time.perf_counter()
-        found = self.in_memory(training, lambda: evaluate(training, task, examples, features, threshold))
-        self.evaluate_seconds += time.perf_counter() - started
-        self.evaluated_examples += len(examples)
-        return found
-
-    def final_evaluations(self, training: Training) -> dict[tuple[str, str], Evaluation]:
-        """Everything the record holds predictions of, by (task, split), from the best checkpoint."""
-        run = self.run
-        assert self.best.evaluations is not None
-        found = {(run.task.name, split): e for split, e in self.best.evaluations.items() if split != HOLDOUT}
-        for task, split in [*((run.task, split) for split in run.own_splits), *run.diagnostics]:
-            if (task.name, split) not in found:
-                found[task.name, split] = self.measure(training, task, split, self.best.threshold)
-        return found
-
-    def test_predictions(self, training: Training) -> list[dict[str, Any]]:
-        """Rows for the test splits that are there: the task's own and its diagnostics'."""
-        found = [
-            (task, split, self.measure(training, task, split, self.best.threshold)) for task, split in self.run.tests
-        ]
-        return [row for task, split, evaluation in found for row in self.rows(task, split, evaluation)]
-
-    def rows(self, task: Task, split: str, evaluation: Evaluation) -> Iterable[dict[str, Any]]:
-        """One line of predictions.jsonl per example."""
-        for i, example in enumerate(self.session.examples(task, split)):
-            label = None if is_unlabelled(task, example) else example[task.label_field]
-            row = {"task": task.name, "split": split, "index": i, "idx": example.get("idx"), "label": label}
-            yield {**row, "prediction": evaluation.predictions[i], **plain(evaluation.outputs[i])}
-
-    def outcome(
-        self,
-        training: Training,
-        evaluations: Mapping[tuple[str, str], Evaluation],
-        tests: list[dict[str, Any]],
-        efficiency: dict[str, Any],
-    ) -> Outcome:
-        """What the record is made of."""
-        run = self.run
-        tasks = {run.task.name: run.task, **{task.name: task for task, _ in run.diagnostics}}
-        record: dict[str, Any] = {
-            "scores": {},
-            "invalid": {},
-            "counts": {run.task.name: {"train": len(training.features)}},
-            "missing": {task: dict(reasons) for task, reasons in run.missing.items()},
-            "repaired": {},
-            "overlap": {},
-            "steps": training.step,
-            "best_step": self.best.step,
-            "selection_score": self.best.selection_score,
-            "parameters": training.parameters,
-            "micro_batch_tokens": training.plan.micro_batch_tokens,
-            "unread_words": {},
-            "labels": {name: list(task.labels) for name, task in tasks.items() if _scored_by_label(task)},
-            "threshold": None,
-        }
-        if has_threshold(run.task) and not training.architecture.generates:
-            record["threshold"] = self.best.threshold
-        evaluated = [(tasks[task], split) for task, split in evaluations]
-        for (task, split), count in self.session.overlap(run.task, evaluated).items():
-            record["overlap"].setdefault(task, {})[split] = count
-        for (task, split), evaluation in evaluations.items():
-            record["scores"].setdefault(task, {})[split] = evaluation.scores
-            record["counts"].setdefault(task, {})[split] = len(evaluation.predictions)
-            if repaired := self.session.repairs(tasks[task], split):
-                record["repaired"].setdefault(task, {})[split] = repaired
-            if evaluation.unread:
-                record["unread_words"].setdefault(task, {})[split] = evaluation.unread
-            if training.architecture.generates:
-                share = evaluation.invalid / len(evaluation.predictions)
-                record["invalid"].setdefault(task, {})[split] = share
-        self.note(f"best at step {self.best.step}; {efficiency['total_seconds']:.1f} s")
-        return Outcome(
-            record,
-            [row for (task, split), e in evaluations.items() for row in self.rows(tasks[task], split, e)],
-            tests,
-            self.history,
-            efficiency,
-            self.log,
-            self.best.weights if self.keep else None,
-        )
-
-    def efficiency(self, training: Training, usage: Usage) -> dict[str, Any]:
-        """The content of efficiency.json: all that the clock and the machine decide."""
-        used = [usage.read()]
-        if self.accelerator.num_processes > 1:
-            used = gather_object(used)
-        cost = self.cost(training) if self.accelerator.is_main_process else {}
-        examples, seconds = training.examples - self.startup_examples, self.train_seconds - self.startup_seconds
-        if not examples:
-            examples, seconds = training.examples, self.train_seconds
-        return {
-            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "total_seconds": self.seconds,
-            "train_seconds": self.train_seconds,
-            "startup_seconds": self.startup_seconds,
-            "compile_seconds": self.compile_seconds,
-            "evaluate_seconds": self.evaluate_seconds,
-            **training_speed(training, examples, seconds, cost.get("train_flops_per_example")),
-            "inference_examples_per_second": self.evaluated_examples / max(self.evaluate_seconds, 1e-9),
-            **cost,
-            **of_all_processes(used, whole=not self.earlier_seconds),
-        }
-
-    def cost(self, training: Training) -> dict[str, Any]:
-        """What the trained model takes: measured once per task, model and recipe; of other seeds operations only."""
-        run, known = self.run, self.session.costs
-        key = (*run.pair, run.recipe)
-        if key in known:
-            return {name: known[key][name] for name in COUNTED}
-        split = HOLDOUT if self.session.spec.selection == HOLDOUT else run.own_splits[0]
-        features = self.session.features(training.architecture, run.task, split, training=False)
-        known[key] = measured(training, features, self.seconds)
-        return known[key]
-
-    def note(self, text: str) -> None:
-        """A line of the run's log."""
-        self.log.append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
-
-    @property
-    def seconds(self) -> float:
-        """The time that the run took so far, in this process and in those whose work it goes on with."""
-        return self.earlier_seconds + time.perf_counter() - self.started
-
-    # Stopping and going on
-
-    def pause(self, training: Training) -> None:
-        """Save the state where it is time to, and end here where that is asked for.
-
-        Raises:
-            TakenOver, KeyboardInterrupt, Terminated: see `__call__`.
-        """
-        if self.workplace is None:
-            return
-        due, signal = self.workplace.asked()
-        if (due or signal) and (problem := self.workplace.save(self.state_dict(training))):
-            self.note(problem)
-            self.display.message(problem)
-        if signal:
-            self.display.message(f"{self.run.task.name} · {self.run.model.name} stops at step {training.step}")
-            raise stop(signal)
-
-    def state_dict(self, training: Training) -> dict[str, Any]:
-        """All that is needed to go on from here, in plain data, tensors and arrays; all processes call it together."""
-        return {
-            **{name: getattr(self, name) for name in PLAIN_STATE},
-            "fingerprint": self.run.fingerprint,
-            "seconds": self.seconds,
-            "best": self.best.state_dict(),
-            "training": training.state_dict(),
-        }
-
-    def go_on(self, training: Training, workplace: Workplace) -> None:
-        """Take over the state that was saved, if there is one.
-
-        Raises:
-            HarnessError: it is of another model than this.
-        """
-        state, problem = workplace.load(self.run.fingerprint)
-        if state is not None and self.needs_best_weights and state["best"]["weights"] is None:
-            state, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
-        if problem is not None:
-            self.note(problem)
-            self.display.message(problem)
-        if state is not None:
-            try:
-                training.load_state_dict(state["training"])
-            except (RuntimeError, ValueError, KeyError, TypeError) as error:
-                workplace.discard()
-                raise HarnessError(
-                    f"{workplace.state}: does not fit the model of this version of the program or its libraries: "
-                    "removed; the same command starts the run anew"
-                ) from error
-            self.best = Best.of_state(state["best"])
-            self.earlier_seconds = state["seconds"]
-            for name in PLAIN_STATE:
-                setattr(self, name, state[name])
-            self.note(f"goes on from step {training.step}")
-            self.display.message(f"{self.run.task.name} · {self.run.model.name} goes on from step {training.step}")
-        limit = workplace.limit()
-        if limit is not None and limit < training.plan.micro_batch_tokens:
-            training.set_micro_batch_tokens(limit)
+def result_of(
+    context: Context,
+    run: Run,
+    training: Training,
+    state: RunState,
+    evaluated: Evaluated,
+    tests: list[dict[str, Any]],
+    usage: Usage,
+) -> Result:
+    """What the record is made of."""
+    cost = cost_of(context, run, training, state) if context.main else {}
+    efficiency = efficiency_of(training, state, usage, cost)
+    state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
+    generates = training.architecture.generates
+    tasks = {task.name: task for task, _ in run.evaluated}
+    record = record_of_run(
+        context,
+        run,
+        efficiency=efficiency,
+        missing=run.missing,
+        steps=training.step,
+        best_step=state.best.step,
+        selection_score=state.best.selection_score,
+        parameters=training.parameters,
+        micro_batch_tokens=training.plan.micro_batch_tokens,
+        labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
+        threshold=state.best.threshold if run.task.has_threshold and not generates else None,
+        **split_results(context, run, training, evaluated),
+    )
+    return Result(
+        record,
+        [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)],
+        tests,
+        state.history,
+        state.log,
+        state.best.weights if keeps_model(context, run) else None,
+    )
 
 
 def _scored_by_label(task: Task) -> bool:
-    return task.problem_type in SEVERAL and not task.open_answers
+    return task.problem.several and not task.open_answers
 
 
-def start_from(module: torch.nn.Module, weights: Mapping[str, Tensor], same_labels: bool) -> None:
-    """Intermediate training: take over the parent's weights, but not the head of other labels."""
-    own = module.state_dict()
-    fitting = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name in own and own[name].shape == tensor.shape and (same_labels or not name.startswith(HEADS))
+def split_results(context: Context, run: Run, training: Training, evaluated: Evaluated) -> dict[str, Any]:
+    """The fields of the record that have a value for each task and split."""
+    fields: dict[str, Any] = {"counts": {run.task.name: {"train": len(training.features)}}}
+
+    def enter(name: str, split: Split, value: Any) -> None:
+        fields.setdefault(name, {}).setdefault(split.task.name, {})[split.name] = value
+
+    overlaps = context.resources.overlap(run.task, run.evaluated)
+    for split, evaluation in evaluated:
+        enter("overlap", split, overlaps[split.task.name, split.name])
+        enter("scores", split, evaluation.scores)
+        enter("counts", split, len(evaluation.predictions))
+        if repaired := context.resources.repairs(split.task, split.name):
+            enter("repaired", split, repaired)
+        if evaluation.unread:
+            enter("unread_words", split, evaluation.unread)
+        if training.architecture.generates:
+            enter("invalid", split, evaluation.invalid / len(evaluation.predictions))
+    return fields
+
+
+def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
+    """What the trained model takes: measured once per task, model and recipe; of other seeds FLOPs only."""
+    costs, key = context.resources.costs, (*run.pair, run.recipe)
+    if key in costs:
+        return {name: costs[key][name] for name in COUNTED}
+    split = HOLDOUT if context.spec.selection == HOLDOUT else run.own_splits[0]
+    features = context.resources.features(training.architecture, run.task, split, training=False)
+    costs[key] = measured(training, features, state.seconds)
+    return costs[key]
+
+
+def write_result(context: Context, run: Run, result: Result) -> Record:
+    """Write the result of a run; the record comes last, so that with it all is written.
+
+    Raises:
+        HarnessError: the disk refuses.
+    """
+    if result.weights is not None:
+        save_tensors(model_file(context, run), result.weights)
+    if result.record.finished and context.spec.predict:
+        write_tests(context, run, result.test_predictions)
+    log = "\n".join(result.log) + "\n"
+    return context.store.write(result.record, predictions=result.predictions, history=result.history, log=log)
+
+
+def write_tests(context: Context, run: Run, rows: list[dict[str, Any]]) -> None:
+    """Test predictions are a record of their own, which no leaderboard shows."""
+    if rows:
+        own = test_fingerprint(run, context.resources)
+        record = record_of_run(context, run, fingerprint=own, predicts_tests_of=run.fingerprint)
+        context.store.write(record, predictions=rows)
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    first = str(error).strip().splitlines()[:1]
+    return ": ".join([type(error).__name__, *first])
+
+
+def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
+    """The record of a run that finished, or failed where ``fields`` have an ``error``."""
+    checkpoint = context.resources.checkpoint(run.model)
+    common = {
+        "fingerprint": run.fingerprint,
+        "status": "failed" if fields.get("error") else "finished",
+        "task": run.task.name,
+        "model": run.model.name,
+        "checkpoint": run.model.checkpoint,
+        "revision": checkpoint.revision if checkpoint else None,
+        "init_from": run.parent.task.name if run.parent else None,
+        "columns": {
+            task.name: {"title": task.title, "suite": task.suite, "parts": task.score_parts}
+            for task, _ in run.evaluated
+        },
+        "provenance": provenance(context.accelerator.device, context.accelerator.num_processes),
+        **fields,
     }
-    module.load_state_dict(fitting, strict=False)
+    return Record.model_validate({**plain(common), "settings": run.settings, "caveats": run.caveats})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.io import fingerprint, plain
 from harness.results.record import Caveat, CaveatKind, RunSettings
-from harness.runner.resources import HOLDOUT, Session
-from harness.runner.runs import Run
+from harness.results.store import Key
+from harness.runner.resources import HOLDOUT, Resources
 from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
-from harness.training.loop import plan_of, steps_of, trained_parameters
-from harness.training.thresholds import has_threshold
+from harness.training.trainer import plan_of, steps_of, trained_parameters
 
 SCORE_VERSION = 3
 """Part of every fingerprint: raise it when a change of the code changes a score."""
@@ -33,12 +33,80 @@ HELD_OUT = Caveat(kind=CaveatKind.SELECTED_ON_HOLDOUT)
 Pair = tuple[str, str]
 """(task, model)."""
 
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training and what is evaluated with it; equal to another with the same label and fingerprint.
+
+    Args:
+        recipe: hyper-parameters with ``precision`` and ``compile`` as they are used here.
+        settings: all that decides the scores.
+        own_splits: the validation splits of ``task`` that exist.
+        diagnostics: the (task, split) pairs that its model answers besides.
+        caveats: what makes its numbers not comparable.
+        missing: by task and split, why other diagnostics are not among them.
+        tests: the (task, split) pairs that it predicts on request.
+        parent: the run whose model this one starts from.
+        is_parent: whether another run starts from its model.
+        trial: the values of the swept settings that make it one of several trials of a sweep.
+    """
+
+    task: Task
+    model: Model
+    recipe: Recipe
+    settings: RunSettings
+    own_splits: tuple[str, ...]
+    diagnostics: tuple[tuple[Task, str], ...]
+    caveats: tuple[Caveat, ...]
+    missing: Mapping[str, Mapping[str, str]]
+    tests: tuple[tuple[Task, str], ...]
+    parent: Run | None
+    trial: Mapping[str, Any]
+    is_parent: bool = False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The identity: a hash of all that decides the scores."""
+        return self.settings.fingerprint
+
+    @cached_property
+    def configuration(self) -> str:
+        """The same of all but the seed: all seeds of one recipe share it."""
+        parent = self.parent.configuration if self.parent else None
+        return fingerprint({**self.settings.model_dump(exclude={"seed"}), "parent": parent})
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    @property
+    def label(self) -> Key:
+        """(task, model, seed)."""
+        return self.task.name, self.model.name, self.seed
+
+    @property
+    def pair(self) -> Pair:
+        """(task, model)."""
+        return self.label[:2]
+
+    @property
+    def evaluated(self) -> tuple[tuple[Task, str], ...]:
+        """The (task, split) pairs that the record has scores of."""
+        return (*((self.task, split) for split in self.own_splits), *self.diagnostics)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and (self.label, self.fingerprint) == (other.label, other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash((self.label, self.fingerprint))
+
+
 Wanted = Callable[[Pair, list[Recipe]], list[tuple[Recipe, tuple[int, ...]]]]
 """Which recipes of a pair's are used, and with which seeds."""
 
 
 def expand(
-    file: BenchmarkFile, session: Session, device: torch.device, chosen: Mapping[Pair, Recipe] | None = None
+    file: BenchmarkFile, resources: Resources, device: torch.device, chosen: Mapping[Pair, Recipe] | None = None
 ) -> list[Run]:
     """All runs of a benchmark: trained tasks x models x seeds, a parent before those that start from it.
 
@@ -49,7 +117,7 @@ def expand(
     Raises:
         HarnessError: data or checkpoints that are not there or cannot be used; all of them at once.
     """
-    spec = session.spec
+    spec = resources.spec
 
     def wanted(pair: Pair, recipes: list[Recipe]) -> list[tuple[Recipe, tuple[int, ...]]]:
         if len(recipes) == 1:
@@ -58,10 +126,10 @@ def expand(
             return [(chosen[pair], spec.seeds)]
         return [(recipes[0], (spec.first_seed,))]
 
-    return [replace(run, trial={}) for run in _expand(file, session, device, wanted)]
+    return [replace(run, trial={}) for run in _expand(file, resources, device, wanted)]
 
 
-def trials(file: BenchmarkFile, session: Session, device: torch.device) -> list[Run]:
+def trials(file: BenchmarkFile, resources: Resources, device: torch.device) -> list[Run]:
     """The runs that choose the recipes of a sweep: every recipe of each swept (task, model), with the first seed.
 
     Runs that those start from are among them; they have no ``trial``.
@@ -69,35 +137,37 @@ def trials(file: BenchmarkFile, session: Session, device: torch.device) -> list[
     Raises:
         HarnessError: as `expand`.
     """
-    spec = session.spec
+    spec = resources.spec
     trained = [name for name in spec.tasks if file.tasks[name].evaluated_by is None]
     if all(len(spec.recipes_for(task, model)) == 1 for task in trained for model in spec.models):
         return []
-    runs = _expand(file, session, device, lambda pair, recipes: [(recipe, (spec.first_seed,)) for recipe in recipes])
-    needed = set()
+    runs = _expand(file, resources, device, lambda pair, recipes: [(recipe, (spec.first_seed,)) for recipe in recipes])
+    needed: set[Run] = set()
     for run in runs:
         part = run if run.trial else None
         while part is not None:
-            needed.add(part.identity)
+            needed.add(part)
             part = part.parent
-    return [replace(run, tests=()) for run in runs if run.identity in needed]
+    return [replace(run, tests=()) for run in runs if run in needed]
 
 
-def _expand(file: BenchmarkFile, session: Session, device: torch.device, wanted: Wanted) -> list[Run]:
-    spec = session.spec
-    runs: dict[tuple[str, str, int, str], Run] = {}
-    parents: dict[tuple[str, str, int], Run] = {}
+def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wanted: Wanted) -> list[Run]:
+    spec = resources.spec
+    runs: list[Run] = []
+    parents: dict[Key, Run] = {}
     problems: list[str] = []
     for name in _parents_first(spec, [name for name in spec.tasks if file.tasks[name].evaluated_by is None]):
         for model in spec.models:
             try:
-                for run in _runs_of(file, session, device, file.tasks[name], file.models[model], parents, wanted):
-                    runs[run.identity] = parents[run.key] = run
+                new = _runs_of(file, resources, device, file.tasks[name], file.models[model], parents, wanted)
+                runs += new
+                parents |= {run.label: run for run in new}
             except HarnessError as error:
                 problems += [line for line in str(error).splitlines() if line not in problems]
     if problems:
         raise HarnessError("\n".join(problems))
-    return list(runs.values())
+    started_from = {run.parent for run in runs}
+    return [replace(run, is_parent=run in started_from) for run in dict.fromkeys(runs)]
 
 
 def _parents_first(spec: BenchmarkSpec, names: list[str]) -> list[str]:
@@ -117,27 +187,27 @@ def _parents_first(spec: BenchmarkSpec, names: list[str]) -> list[str]:
 
 def _runs_of(
     file: BenchmarkFile,
-    session: Session,
+    resources: Resources,
     device: torch.device,
     task: Task,
     model: Model,
-    known: Mapping[tuple[str, str, int], Run],
+    parents: Mapping[Key, Run],
     wanted: Wanted,
 ) -> list[Run]:
-    spec = session.spec
-    own = _own_splits(task, session)
-    diagnostics, missing = _diagnostics(file, session, task)
-    recipes = _recipes(session, device, task, model)
-    tests = _tests(file, session, task) if spec.predict else ()
+    spec = resources.spec
+    own = _own_splits(task, resources)
+    diagnostics, missing = _diagnostics(file, resources, task)
+    recipes = _recipes(resources, device, task, model)
+    tests = _tests(file, resources, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
-    caveats = tuple(_caveats(session, task, model))
+    caveats = tuple(_caveats(resources, task, model))
     shared: dict[str, Any] = {
         "score_version": SCORE_VERSION,
-        "model": session.model_identity(model),
+        "model": resources.model_identity(model),
         "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
-            task.name: session.data(task, (str(task.train_split), *own)),
-            **{t.name: session.data(t, (split,)) for t, split in diagnostics},
+            task.name: resources.data(task, (str(task.train_split), *own)),
+            **{t.name: resources.data(t, (split,)) for t, split in diagnostics},
         },
         "limit": spec.limit.model_dump() if spec.limit else None,
         "selection": spec.selection,
@@ -146,39 +216,25 @@ def _runs_of(
     runs = []
     for recipe, seeds in wanted((task.name, model.name), recipes):
         for seed in seeds:
-            parent = known.get((parent_task, model.name, seed)) if parent_task else None
-            given = {**shared, "recipe": recipe.model_dump(), "seed": seed}
-            settings = RunSettings(**given, parent=parent.fingerprint if parent else None)
-            common = {**settings.model_dump(exclude={"seed"}), "parent": parent.configuration if parent else None}
+            parent = parents.get((parent_task, model.name, seed)) if parent_task else None
+            settings = RunSettings(
+                **shared, recipe=recipe.model_dump(), seed=seed, parent=parent.fingerprint if parent else None
+            )
+            differences = _differences(recipe, recipes)
             runs.append(
-                Run(
-                    task,
-                    model,
-                    recipe,
-                    seed,
-                    own,
-                    diagnostics,
-                    settings,
-                    settings.fingerprint,
-                    fingerprint(common),
-                    caveats,
-                    missing,
-                    tests,
-                    parent,
-                    _differences(recipe, recipes),
-                )
+                Run(task, model, recipe, settings, own, diagnostics, caveats, missing, tests, parent, differences)
             )
     return runs
 
 
-def _recipes(session: Session, device: torch.device, task: Task, model: Model) -> list[Recipe]:
+def _recipes(resources: Resources, device: torch.device, task: Task, model: Model) -> list[Recipe]:
     """The recipes of a (task, model) as they will be used here, each once; several where they are swept."""
-    found: dict[str, Recipe] = {}
-    for recipe in session.spec.recipes_for(task.name, model.name):
-        architecture = session.architecture(model, task, recipe)
-        resolved = _resolved(recipe, session, architecture, task, device)
-        found.setdefault(resolved.model_dump_json(), resolved)
-    return list(found.values())
+    distinct: dict[str, Recipe] = {}
+    for recipe in resources.spec.recipes_for(task.name, model.name):
+        architecture = resources.architecture(model, task, recipe)
+        resolved = _resolved(recipe, resources, architecture, task, device)
+        distinct.setdefault(resolved.model_dump_json(), resolved)
+    return list(distinct.values())
 
 
 def _differences(recipe: Recipe, recipes: Iterable[Recipe]) -> dict[str, Any]:
@@ -187,52 +243,52 @@ def _differences(recipe: Recipe, recipes: Iterable[Recipe]) -> dict[str, Any]:
     return {name: value for name, value in recipe if any(dump[name] != value for dump in dumps)}
 
 
-def _own_splits(task: Task, session: Session) -> tuple[str, ...]:
-    there = session.splits(task)
-    own = tuple(split for split in task.validation_splits if split in there)
-    if task.train_split not in there or not own:
-        lacking = str(task.train_split) if task.train_split not in there else task.validation_splits[0]
-        session.examples(task, lacking)  # says which file is missing
-        raise HarnessError(f"task '{task.name}': {session.spec.describe_source(task)} has no {lacking} split")
+def _own_splits(task: Task, resources: Resources) -> tuple[str, ...]:
+    splits = resources.splits(task)
+    own = tuple(split for split in task.validation_splits if split in splits)
+    if task.train_split not in splits or not own:
+        lacking = str(task.train_split) if task.train_split not in splits else task.validation_splits[0]
+        resources.examples(task, lacking)  # its error names the file that is missing
+        raise HarnessError(f"task '{task.name}': {resources.spec.describe_source(task)} has no {lacking} split")
     return own
 
 
 def _diagnostics(
-    file: BenchmarkFile, session: Session, task: Task
+    file: BenchmarkFile, resources: Resources, task: Task
 ) -> tuple[tuple[tuple[Task, str], ...], dict[str, dict[str, str]]]:
     """The labelled diagnostics that this task's model answers, and why others are missing."""
-    found: list[tuple[Task, str]] = []
+    labelled: list[tuple[Task, str]] = []
     missing: dict[str, dict[str, str]] = {}
     for diagnostic in file.tasks.values():
         if diagnostic.evaluated_by != task.name:
             continue
-        source = session.spec.describe_source(diagnostic)
+        source = resources.spec.describe_source(diagnostic)
         for split in diagnostic.validation_splits:
-            if split not in session.splits(diagnostic):
+            if split not in resources.splits(diagnostic):
                 missing[diagnostic.name] = {split: f"its data is not in {source}"}
-            elif any(is_unlabelled(diagnostic, example) for example in session.examples(diagnostic, split)[:1]):
+            elif any(is_unlabelled(diagnostic, example) for example in resources.examples(diagnostic, split)[:1]):
                 missing[diagnostic.name] = {split: f"{source} has no labels for it"}
             else:
-                found.append((diagnostic, split))
-    return tuple(found), missing
+                labelled.append((diagnostic, split))
+    return tuple(labelled), missing
 
 
-def _resolved(recipe: Recipe, session: Session, architecture: Any, task: Task, device: torch.device) -> Recipe:
+def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Task, device: torch.device) -> Recipe:
     """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
     parameters, tokens = 0, 0.0
     if recipe.compile == "auto":
         with torch.device("meta"):
             parameters = trained_parameters(architecture.build())["total"]
-        features = session.features(architecture, task, str(task.train_split), training=True)
+        features = resources.features(architecture, task, str(task.train_split), training=True)
         plan = plan_of(features, recipe, seed=0)
         tokens = float(features.lengths.mean()) * recipe.batch_size * steps_of(plan, recipe)
-    return resolve(recipe, device, architecture.half_precision, parameters, tokens)
+    return resolve(recipe, device, architecture.model.half_precision, parameters, tokens)
 
 
-def _caveats(session: Session, task: Task, model: Model) -> Iterable[Caveat]:
+def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]:
     """What makes this run's numbers not comparable with published ones, or not reproducible."""
-    spec, checkpoint = session.spec, session.checkpoint(model)
-    source = "files" if has_own_files(task) else session.source(task)
+    spec, checkpoint = resources.spec, resources.checkpoint(model)
+    source = "files" if has_own_files(task) else resources.source(task)
     if source == "sample":
         yield Caveat(kind=CaveatKind.SAMPLE_DATA)
     if spec.allow_partial:
@@ -240,7 +296,7 @@ def _caveats(session: Session, task: Task, model: Model) -> Iterable[Caveat]:
     if spec.limit is not None:
         yield Caveat(kind=CaveatKind.LIMITED_DATA)
     yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
-    if model.threshold == "tuned" and has_threshold(task):
+    if model.label_threshold == "tuned" and task.has_threshold:
         yield Caveat(kind=CaveatKind.TUNED_THRESHOLD)
     if (parent := spec.parent(task.name)) is not None:
         yield Caveat(kind=CaveatKind.INTERMEDIATE_TRAINING, detail=parent)
@@ -258,13 +314,13 @@ def _is_t5_v1_0(folder: Path) -> bool:
     return config.get("model_type") == "t5" and bool(config.get("task_specific_params"))
 
 
-def _tests(file: BenchmarkFile, session: Session, task: Task) -> tuple[tuple[Task, str], ...]:
-    """The test splits that are there: the task's own and its diagnostics'."""
+def _tests(file: BenchmarkFile, resources: Resources, task: Task) -> tuple[tuple[Task, str], ...]:
+    """The test splits that exist: the task's own and its diagnostics'."""
     tasks = [task, *(other for other in file.tasks.values() if other.evaluated_by == task.name)]
-    return tuple((t, split) for t in tasks for split in t.test_splits if split in session.splits(t))
+    return tuple((t, split) for t in tasks for split in t.test_splits if split in resources.splits(t))
 
 
-def test_fingerprint(run: Run, session: Session) -> str:
+def test_fingerprint(run: Run, resources: Resources) -> str:
     """The identity of a run's predictions on test splits."""
-    tests = {f"{task.name} {split}": session.data(task, (split,)) for task, split in run.tests}
+    tests = {f"{task.name} {split}": resources.data(task, (split,)) for task, split in run.tests}
     return fingerprint({"run": run.fingerprint, "test": tests})

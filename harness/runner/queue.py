@@ -1,175 +1,180 @@
-"""What is left to do of a benchmark, and the queue of it that several processes share."""
+"""What is left to do of each run, and the queue of runs that several processes share."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.io import remove
-from harness.results.leases import Lease, Leases
+from harness.results.leases import Lease
 from harness.results.record import Damaged, Record
-from harness.results.store import Store
-from harness.results.tensors import is_sound, is_whole, load_tensors
-from harness.runner.plan import test_fingerprint
-from harness.runner.resources import Session
-from harness.runner.runs import Run
+from harness.results.tensors import is_whole, load_tensors
+from harness.runner.plan import Run, test_fingerprint
+from harness.runner.resources import Context
 
-Identity = tuple[str, str, int, str]
-"""(task, model, seed, fingerprint)."""
-
-TO_TRAIN = ("to do", "failed", "model needed")
-"""The states of runs that are trained without being asked for."""
+ABANDONED = 30 * 24 * 3600
+"""Seconds after which a training state that was not touched is removed."""
 
 
-@dataclass
-class Work:
-    """What a command has to do: the runs, and for each why it is not done yet."""
+class Status(Enum):
+    """What is left to do of a run, as it is shown."""
 
-    runs: list[Run]
-    store: Store
-    session: Session
-    states: dict[Identity, str] = field(default_factory=dict)
-    """By identity: ``done``, ``to do``, ``failed``, ``model needed``, ``tests needed`` or ``retraining needed``."""
+    DONE = "done"
+    TO_DO = "to do"
+    FAILED = "failed"
+    MODEL_NEEDED = "model needed"
+    """Finished, but a run to be trained starts from its model, which was not kept."""
+    TESTS_NEEDED = "tests needed"
+    RETRAINING_NEEDED = "retraining needed"
+    """Finished, but without test predictions, and its model was not kept."""
 
-    def __post_init__(self) -> None:
-        for run in self.runs:
-            record = self.record(run)
-            self.states[run.identity] = "to do" if record is None else "done" if record.finished else "failed"
-        if self.session.spec.predict:
-            for run in self.of("done"):
-                if not self.has_tests(run):
-                    self.states[run.identity] = "tests needed" if is_whole(self.weights(run)) else "retraining needed"
-        self._need_models(self.of("to do", "failed"))
 
-    def _need_models(self, children: list[Run]) -> None:
-        """Mark the finished runs that these start from and whose models are gone, and those that they start from."""
-        for run in children:
-            parent = run.parent
-            if parent and self.states[parent.identity] not in TO_TRAIN and not is_sound(self.weights(parent)):
-                self.states[parent.identity] = "model needed"
-                self._need_models([parent])
+Statuses = dict[Run, Status]
+"""The runs of a command in their order, with the status of each."""
 
-    def is_done(self, run: Run) -> bool:
-        """Whether nothing is left to do for it."""
-        return self.states[run.identity] == "done"
+TO_TRAIN = (Status.TO_DO, Status.FAILED, Status.MODEL_NEEDED)
+"""The runs with one of these are trained without being asked for."""
 
-    def of(self, *states: str) -> list[Run]:
-        """The runs in one of these states."""
-        return [run for run in self.runs if self.states[run.identity] in states]
 
-    def to_train(self, retrain: bool) -> list[Run]:
-        """The runs that are trained now, those last that failed before: they may fail again, and stop all others."""
-        again = ["retraining needed"] if retrain else []
-        self._need_models(self.of(*again))
-        runs = self.of(*TO_TRAIN, *again)
-        failed: set[Identity] = set()
-        for run in runs:
-            behind = run.parent is not None and run.parent.identity in failed
-            if behind or self.states[run.identity] == "failed":
-                failed.add(run.identity)
-        return sorted(runs, key=lambda run: run.identity in failed)
+def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
+    """The status of each run, the same in all processes."""
+    statuses: Statuses = {}
+    for run in runs:
+        record = record_of(context, run)
+        statuses[run] = Status.TO_DO if record is None else Status.DONE if record.finished else Status.FAILED
+    if context.spec.predict:
+        for run in having(statuses, Status.DONE):
+            if not has_tests(context, run):
+                kept = is_whole(model_file(context, run))
+                statuses[run] = Status.TESTS_NEEDED if kept else Status.RETRAINING_NEEDED
+    _need_models(context, statuses, having(statuses, Status.TO_DO, Status.FAILED))
+    [values] = broadcast_object_list([list(statuses.values())])
+    return dict(zip(statuses, values, strict=True))
 
-    def record(self, run: Run) -> Record | None:
-        """The run's record, finished or failed."""
-        return self.store.find(run.fingerprint, *run.key)
 
-    def weights(self, run: Run) -> Path:
-        """Where the run's best model is kept."""
-        return self.store.models / f"{run.fingerprint}.safetensors"
+def _need_models(context: Context, statuses: Statuses, children: Iterable[Run]) -> None:
+    """Mark the finished runs that these start from and whose models are gone, and those that they start from."""
+    for run in children:
+        parent = run.parent
+        if parent and statuses[parent] not in TO_TRAIN and not is_whole(model_file(context, parent)):
+            statuses[parent] = Status.MODEL_NEEDED
+            _need_models(context, statuses, [parent])
 
-    def load_weights(self, run: Run) -> dict[str, Tensor]:
-        """The run's best model.
 
-        Raises:
-            HarnessError: it is not there or damaged.
-        """
-        try:
-            return load_tensors(self.weights(run))
-        except FileNotFoundError:
-            name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
-            raise HarnessError(f"there is no model of {name}: its run failed, or the model was removed") from None
-        except Damaged as damage:
-            remove(self.weights(run))  # only loading tells a changed byte: what asks before looks at the header
-            raise HarnessError(f"{damage}: removed; the next 'run' trains it again") from None
+def having(statuses: Statuses, *wanted: Status) -> list[Run]:
+    """The runs with one of these statuses."""
+    return [run for run, status in statuses.items() if status in wanted]
 
-    def keeps(self, run: Run) -> bool:
-        """Whether the run's best model is wanted later: by ``keep``, to predict the tests with a sweep's best trial,
-        or by a run that starts from it.
-        """
-        spec = self.session.spec
-        return (
-            spec.keep != "none"
-            or bool(spec.predict and run.trial)
-            or any(
-                other.parent is not None and other.parent.identity == run.identity and not self.is_done(other)
-                for other in self.runs
-            )
-        )
 
-    def has_tests(self, run: Run) -> bool:
-        """Whether its test predictions are there (or there is no test data)."""
-        if not run.tests:
-            return True
-        record = self.store.find(test_fingerprint(run, self.session), *run.key)
-        return record is not None and record.finished
+def runs_to_train(context: Context, statuses: Statuses, retrain: bool) -> list[Run]:
+    """The runs that are trained now, those last that failed before: they may fail again, and stop all others."""
+    again = [Status.RETRAINING_NEEDED] if retrain else []
+    _need_models(context, statuses, having(statuses, *again))
+    runs = having(statuses, *TO_TRAIN, *again)
+    last: set[Run] = set()
+    for run in runs:
+        if statuses[run] is Status.FAILED or run.parent in last:
+            last.add(run)
+    return sorted(runs, key=lambda run: run in last)
+
+
+def record_of(context: Context, run: Run) -> Record | None:
+    """The run's record, finished or failed."""
+    return context.store.find(run.fingerprint, *run.label)
+
+
+def has_tests(context: Context, run: Run) -> bool:
+    """Whether its test predictions are made (or there is no test data)."""
+    if not run.tests:
+        return True
+    record = context.store.find(test_fingerprint(run, context.resources), *run.label)
+    return record is not None and record.finished
+
+
+def model_file(context: Context, run: Run) -> Path:
+    """The file of the run's best model, where it is kept."""
+    return context.store.models / f"{run.fingerprint}.safetensors"
+
+
+def load_model(context: Context, run: Run) -> dict[str, Tensor]:
+    """The weights of the run's best model.
+
+    Raises:
+        HarnessError: there is none, or it is damaged.
+    """
+    try:
+        return load_tensors(model_file(context, run))
+    except FileNotFoundError:
+        name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
+        raise HarnessError(f"there is no model of {name}: its run failed, or the model was removed") from None
+    except Damaged as damage:
+        remove(model_file(context, run))  # only loading tells a changed byte: what asks before looks at the header
+        raise HarnessError(f"{damage}: removed; the next 'run' trains it again") from None
 
 
 @dataclass
-class Queue:
-    """The runs that are left to train. Other processes may work on the same ones: a run is whose lease it has."""
+class RunQueue:
+    """The runs that are left to train. Several commands may work on the same ones: a lease decides who does which.
 
-    work: Work
+    Args:
+        statuses: of all runs of the command.
+        left: those to train, in order.
+        on_done: called with the record of a run that another command has done meanwhile.
+    """
+
+    context: Context
+    statuses: Statuses
     left: list[Run]
-    leases: Leases
-    tell: Callable[[Run, Record], None]
-    """Called with the record of a run that another process has done meanwhile."""
+    on_done: Callable[[Run, Record], None]
     lease: Lease | None = None
+    """On the run that `next` gave."""
 
     def next(self) -> Run | None:
-        """The next run that no other process has; its lease is ``lease``. None: the others have all that is left."""
+        """The next run that no other command does, leased; None: the others do all that is left."""
         for run in list(self.left):
-            if run.parent is not None and any(other.identity == run.parent.identity for other in self.left):
+            if run.parent in self.left:
                 continue
-            self.lease = self.leases.take(self.work.store.scratch(run.fingerprint))
+            self.lease = self.context.leases.take(self.context.store.scratch(run.fingerprint))
             if self.lease is None:
                 continue
-            if not self._is_settled(run):
+            if not self._was_done(run):
                 return run
             self.lease.release()
             self.left.remove(run)
         return None
 
-    def _is_settled(self, run: Run) -> bool:
-        """Whether another process has done it since this one looked."""
-        work, record = self.work, self.work.record(run)
-        before = work.states[run.identity]
-        if record is None or (before == "failed" and not record.finished):
+    def _was_done(self, run: Run) -> bool:
+        """Whether another command has done the run since this one looked."""
+        record, before = record_of(self.context, run), self.statuses[run]
+        if record is None or (before is Status.FAILED and not record.finished):
             return False
         if record.finished and not self._is_complete(run, before):
             return False
-        self.tell(run, record)
+        self.on_done(run, record)
         return True
 
-    def _is_complete(self, run: Run, before: str) -> bool:
-        if before == "retraining needed" and not self.work.has_tests(run):
+    def _is_complete(self, run: Run, before: Status) -> bool:
+        if before is Status.RETRAINING_NEEDED and not has_tests(self.context, run):
             return False
-        wanted = any(other.parent is not None and other.parent.identity == run.identity for other in self.left)
-        return not wanted or is_sound(self.work.weights(run))
+        return not any(other.parent == run for other in self.left) or is_sound(model_file(self.context, run))
 
 
-def tidy(work: Work, leases: Leases) -> None:
-    """Remove training states that nobody goes on with: of runs that are done, and those untouched for a month."""
-    finished = {run.fingerprint for run in work.of("done")} - {run.fingerprint for run in work.of(*TO_TRAIN)}
-    for folder in work.store.workplaces():
+def tidy(context: Context, statuses: Statuses) -> None:
+    """Remove training states that no command resumes: of runs that are done, and those untouched for a month."""
+    done = {run.fingerprint for run in having(statuses, Status.DONE)}
+    done -= {run.fingerprint for run in having(statuses, *TO_TRAIN)}
+    for folder in context.store.workplaces():
         with contextlib.suppress(FileNotFoundError):  # another command was faster
-            if folder.name in finished or time.time() - folder.stat().st_mtime > 30 * 24 * 3600:
-                lease = leases.take(folder)
+            if folder.name in done or time.time() - folder.stat().st_mtime > ABANDONED:
+                lease = context.leases.take(folder)
                 if lease is not None:
                     with lease:
                         lease.empty()

@@ -1,35 +1,68 @@
-"""What the runs of one command share: data, tokenizers, checkpoints and features, each read once."""
+"""What the runs of one command share: their context, and data, tokenizers, checkpoints and features, each read once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 
+from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import Examples, data_fingerprint, open_examples, permutation, splits_in
 from harness.data.features import FEATURES_VERSION, Features, Group, cached
 from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
-from harness.models import ARCHITECTURES, Architecture
+from harness.models import Architecture, architecture_class
+from harness.models.checkpoints import check_files
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
-from harness.models.weights import check_files
-from harness.runner.overlap import overlap
+from harness.results.leases import Leases
+from harness.results.store import Store
+from harness.runner.progress import Display
+from harness.runner.resume import Interrupts
+from harness.task.functions import repairs
 from harness.task.task import Example, Task
-from harness.training.thresholds import has_threshold
+from harness.training.evaluation import Split
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 HOLDOUT = "holdout"
 """The name of the part of the training data that chooses the checkpoint with ``selection: holdout``."""
 HOLDOUT_SHARE, HOLDOUT_MOST = 0.1, 2000
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a command works with. Commands on the same results folder share the runs by ``leases``."""
+
+    file: BenchmarkFile
+    resources: Resources
+    store: Store
+    accelerator: Accelerator
+    display: Display
+    interrupts: Interrupts
+    leases: Leases
+
+    @property
+    def spec(self) -> BenchmarkSpec:
+        """The benchmark."""
+        return self.resources.spec
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.accelerator.is_main_process
+
+
 @dataclass
-class Session:
+class Resources:
     """Everything that is read from outside, kept for the time of one command.
 
     Args:
@@ -39,16 +72,15 @@ class Session:
 
     spec: BenchmarkSpec
     cache: Path
-    _opened: dict[tuple[str, str], Examples] = field(default_factory=dict)
-    _examples: dict[tuple[str, str], list[Example]] = field(default_factory=dict)
-    _tokenizers: dict[str, PreTrainedTokenizerBase] = field(default_factory=dict)
-    _tokenizer_hashes: dict[str, str] = field(default_factory=dict)
-    _checkpoints: dict[str, Checkpoint | HarnessError | None] = field(default_factory=dict)
-    _overlaps: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    _fingerprints: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
-
     costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
-    """What `harness.training.efficiency.measured` found for a task, a model and a recipe."""
+    """What `harness.training.efficiency.measured` gave for a task, a model and a recipe."""
+    _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What ``make`` gave the first time."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(T, self._kept[key])
 
     # Data
 
@@ -62,10 +94,7 @@ class Session:
 
     def examples(self, task: Task, split: str) -> list[Example]:
         """A split's examples in memory, where they stay: for splits that are evaluated."""
-        key = (task.name, split)
-        if key not in self._examples:
-            self._examples[key] = list(self.open(task, split))
-        return self._examples[key]
+        return self._once(("examples", task.name, split), lambda: list(self.open(task, split)))
 
     def open(self, task: Task, split: str, model: Model | None = None) -> Examples:
         """A split's examples, to be read one by one (``holdout``, and a train split without it where `holds_out`)."""
@@ -75,16 +104,15 @@ class Session:
 
     def holds_out(self, task: Task, model: Model | None) -> bool:
         """Whether a part of the training data is not trained on: it chooses the checkpoint, or tunes a threshold."""
-        tuned = model is not None and model.threshold == "tuned" and has_threshold(task)
+        tuned = model is not None and model.label_threshold == "tuned" and task.has_threshold
         return tuned or self.spec.selection == HOLDOUT
 
     def _open(self, task: Task, split: str) -> Examples:
-        key = (task.name, split)
-        if key not in self._opened:
-            self._opened[key] = open_examples(
-                task, self.source(task), split, allow_partial=self.spec.allow_partial, limit=self.limit(task, split)
-            )
-        return self._opened[key]
+        def opened() -> Examples:
+            source, limit = self.source(task), self.limit(task, split)
+            return open_examples(task, source, split, allow_partial=self.spec.allow_partial, limit=limit)
+
+        return self._once(("opened", task.name, split), opened)
 
     def _held_out(self, task: Task, split: str) -> Examples:
         assert task.train_split is not None
@@ -94,16 +122,16 @@ class Session:
 
     def repairs(self, task: Task, split: str) -> int:
         """How many examples of a split had data that does not fit and was put right (see `Task.repairs`)."""
-        return sum(bool(task.repairs(example)) for example in self.examples(task, split))
+        return sum(bool(repairs(task, example)) for example in self.examples(task, split))
 
     def overlap(self, task: Task, evaluated: Sequence[tuple[Task, str]]) -> dict[tuple[str, str], int]:
         """How many examples of each (task, split) have a text of the task's training data; counted once."""
-        new = {(task.name, other.name, split): (other, split) for other, split in evaluated}
-        new = {key: value for key, value in new.items() if key not in self._overlaps}
-        if new:
-            splits = {key: (other, self.examples(other, split)) for key, (other, split) in new.items()}
-            self._overlaps |= overlap(task, self._open(task, str(task.train_split)), splits)
-        return {(other.name, split): self._overlaps[task.name, other.name, split] for other, split in evaluated}
+
+        def counted() -> dict[tuple[str, str], int]:
+            splits = {(other.name, split): (other, self.examples(other, split)) for other, split in evaluated}
+            return overlap(task, self._open(task, str(task.train_split)), splits)
+
+        return self._once(("overlap", task.name, *((other.name, split) for other, split in evaluated)), counted)
 
     def limit(self, task: Task, split: str) -> int | None:
         """The benchmark's ``limit`` for a split, if any."""
@@ -114,38 +142,40 @@ class Session:
 
     def data(self, task: Task, splits: Sequence[str]) -> dict[str, Any]:
         """The content fingerprint of the task's data."""
-        key = (task.name, tuple(splits))
-        if key not in self._fingerprints:
-            found = data_fingerprint(task, self.source(task), splits, allow_partial=self.spec.allow_partial)
+
+        def identity() -> dict[str, Any]:
+            content = data_fingerprint(task, self.source(task), splits, allow_partial=self.spec.allow_partial)
             limits = {split: self.limit(task, split) for split in splits}
-            self._fingerprints[key] = {**found, "limit": limits} if any(limits.values()) else found
-        return self._fingerprints[key]
+            return {**content, "limit": limits} if any(limits.values()) else content
+
+        return self._once(("data", task.name, *splits), identity)
 
     # Models
 
     def checkpoint(self, model: Model) -> Checkpoint | None:
         """The model's checkpoint on this machine, or None for random weights."""
-        if model.name not in self._checkpoints:
-            try:
-                self._checkpoints[model.name] = _checkpoint(model)
-            except HarnessError as error:
-                self._checkpoints[model.name] = error
-        found = self._checkpoints[model.name]
-        if isinstance(found, HarnessError):
-            raise found  # the same for every task, without asking the Hub again
-        return found
+        checkpoint = self._once(("checkpoint", model.name), lambda: _checkpoint(model))
+        if isinstance(checkpoint, HarnessError):
+            raise checkpoint  # the same for every task, without asking the Hub again
+        return checkpoint
 
     def tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
-        if model.name not in self._tokenizers:
-            self._tokenizers[model.name] = self._load_tokenizer(model)
-            self._tokenizer_hashes[model.name] = tokenizer_fingerprint(self._tokenizers[model.name])
-        return self._tokenizers[model.name]
+        return self._tokenizer(model)[0]
+
+    def _tokenizer(self, model: Model) -> tuple[PreTrainedTokenizerBase, str]:
+        """The tokenizer, and its fingerprint before its first use, which changes its state."""
+
+        def loaded() -> tuple[PreTrainedTokenizerBase, str]:
+            tokenizer = self._load_tokenizer(model)
+            return tokenizer, tokenizer_fingerprint(tokenizer)
+
+        return self._once(("tokenizer", model.name), loaded)
 
     def _load_tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
         name = f"model '{model.name}'"
         if model.tokenizer == "sample":
-            return sample_tokenizer("bert" if model.architecture == "bert" else "t5", self.cache)
+            return sample_tokenizer(model.tokenizer_family, self.cache)
         if model.tokenizer is not None:
             folder = Path(model.tokenizer)
             if not folder.is_dir():
@@ -159,19 +189,18 @@ class Session:
     def model_identity(self, model: Model) -> dict[str, Any]:
         """What the model is by content: never by name or path."""
         checkpoint = self.checkpoint(model)
-        self.tokenizer(model)
         return {
             "architecture": model.architecture,
             "options": model.options(),
             "content": checkpoint.content if checkpoint else None,
             "config": model.config,
-            "tokenizer": self._tokenizer_hashes[model.name],
+            "tokenizer": self._tokenizer(model)[1],
         }
 
     def architecture(self, model: Model, task: Task, recipe: Recipe) -> Architecture:
         """The (model, task) pair of a run."""
         checkpoint = self.checkpoint(model)
-        return ARCHITECTURES[model.architecture](
+        return architecture_class(model)(
             model,
             checkpoint.folder if checkpoint else None,
             self.tokenizer(model),
@@ -188,7 +217,7 @@ class Session:
             "split": split,
             "selection": self._selection(task, split, architecture.model),
             "task": task.definition(),
-            "tokenizer": self._tokenizer_hashes[architecture.model.name],
+            "tokenizer": self._tokenizer(architecture.model)[1],
             "max_length": architecture.max_length,
             "options": architecture.text_options(),
             "training": training,
@@ -201,6 +230,10 @@ class Session:
 
         return cached(self.cache, digest, groups)
 
+    def evaluated(self, architecture: Architecture, task: Task, split: str) -> Split:
+        """A split to evaluate an architecture on."""
+        return Split(task, split, self.examples(task, split), self.features(architecture, task, split, training=False))
+
     def _selection(self, task: Task, split: str, model: Model) -> str | None:
         """What the examples of a split depend on besides the data."""
         if split not in (task.train_split, HOLDOUT):
@@ -208,9 +241,50 @@ class Session:
         return HOLDOUT if self.holds_out(task, model) else self.spec.selection
 
 
-def _checkpoint(model: Model) -> Checkpoint | None:
+def _checkpoint(model: Model) -> Checkpoint | HarnessError | None:
+    """A model's checkpoint, or what is wrong with it."""
     if model.checkpoint is None:
         return None
-    checkpoint = resolve_checkpoint(model.checkpoint, model.revision)
-    check_files(f"model '{model.name}'", checkpoint.folder)
+    try:
+        checkpoint = resolve_checkpoint(model.checkpoint, model.revision)
+        check_files(f"model '{model.name}'", checkpoint.folder)
+    except HarnessError as error:
+        return error
     return checkpoint
+
+
+# Overlap ---------------------------------------------------------------------------------------------------------
+
+
+def overlap(
+    task: Task, training: Iterable[Example], evaluated: Mapping[K, tuple[Task, Iterable[Example]]]
+) -> dict[K, int]:
+    """How many examples of each evaluated split have the text of a training example.
+
+    Texts are equal when all text fields of the two examples together are, in the order of ``Task.text_fields``, after
+    `normalised`. Labels do not count, nor does how often a text stands in the training data.
+
+    Args:
+        task: the task that is trained.
+        training: its training examples, read once.
+        evaluated: by any key, a split's task (the same, or a diagnostic of it) and examples.
+    """
+    texts = {key: [_text(other, example) for example in examples] for key, (other, examples) in evaluated.items()}
+    evaluated_texts = {text for of_split in texts.values() for text in of_split}
+    shared = {text for text in (_text(task, example) for example in training) if text in evaluated_texts}
+    return {key: sum(text in shared for text in of_split) for key, of_split in texts.items()}
+
+
+def normalised(text: str) -> str:
+    """NFKC, lower case, and single spaces."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.lower().split())
+
+
+def _text(task: Task, example: Example) -> tuple[str, ...]:
+    return tuple(normalised(_joined(example[name])) for name in task.text_fields)
+
+
+def _joined(value: Any) -> str:
+    return " ".join(map(_joined, value)) if isinstance(value, list | tuple) else str(value)

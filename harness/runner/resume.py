@@ -1,10 +1,15 @@
-"""Where a run that is under way keeps its training state, and who may stop it when."""
+"""Stopping and resuming: the checkpoint directory of a run, and signals that wait until its state is saved."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,16 +20,19 @@ from harness.io import remove, write_file
 from harness.results.leases import Lease
 from harness.results.record import Damaged
 from harness.results.tensors import load_state, save_state
-from harness.runner.interrupts import Interrupts
+
+STOPPED = "stopped; the same command resumes where this one ended"
+REPEATED = 2.0
+"""Seconds in which a second signal counts as the first one, come twice (from the terminal and from a launcher)."""
 
 
 class TakenOver(HarnessError):
-    """Another process took this one for dead and goes on with the run."""
+    """Another process took this one for dead and does the run."""
 
 
 @dataclass
-class Workplace:
-    """The working folder of one run, which is this process's (or its group's) alone.
+class CheckpointDirectory:
+    """Where a run keeps its training state while it is under way; it belongs to this process (or its group) alone.
 
     Args:
         folder: where the state is kept until the run is done.
@@ -48,10 +56,10 @@ class Workplace:
 
     @property
     def memory(self) -> Path:
-        """A file with the number of tokens that fit in a forward pass, where that is known."""
+        """A file with the number of tokens that fit in a forward pass, where memory ran out before."""
         return self.folder / "micro_batch_tokens"
 
-    def asked(self) -> tuple[bool, int]:
+    def requests(self) -> tuple[bool, int]:
         """Whether it is time to save the state, and the signal to stop (0: none); the same for all processes.
 
         Raises:
@@ -64,11 +72,15 @@ class Workplace:
             rows = self.accelerator.gather(torch.tensor([flags], device=self.accelerator.device))
             flags = rows.amax(0).tolist()
         if flags[1]:
-            raise TakenOver(f"{self.folder}: another process goes on with this run")
+            raise TakenOver(f"{self.folder}: another process took over this run")
         return bool(flags[0]), flags[2]
 
     def save(self, state: dict[str, Any]) -> str | None:
-        """Keep a state in place of the one before; why it was not possible, where the disk refuses."""
+        """Keep a state in place of the one before.
+
+        Returns:
+            Why that was not possible; None when it was.
+        """
         problem = None
         if self.accelerator.is_main_process:
             try:
@@ -99,14 +111,67 @@ class Workplace:
         return state, problem
 
     def discard(self) -> None:
-        """Forget the state."""
+        """Remove the state."""
         if self.accelerator.is_main_process:
             remove(self.state)
 
     def limit(self) -> int | None:
-        """The number of tokens that `set_limit` left for the next time."""
+        """The number of tokens that `set_limit` left for the next launch."""
         return int(self.memory.read_text()) if self.memory.exists() else None
 
     def set_limit(self, tokens: int) -> None:
-        """Say how many tokens fit, for the next time."""
+        """Leave the number of tokens that fit for the next launch."""
         write_file(self.memory, str(tokens).encode())
+
+
+class Terminated(SystemExit):
+    """SIGTERM: the process ends with the exit code 143."""
+
+
+class Interrupts:
+    """While this context lasts, the first SIGINT or SIGTERM in a `deferred` block is only stored, as ``received``.
+
+    Everywhere else, and the second time, it raises `KeyboardInterrupt` or `Terminated`. A signal that the process
+    was started to ignore stays ignored; outside the main thread nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._time = 0.0
+        self._deferred = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A block that looks at ``received`` by itself, and often; what it did not see counts at its end."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.received:
+            raise stop(self.received)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._deferred:
+            raise stop(number)
+        if not self.received:
+            self.received, self._time = number, time.monotonic()
+        elif time.monotonic() - self._time > REPEATED:
+            raise stop(number)
+
+
+def stop(number: int) -> BaseException:
+    """The exception that ends the program after a signal."""
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(128 + number)

@@ -1,7 +1,7 @@
 """Which examples a model reads together: batches of similar length, the same for any number of processes.
 
-Everything here is a pure function of the lengths, the seed and the position, so training goes on from any point
-without replaying what came before, and every process can tell what the others do.
+Everything here is a pure function of the lengths, the seed and the position, so training resumes at any point
+without replaying what came before, and every process can compute what the others do.
 """
 
 from __future__ import annotations

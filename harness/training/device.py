@@ -1,21 +1,31 @@
-"""What this machine can do: device, precision and compilation as they will really be used, and what to record of it."""
+"""What this machine can do: processes and device, precision and compilation as they will really be used, versions."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
+from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from harness.config.schema import Recipe
 from harness.errors import HarnessError
+
+T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Compiling takes about a minute. It pays from about this many floating-point operations of training.
 COMPILE_FROM_FLOPS = {"cpu": 1e15, "cuda": 1e18}
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: while the first one downloads and tokenises, or measures a model."""
 
 
 def resolve_precision(requested: str, device: torch.device, half_precision: bool) -> str:
@@ -53,6 +63,56 @@ def resolve(recipe: Recipe, device: torch.device, half_precision: bool, paramete
             "compile": resolve_compile(recipe.compile, device, parameters, tokens),
         }
     )
+
+
+def make_accelerator() -> Accelerator:
+    """The device and the processes of this command.
+
+    Raises:
+        HarnessError: several processes were started, but they do not form a group.
+    """
+    try:
+        patience = InitProcessGroupKwargs(timeout=PATIENCE)
+        accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
+    except ValueError as error:  # Accelerate has one precision for a whole process
+        raise HarnessError(
+            f"another program in this process set up Accelerate: use a fresh process ({error})"
+        ) from None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and accelerator.num_processes == 1:
+        raise HarnessError(
+            "several processes were started, but they do not work together: on CPU, launch with "
+            "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N -m harness run ..."
+        )
+    return accelerator
+
+
+def together(accelerator: Accelerator, attempt: Callable[[], T]) -> T:
+    """The result of ``attempt`` in each process; an error in one of them ends all, with the same message."""
+    results: list[T] = []
+    problem: str | None = None
+    try:
+        results.append(attempt())
+    except HarnessError as error:
+        if accelerator.num_processes == 1:
+            raise
+        problem = str(error)
+    if accelerator.num_processes > 1:
+        problem = next(filter(None, gather_object([problem])), None)
+    if problem is not None:
+        raise HarnessError(problem)
+    return results[0]
+
+
+def compile_seconds() -> float:
+    """The time that torch.compile took so far in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0.0 if dynamo is None else float(dynamo.calculate_time_spent()["total_wall_time"])
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def provenance(device: torch.device, processes: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""From a trained model to predictions and scores."""
+"""From a trained model to predictions and scores, and the threshold of multi-label predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,11 @@ import torch
 from accelerate.utils import gather_object
 
 from harness.data.features import Features
+from harness.task.functions import decide, metric_inputs, parse
 from harness.task.metrics import compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
-from harness.training.loop import Training, memory_errors
-from harness.training.thresholds import has_threshold, shifted
+from harness.training.trainer import Training, memory_errors
 
 PASSES = 2
 """An evaluation batch has at most the tokens of a micro-batch of training, divided by this."""
@@ -24,8 +25,18 @@ CPU_TOKENS = 2048
 
 
 @dataclass(frozen=True)
+class Split:
+    """A part of a task's data that a model is evaluated on: the examples, and what the model reads of them."""
+
+    task: Task
+    name: str
+    examples: Sequence[Example]
+    features: Features
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What a model answered on one split: per example a prediction and what it came from (scores or a text)."""
+    """The answers of a model on one split: per example a prediction and what it came from (scores or a text)."""
 
     predictions: list[Any]
     outputs: list[Any]
@@ -61,13 +72,13 @@ def evaluate(
     """
     outputs = model_outputs(training, features)
     generates = training.architecture.generates
-    decide = task.parse if generates else task.decide
-    shift = has_threshold(task) and not generates
+    read = parse if generates else decide
+    shift = task.has_threshold and not generates
     answers = [shifted(output, threshold) for output in outputs] if shift else outputs
-    predictions = [decide(answer, example) for answer, example in zip(answers, examples, strict=True)]
+    predictions = [read(task, answer, example) for answer, example in zip(answers, examples, strict=True)]
     invalid = sum(prediction is None for prediction in predictions)
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
-    words = task.problem_type == "token_classification" and not generates
+    words = task.problem.of_words and not generates
     unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
     return Evaluation(predictions, outputs, invalid, score(task, examples, predictions), unread)
 
@@ -76,7 +87,7 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
     """The task's metrics; nothing when the examples are unlabelled."""
     if any(is_unlabelled(task, example) for example in examples):
         return {}
-    pairs = [task.metric_inputs(p, example) for p, example in zip(predictions, examples, strict=True)]
+    pairs = [metric_inputs(task, p, example) for p, example in zip(predictions, examples, strict=True)]
     return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
 
 
@@ -107,8 +118,48 @@ def batch_tokens(training: Training) -> int:
     return min(tokens, CPU_TOKENS) if training.accelerator.device.type == "cpu" else tokens
 
 
+def prediction_rows(split: Split, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One line of predictions.jsonl per example."""
+    task = split.task
+    for i, example in enumerate(split.examples):
+        label = None if is_unlabelled(task, example) else example[task.label_field]
+        row = {"task": task.name, "split": split.name, "index": i, "idx": example.get("idx"), "label": label}
+        yield {**row, "prediction": evaluation.predictions[i], **plain(evaluation.outputs[i])}
+
+
 def plain(output: Any) -> dict[str, Any]:
     """An output as JSON: ``{"text": ...}`` or ``{"scores": [[...], ...]}`` to 7 significant digits."""
     if isinstance(output, str):
         return {"text": output}
     return {"scores": [[float(f"{value:.7g}") for value in row] for row in np.asarray(output).tolist()]}
+
+
+def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> float:
+    """The threshold, one for all labels, with the best micro-F1 on these examples; 0.5 where no label is right.
+
+    It lies half-way, in logits, between the last score above it and the first below; of equally good ones the
+    highest is taken.
+
+    Args:
+        scores: logits ``(1, labels)`` of each example.
+        labels: the indices of each example's labels.
+    """
+    logits = np.concatenate(scores).astype(np.float64)
+    right = np.zeros(logits.shape, dtype=bool)
+    for row, own in enumerate(labels):
+        right[row, list(own)] = True
+    if not right.any():
+        return 0.5
+    order = np.argsort(-logits, axis=None, kind="stable")
+    ordered, hits = logits.ravel()[order], np.cumsum(right.ravel()[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + right.sum())
+    f1[:-1][ordered[:-1] == ordered[1:]] = -1.0  # no threshold parts equal scores
+    last = int(np.argmax(f1))
+    below = ordered[last + 1] if last + 1 < len(ordered) else ordered[last] - 2.0
+    # A probability beyond these is 0 or 1 in floating point, from which no logit comes back.
+    return 1 / (1 + math.exp(-min(max((ordered[last] + below) / 2, -30.0), 30.0)))
+
+
+def shifted(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Logits moved so that 0 stands for the threshold, as it otherwise does for a probability of one half."""
+    return scores if threshold == 0.5 else scores - math.log(threshold / (1 - threshold))

@@ -1,328 +1,142 @@
-"""The training loop: one model, one task, one seed."""
+"""The training loop, on one screen: `train`. What it is made of stands below it."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-import numpy as np
-import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.config.schema import Recipe
-from harness.data.features import Features
-from harness.errors import HarnessError
-from harness.models import Architecture, Batch
-from harness.training.attention import use_attention
+from harness.task.metrics import task_score
 from harness.training.batching import TrainingPlan
-from harness.training.device import DTYPES
-from harness.training.dropout import use_cheap_dropout
-from harness.training.used_rows import train_used_rows
+from harness.training.device import compile_seconds, synchronize
+from harness.training.evaluation import Evaluation, Split, evaluate, tuned_threshold
+from harness.training.trainer import OutOfMemory, Training
+
+T = TypeVar("T")
+
+LOG_EVERY = 20
+"""Updates between two readings of the loss (each makes the device wait)."""
 
 
-class NotFinite(HarnessError):
-    """The training went astray."""
+def train(
+    training: Training, state: RunState, selection: Sequence[Split], tuning: Split | None, keep_best: bool
+) -> Iterator[dict[str, Any] | None]:
+    """Train to the last step: updates, evaluations, the best checkpoint, early stopping.
 
-
-class OutOfMemory(HarnessError):
-    """A forward or backward pass did not fit; nothing has changed, so that it can be tried again in smaller parts.
-
-    Args:
-        tokens: the size of a micro-batch that is too large; 0 where one group is, which cannot be cut.
-    """
-
-    def __init__(self, message: str, tokens: int):
-        super().__init__(message)
-        self.tokens = tokens
-
-
-class Training:
-    """One fine-tuning, step by step.
-
-    The order of the data is a function of (seed, epoch, position) alone, and the learning rate one of the step, so
-    weights, optimizer state, random states and the number of steps are all there is to save.
+    The model is evaluated before the first update, then every ``eval_every`` steps or every epoch, and after the last
+    update. With ``patience``, training ends after so many evaluations without a better score.
 
     Args:
-        architecture: the (model, task) pair.
-        module: its model, as `Architecture.build` made it.
-        features: the training data.
-        recipe: hyper-parameters with ``precision`` and ``compile`` resolved.
-        seed: decides the order of the data (weights and dropout come from torch's random state).
-        accelerator: places the model and joins the processes.
+        training: the model, its optimizer and its data; possibly in the middle of a training.
+        state: what the run did before; is kept up to date.
+        selection: the splits to evaluate on; the score on the first one chooses the best checkpoint.
+        tuning: the split on which the threshold of multi-label predictions is tuned; None: it is fixed.
+        keep_best: whether ``state.best`` holds the weights, too.
+
+    Yields:
+        At each point where the run may be saved and stopped: the row that was added to ``state.history``, or None.
     """
+    recipe = training.recipe
+    if state.evaluated < 0:
+        yield evaluate_checkpoint(training, state, selection, tuning, keep_best)
+    for target in evaluation_steps(recipe, training.plan, training.steps):
+        if recipe.patience is not None and state.waited >= recipe.patience:
+            state.note(f"stopped early: no better score in {state.waited} evaluations")
+            break
+        if target <= state.evaluated:
+            continue  # the run was resumed from a later step
+        seconds, examples = state.train_seconds, training.examples
+        while training.step < target:
+            with update_time(training, state):
+                within_memory(training, state, training.update)
+                logged = training.step % LOG_EVERY == 0 or training.step == target
+                loss = training.mean_loss() if logged else 0.0
+            if logged:
+                state.examples_per_second = (training.examples - examples) / (state.train_seconds - seconds)
+                yield add_row(training, state, loss=loss, learning_rate=training.learning_rate)
+            elif training.accelerator.num_processes == 1:  # several processes have to wait for one another to stop
+                yield None
+        yield evaluate_checkpoint(training, state, selection, tuning, keep_best)
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        module: nn.Module,
-        features: Features,
-        recipe: Recipe,
-        seed: int,
-        accelerator: Accelerator,
-    ):
-        self.architecture, self.features, self.recipe, self.accelerator = architecture, features, recipe, accelerator
-        self.plan = plan_of(features, recipe, seed)
-        self.steps = steps_of(self.plan, recipe)
-        self.step = 0
-        self.examples = 0
-        self._loss_sum = torch.zeros((), device=accelerator.device)
-        self._loss_steps = 0
-        self._batches: tuple[int, list[np.ndarray]] = (-1, [])
-        self.parameters = trained_parameters(module)
-        if recipe.optimizer == "adamw" and not recipe.weight_decay:
-            ids = features.columns["input_ids"].values
-            train_used_rows(module, ids, [architecture.tokenizer.pad_token_id or 0])
-        use_attention(module)
-        if accelerator.device.type == "cpu":
-            use_cheap_dropout(module)
-        if recipe.gradient_checkpointing:
-            new_name = hasattr(module, "activation_checkpointing_enable")  # what later versions of transformers call it
-            enable: Any = module.activation_checkpointing_enable if new_name else module.gradient_checkpointing_enable
-            enable({"use_reentrant": False})
-        torch.backends.cuda.matmul.fp32_precision = "tf32" if recipe.precision == "tf32" else "ieee"
-        if accelerator.num_processes > 1:
-            self._freeze_unused(module.to(accelerator.device))
-        self.optimizer: Any
-        self.module: nn.Module
-        self.module, self.optimizer = accelerator.prepare(module, make_optimizer(module, recipe))
-        self.forward: Any = torch.compile(self.module, dynamic=True) if recipe.compile else self.module
-        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
 
-    def _freeze_unused(self, module: nn.Module) -> None:
-        """Freeze what takes no part in the loss: processes wait for the gradients of all that is trained."""
-        batch = self.architecture.collate(self.features, [0]).to(self.accelerator.device)
-        with self.autocast():
-            self.architecture.loss(module.train(), batch).backward()
-        for parameter in module.parameters():
-            parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
-            parameter.grad = None
+@dataclass
+class Best:
+    """The best evaluation so far."""
 
-    @property
-    def epoch(self) -> float:
-        """Passes over the training data so far."""
-        return self.step / self.plan.updates_per_epoch
-
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the coming step."""
-        return self.recipe.learning_rate * schedule_factor(self.recipe, self.step, self.steps)
-
-    def update(self) -> None:
-        """One optimizer step on the next ``batch_size`` examples, over all processes; does not wait for the device.
-
-        Raises:
-            OutOfMemory: the gradients could not be computed; the step has not begun.
-        """
-        recipe = self.recipe
-        batch = self._next_batch()
-        random = self._random_state()
-        try:
-            total = self._add_gradients(batch)
-        except OutOfMemory:
-            self.optimizer.zero_grad(set_to_none=True)
-            self._set_random_state(random)
-            raise
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        if recipe.max_grad_norm:
-            self.scaler.unscale_(self.optimizer.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.max_grad_norm)
-        self.scaler.step(self.optimizer.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._loss_sum += total
-        self._loss_steps += 1
-        self.step += 1
-        self.examples += len(batch)
-
-    def set_micro_batch_tokens(self, tokens: int) -> None:
-        """Compute updates in parts of at most so many padded tokens; each stays the same update."""
-        self.plan = replace(self.plan, micro_batch_tokens=tokens)
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _add_gradients(self, batch: np.ndarray) -> Tensor:
-        """Forward and backward over this process's share of an update; returns its part of the mean loss."""
-        accelerator = self.accelerator
-        self.module.train()
-        share = self.plan.share(batch, accelerator.process_index, accelerator.num_processes)
-        share, scale = (share, 1.0) if share else ([batch[:1]], 0.0)  # a process without a share joins the others
-        micros = [self.architecture.collate(self.features, micro.tolist()) for micro in share]
-        weight = self._global_weight(scale * sum(micro.weight for micro in micros))
-        total = torch.zeros((), device=accelerator.device)
-        for i, micro in enumerate(micros):
-            last = i == len(micros) - 1
-            synced = contextlib.nullcontext() if last else accelerator.no_sync(self.module)
-            with memory_errors(micro), synced:
-                with self.autocast():
-                    loss = self.architecture.loss(self.forward, micro.to(accelerator.device))
-                # Gradients are averaged over processes; the loss is a sum over the examples of all of them.
-                loss = loss * (scale * accelerator.num_processes / weight)
-                self.scaler.scale(loss).backward()
-            total += loss.detach() / accelerator.num_processes
-        return total
-
-    def mean_loss(self) -> float:
-        """The mean loss of the updates since the last call, over all processes (waits for the device).
-
-        Raises:
-            NotFinite: it is not a finite number.
-        """
-        loss = float(self.accelerator.reduce(self._loss_sum, "sum")) / max(self._loss_steps, 1)
-        self._loss_sum.zero_()
-        self._loss_steps = 0
-        if not math.isfinite(loss):
-            raise NotFinite(f"the training loss is {loss} at step {self.step}: try a lower learning_rate, or fp32")
-        return loss
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The context in which the model computes in the recipe's precision."""
-        dtype = DTYPES[self.recipe.precision]
-        return torch.autocast(self.accelerator.device.type, dtype, enabled=dtype != torch.float32)
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the model's weights on the CPU (tied ones are one tensor under several names)."""
-        copies: dict[Any, Tensor] = {}
-        weights = {}
-        for name, tensor in self._live_weights().items():
-            memory = (tensor.data_ptr(), tensor.shape, tensor.stride())
-            if memory not in copies:
-                copies[memory] = tensor.detach().to("cpu", copy=True)
-            weights[name] = copies[memory]
-        return weights
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Put weights back that `weights` gave."""
-        self.accelerator.unwrap_model(self.module).load_state_dict(weights)
+    step: int = -1
+    selection_score: float = float("-inf")
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    """By split."""
+    threshold: float = 0.5
+    weights: dict[str, Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on from here: tensors and plain numbers only.
+        """Plain data, tensors and arrays."""
+        evaluations = {split: evaluation.state_dict() for split, evaluation in self.evaluations.items()}
+        return {**vars(self), "evaluations": evaluations}
 
-        Weights and optimizer state are those in use, not copies. Of what each process has its own, there is a row
-        per process; so all of them have to call this.
-        """
-        own = {"loss_sum": self._loss_sum, **self._random_state()}
-        gather, device = self.accelerator.gather, self.accelerator.device
-        return {
-            "step": self.step,
-            "examples": self.examples,
-            "micro_batch_tokens": self.plan.micro_batch_tokens,
-            "weights": self._live_weights(),
-            "optimizer": {str(i): dict(values) for i, values in self.optimizer.state_dict()["state"].items()},
-            "scaler": self.scaler.state_dict(),
-            "loss_steps": self._loss_steps,
-            "own": {name: gather(torch.stack([tensor]).to(device)) for name, tensor in own.items()},
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave.
-
-        With another number of processes than then, training goes on from the same weights, but not to the same bits.
-        """
-        accelerator = self.accelerator
-        self.step, self.examples = state["step"], state["examples"]
-        self.plan = replace(self.plan, micro_batch_tokens=state["micro_batch_tokens"])
-        self.load_weights(state["weights"])
-        groups = self.optimizer.state_dict()["param_groups"]  # they follow from the recipe
-        optimizer = {int(i): values for i, values in state["optimizer"].items()}
-        self.optimizer.load_state_dict({"state": optimizer, "param_groups": groups})
-        self.scaler.load_state_dict(state["scaler"])
-        self._loss_steps = state["loss_steps"]
-        own, index = state["own"], accelerator.process_index
-        if len(own["loss_sum"]) == accelerator.num_processes:
-            self._loss_sum.copy_(own["loss_sum"][index])
-            # PyTorch crashes on a random state that is a view.
-            mine = {name: tensor[index].clone().cpu() for name, tensor in own.items() if name != "loss_sum"}
-            self._set_random_state(mine)
-        else:
-            self._loss_sum.copy_(own["loss_sum"].sum() * (index == 0))
-
-    def _live_weights(self) -> dict[str, Tensor]:
-        return self.accelerator.unwrap_model(self.module).state_dict()
-
-    def _random_state(self) -> dict[str, Tensor]:
-        """What dropout goes on from."""
-        state = {"random": torch.get_rng_state()}
-        if self.accelerator.device.type == "cuda":
-            state["random_device"] = torch.cuda.get_rng_state(self.accelerator.device)
-        return state
-
-    def _set_random_state(self, state: dict[str, Tensor]) -> None:
-        torch.set_rng_state(state["random"])
-        if "random_device" in state:
-            torch.cuda.set_rng_state(state["random_device"], self.accelerator.device)
-
-    def _next_batch(self) -> np.ndarray:
-        epoch, position = divmod(self.step, self.plan.updates_per_epoch)
-        if self._batches[0] != epoch:
-            self._batches = (epoch, self.plan.epoch(epoch))
-        return self._batches[1][position]
-
-    def _global_weight(self, mine: float) -> float | Tensor:
-        """The sum over all processes, on the device, which nobody waits for."""
-        if self.accelerator.num_processes == 1:
-            return mine
-        return self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum")
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Best:
+        """What `state_dict` gave."""
+        evaluations = {split: Evaluation.of_state(e) for split, e in state["evaluations"].items()}
+        return cls(**{**state, "evaluations": evaluations})
 
 
-@contextlib.contextmanager
-def memory_errors(batch: Batch, passes: int = 1) -> Iterator[None]:
-    """Turn what PyTorch says when memory runs out over a batch, on any device, into `OutOfMemory`.
+@dataclass
+class RunState:
+    """What a run did so far; with the state of its `Training`, all that is needed to resume it.
 
-    ``passes`` is how many passes of this kind a micro-batch is cut into.
+    Times are in seconds, and add up over the processes that worked on the run one after another.
     """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        text = str(error).strip() or type(error).__name__
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "out of memory" not in text and "can't allocate memory" not in text:
-            raise
-        alone = len(batch.sizes) == 1
-        message = f"out of memory{' for a single example' if alone else ''}: {text.splitlines()[0]}"
-        raise OutOfMemory(message, 0 if alone else passes * batch.inputs["input_ids"].numel()) from error
 
+    history: list[dict[str, Any]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    best: Best = field(default_factory=Best)
+    evaluated: int = -1
+    """The step of the last evaluation."""
+    waited: int = 0
+    """Evaluations since the best one."""
+    earlier_seconds: float = 0.0
+    """What the run took before it was resumed here."""
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    evaluated_examples: int = 0
+    startup_seconds: float = 0.0
+    """The part of ``train_seconds`` in the first update of each process, and in updates that compiled something."""
+    startup_examples: int = 0
+    compile_seconds: float = 0.0
 
-def plan_of(features: Features, recipe: Recipe, seed: int) -> TrainingPlan:
-    """The batches that a recipe makes of the training data."""
-    return TrainingPlan(
-        features.lengths, features.sizes, recipe.batch_size, seed, accumulation=recipe.gradient_accumulation
-    )
+    # Of this process only
+    started: float = field(default_factory=time.perf_counter, init=False)
+    cold: bool = field(default=True, init=False)
+    """Whether the first update is still to come."""
+    examples_per_second: float = field(default=0.0, init=False)
+    """Of the updates since the last evaluation."""
 
+    @property
+    def seconds(self) -> float:
+        """What the run took so far."""
+        return self.earlier_seconds + time.perf_counter() - self.started
 
-def steps_of(plan: TrainingPlan, recipe: Recipe) -> int:
-    """Updates in the whole training: ``max_steps``, or as many as ``epochs`` take."""
-    return recipe.max_steps or max(1, math.ceil(recipe.epochs * plan.updates_per_epoch))
+    def note(self, text: str) -> None:
+        """Add a line to the run's log."""
+        self.log.append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, tensors and arrays."""
+        saved = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+        return {**saved, "best": self.best.state_dict(), "earlier_seconds": self.seconds}
 
-def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """What the peak learning rate is multiplied by: a linear warm-up, then constant or down to 0 in a straight line."""
-    warmup = math.ceil(recipe.warmup_ratio * steps)
-    if step < warmup:
-        return step / warmup
-    return 1.0 if recipe.schedule == "constant" else max(0.0, (steps - step) / max(1, steps - warmup))
-
-
-def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW (fused) or Adafactor (arXiv 1804.04235, as T5 used it: relative parameter scale, fixed rate).
-
-    Weight decay is for matrices only: not for biases and the weights of layer norms.
-    """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-    from transformers.optimization import Adafactor
-
-    return Adafactor(groups, lr=recipe.learning_rate, scale_parameter=True, relative_step=False, warmup_init=False)
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> RunState:
+        """What `state_dict` gave."""
+        return cls(**{**state, "best": Best.of_state(state["best"])})
 
 
 def evaluation_steps(recipe: Recipe, plan: TrainingPlan, steps: int) -> Iterator[int]:
@@ -332,17 +146,87 @@ def evaluation_steps(recipe: Recipe, plan: TrainingPlan, steps: int) -> Iterator
     yield steps
 
 
-def trained_parameters(module: nn.Module) -> dict[str, int]:
-    """Numbers of parameters, shared ones counted once: ``{"total": ..., "trained": ..., "active": ...}``.
+def evaluate_checkpoint(
+    training: Training, state: RunState, selection: Sequence[Split], tuning: Split | None, keep_best: bool
+) -> dict[str, Any]:
+    """Evaluate the model as it is now, and keep the evaluation if it is the best so far; arguments as in `train`.
 
-    Active are those that inference computes with: all but the tables of which an example only looks up rows (word,
-    position and segment embeddings, EncT5's prompts). A table that is the output layer, too (T5's words), counts.
+    Returns:
+        The new row of the history.
     """
-    parameters: Sequence[nn.Parameter] = list(module.parameters())
-    parts = [part for part in module.modules() if not isinstance(part, nn.Embedding)]
-    active = {id(p): p.numel() for part in parts for p in part.parameters(recurse=False)}
-    return {
-        "total": sum(p.numel() for p in parameters),
-        "trained": sum(p.numel() for p in parameters if p.requires_grad),
-        "active": sum(active.values()),
-    }
+    threshold = tune_threshold(training, state, tuning)
+    evaluations = {split.name: measure(training, state, split, threshold) for split in selection}
+    first = evaluations[selection[0].name]
+    score = task_score(first.scores, training.architecture.task.metrics)
+    scores = {split: evaluation.scores for split, evaluation in evaluations.items()}
+    state.evaluated, state.waited = training.step, state.waited + 1
+    if score > state.best.selection_score:
+        weights = training.weights() if keep_best else None
+        state.best = Best(training.step, score, evaluations, threshold, weights)
+        state.waited = 0
+    return add_row(training, state, scores=scores, selection_score=score)
+
+
+def tune_threshold(training: Training, state: RunState, tuning: Split | None) -> float:
+    """The probability from which on the model as it is now predicts a label (multi-label)."""
+    if tuning is None:
+        fixed = training.architecture.model.label_threshold
+        return 0.5 if fixed == "tuned" else fixed
+    labels = [example[tuning.task.label_field] for example in tuning.examples]
+    return tuned_threshold(measure(training, state, tuning, 0.5).outputs, labels)
+
+
+def measure(training: Training, state: RunState, split: Split, threshold: float) -> Evaluation:
+    """Predict and score one split; takes the time."""
+    started = time.perf_counter()
+    evaluation = within_memory(
+        training, state, lambda: evaluate(training, split.task, split.examples, split.features, threshold)
+    )
+    state.evaluate_seconds += time.perf_counter() - started
+    state.evaluated_examples += len(split.examples)
+    return evaluation
+
+
+def within_memory(training: Training, state: RunState, attempt: Callable[[], T]) -> T:
+    """The result of ``attempt``; where memory runs out, it is repeated with half the tokens in a micro-batch.
+
+    Raises:
+        OutOfMemory: a single example does not fit; or this is one of several processes, for which the others wait.
+    """
+    while True:
+        try:
+            return attempt()
+        except OutOfMemory as error:
+            half = smaller_micro_batch(training, error)
+            if not half or training.accelerator.num_processes > 1:
+                raise
+            state.note(f"{error}; micro-batches of {half} tokens from here")
+        # Outside of the except block, what the traceback held is free.
+        training.set_micro_batch_tokens(half)
+
+
+def smaller_micro_batch(training: Training, error: OutOfMemory) -> int:
+    """The micro-batch size to try after a lack of memory, in tokens; 0 where there is no smaller one."""
+    return min(training.plan.micro_batch_tokens, error.tokens) // 2
+
+
+@contextlib.contextmanager
+def update_time(training: Training, state: RunState) -> Iterator[None]:
+    """Take the time of an update; the first one of a process and those that compile something also count as startup."""
+    started, examples, compiled = time.perf_counter(), training.examples, compile_seconds()
+    yield
+    compiling = compile_seconds() - compiled
+    if state.cold or compiling:
+        synchronize(training.accelerator.device)
+        state.startup_seconds += time.perf_counter() - started
+        state.startup_examples += training.examples - examples
+        state.compile_seconds += compiling
+        state.cold = False
+    state.train_seconds += time.perf_counter() - started
+
+
+def add_row(training: Training, state: RunState, **values: Any) -> dict[str, Any]:
+    """Add a row to the history: ``values`` at the present step."""
+    row = {"step": training.step, "epoch": round(training.epoch, 6), **values}
+    state.history.append(row)
+    return row

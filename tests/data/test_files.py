@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,14 @@ BAD_JSON = {
     b'{"a": ' + b"[" * 100_000: "not valid JSON: ",
     b"9" * 5000: "not valid JSON: ",
 }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+@pytest.mark.parametrize("name", ["train.tsv", "train.csv", "train.jsonl", "train.parquet"])
+def test_a_pipe_is_refused_and_never_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(HarnessError, match=rf"{name}: cannot be read: it is no regular file"):
+        load_examples(pair_task(name), tmp_path, "train")
 
 
 @pytest.mark.parametrize("line", BAD_JSON, ids=lambda line: line[:50].decode())

@@ -19,8 +19,7 @@ from harness.io import this_machine
 from harness.results.folder import read_record
 from harness.results.leases import Lease, Leases
 from harness.results.store import Store
-from harness.runner import runner
-from harness.runner.execute import Execution
+from harness.runner import execute, runner
 from harness.runner.progress import Lines
 
 FINGERPRINT = "0" * 64
@@ -260,15 +259,15 @@ def test_a_run_that_another_command_does_is_waited_for_and_not_done_again(two_ru
 def test_a_run_that_was_done_meanwhile_is_not_done_again(two_runs, monkeypatch):
     bench, done, expected = two_runs
     others = Others(bench, done, monkeypatch)
-    finish, called = Execution.outcome, []
+    finish, called = execute.result_of, []
 
-    def outcome(execution, *arguments):
+    def result_of(*arguments):
         if not called:
             called.append(1)
             others.finish()
-        return finish(execution, *arguments)
+        return finish(*arguments)
 
-    monkeypatch.setattr(Execution, "outcome", outcome)
+    monkeypatch.setattr(execute, "result_of", result_of)
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == 4 and called
@@ -290,14 +289,14 @@ def test_a_run_that_fails_elsewhere_counts_as_failed_and_is_not_tried_at_once(tw
     bench, done, _ = two_runs
     others = Others(bench, done, monkeypatch)
     record = read_record(done)
-    finish = Execution.outcome
+    finish = execute.result_of
 
-    def outcome(execution, *arguments):
+    def result_of(*arguments):
         bench.store.write(record.model_copy(update={"status": "failed", "error": "lost", "traceback": ""}))
         others.lease.release()
-        return finish(execution, *arguments)
+        return finish(*arguments)
 
-    monkeypatch.setattr(Execution, "outcome", outcome)
+    monkeypatch.setattr(execute, "result_of", result_of)
     updates = Updates(monkeypatch)
     assert bench.command() == 1
     assert updates.new() == 4
@@ -350,23 +349,23 @@ def test_a_command_that_was_taken_for_dead_leaves_the_run_to_the_other(bench, mo
     shutil.copytree(bench.record().folder, done)
     shutil.rmtree(bench.store.folder)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
-    pause, left = Execution.pause, []
+    pause, left = execute.pause, []
 
-    def lose(execution, training):
+    def lose(context, run, training, state, directory):
         if training.step == 2 and not left:
-            left.append(execution.workplace.lease)
+            left.append(directory.lease)
             left[0].path.rename(left[0].path.with_name("lease.another-machine.7.0a"))
             left[0].lost = True
             threading.Timer(0.3, finish).start()
-        pause(execution, training)
+        pause(context, run, training, state, directory)
 
     def finish():
-        target = bench.store.run_folder(execution_fingerprint, "cola", "bert", 1)
+        target = bench.store.run_folder(fingerprint, "cola", "bert", 1)
         shutil.copytree(done, target)
         left[0].path.with_name("lease.another-machine.7.0a").unlink()
 
-    execution_fingerprint = json.loads((done / "record.json").read_text())["fingerprint"]
-    monkeypatch.setattr(Execution, "pause", lose)
+    fingerprint = json.loads((done / "record.json").read_text())["fingerprint"]
+    monkeypatch.setattr(execute, "pause", lose)
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == 2

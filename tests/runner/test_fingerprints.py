@@ -22,7 +22,7 @@ from harness.config.benchmark import read_benchmarks
 from harness.errors import HarnessError
 from harness.models.tokenizers import sample_tokenizer
 from harness.runner.plan import expand
-from harness.runner.resources import Session
+from harness.runner.resources import Resources
 
 PLUGIN = """
 import re
@@ -91,7 +91,7 @@ class World:
         text = dump({"plugins": "plugins", "models": {"m": self.model}, "benchmarks": {"b": entry}})
         (self.folder / name).write_text(text)
         file = read_benchmarks(self.folder / name)
-        (run,) = expand(file, Session(file.benchmark("b"), self.folder / "cache"), torch.device("cpu"))
+        (run,) = expand(file, Resources(file.benchmark("b"), self.folder / "cache"), torch.device("cpu"))
         return run.fingerprint
 
     def edit(self, file: str, old: str, new: str) -> None:
@@ -283,7 +283,7 @@ def fingerprints(world: World) -> dict[str, str]:
     path = world.folder / "several.yaml"
     path.write_text(json.dumps({"plugins": "plugins", "models": {"m": world.model}, "benchmarks": {"b": entry}}))
     file = read_benchmarks(path)
-    runs = expand(file, Session(file.benchmark("b"), world.folder / "cache"), torch.device("cpu"))
+    runs = expand(file, Resources(file.benchmark("b"), world.folder / "cache"), torch.device("cpu"))
     return {run.task.name: run.fingerprint for run in runs}
 
 
@@ -333,7 +333,7 @@ def test_places_names_and_what_decides_no_score_do_not_count(original, world):
     }).replace("another name", "another-name")  # fmt: skip
     (folder / "b.yaml").write_text(text)
     file = read_benchmarks(folder / "b.yaml")
-    (run,) = expand(file, Session(file.benchmark("c"), folder / "cache"), torch.device("cpu"))
+    (run,) = expand(file, Resources(file.benchmark("c"), folder / "cache"), torch.device("cpu"))
     assert run.fingerprint == original[1]
 
 

@@ -12,8 +12,7 @@ from running import LIMIT, UNMOVED, Bench
 
 from harness import load_examples, load_tasks
 from harness.results.folder import RECORD, parse_record
-from harness.runner.overlap import normalised, overlap
-from harness.runner.resources import Session
+from harness.runner.resources import Resources, normalised, overlap
 
 TASKS = load_tasks()
 NOTE = "2 of 3 validation texts are in the training data, too"
@@ -106,13 +105,13 @@ def test_the_official_data(name, split, count, data_folder):
 
 def test_only_the_training_split_is_trained_on(bench, monkeypatch):
     """Whatever is evaluated or predicted besides, no other split's examples are made into training features."""
-    trained, features = set(), Session.features
+    trained, features = set(), Resources.features
 
     def noted(session, architecture, task, split, training):
         trained.update([(task.name, split)] if training else [])
         return features(session, architecture, task, split, training)
 
-    monkeypatch.setattr(Session, "features", noted)
+    monkeypatch.setattr(Resources, "features", noted)
     bench.write(UNMOVED, tasks=["mnli", "ax", "copa"], models=["bert", "t5"], limit=LIMIT, predict=["test"])
     bench.run()
     assert trained == {("mnli", "train"), ("copa", "train")}

@@ -10,10 +10,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from harness.config.benchmark import read_benchmarks
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
-from harness.models import Bert
+from harness.models.bert import Bert
 from harness.models.tokenizers import sample_tokenizer
 from harness.runner.plan import SELECTED
-from harness.runner.resources import HOLDOUT, Session
+from harness.runner.resources import HOLDOUT, Resources
 from harness.task.plugins import load_tasks
 
 TASKS = load_tasks()
@@ -21,7 +21,7 @@ STEPS = RECIPE["max_steps"]
 
 
 def session_of(bench, **settings):
-    return Session(read_benchmarks(bench.write(**settings)).benchmark("b"), bench.results / ".cache")
+    return Resources(read_benchmarks(bench.write(**settings)).benchmark("b"), bench.results / ".cache")
 
 
 # Held out --------------------------------------------------------------------------------------------------------

@@ -25,8 +25,9 @@ from harness.io import this_machine
 from harness.results import tensors as checkpoints
 from harness.results.record import Damaged
 from harness.results.tensors import is_sound, is_whole, load_state, load_tensors, save_state, save_tensors
-from harness.runner.execute import Execution
-from harness.training.loop import Training
+from harness.runner import execute
+from harness.training import loop
+from harness.training.trainer import Training
 
 STEPS = 6
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "recipe": {"max_steps": STEPS, "eval_every": 2}}
@@ -250,11 +251,13 @@ def test_killed_in_training_it_goes_on_to_the_same_bytes(bench, uninterrupted, c
     assert not states(bench)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "outcome"])
-def test_killed_while_evaluating_it_goes_on_to_the_same_bytes(bench, uninterrupted, name):
+@pytest.mark.parametrize(
+    ("owner", "name", "call"), [(loop, "evaluate_checkpoint", 2), (execute, "result_of", 1)], ids=["training", "result"]
+)
+def test_killed_while_evaluating_it_goes_on_to_the_same_bytes(bench, uninterrupted, owner, name, call):
     settings, expected = uninterrupted
     bench.write(**settings)
-    run_killed(bench, Execution, name, 2 if name == "evaluate" else 1)
+    run_killed(bench, owner, name, call)
     assert len(states(bench)) == 1
     bench.run()
     assert content(bench.results / "b" / "runs") == expected
@@ -275,18 +278,18 @@ def test_killed_again_and_again_it_comes_to_the_same_bytes(bench, uninterrupted)
     bench.write(**settings)
     for _ in range(2):
         run_killed(bench, Training, "update", 2, after=True)
-    run_killed(bench, Execution, "evaluate", 1, after=True)
+    run_killed(bench, loop, "evaluate_checkpoint", 1, after=True)
     bench.run()
     assert content(bench.results / "b" / "runs") == expected
 
 
-@pytest.mark.parametrize(("name", "call"), [("update", 3), ("outcome", 1)])
+@pytest.mark.parametrize(("name", "call"), [("update", 3), ("result_of", 1)])
 def test_patience_goes_on_where_it_was(bench, monkeypatch, name, call):
     settings, expected = reference(
         bench.folder / "reference", bench.results / ".cache", recipe=UNMOVED | {"eval_every": 1, "patience": 3}
     )
     bench.write(**settings)
-    run_killed(bench, Training if name == "update" else Execution, name, call)
+    run_killed(bench, Training if name == "update" else execute, name, call)
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == (1 if name == "update" else 0)
@@ -302,9 +305,9 @@ def test_times_add_up_over_the_parts(bench):
     assert before is not None and before["training"]["step"] == 4
     bench.run()
     efficiency = bench.record().efficiency
-    assert efficiency.total_seconds > before["seconds"] > before["train_seconds"] > 0
-    assert efficiency.train_seconds > before["train_seconds"]
-    assert efficiency.evaluate_seconds > before["evaluate_seconds"]
+    assert efficiency.total_seconds > before["run"]["earlier_seconds"] > before["run"]["train_seconds"] > 0
+    assert efficiency.train_seconds > before["run"]["train_seconds"]
+    assert efficiency.evaluate_seconds > before["run"]["evaluate_seconds"]
 
 
 def test_a_state_is_saved_by_time(bench, monkeypatch):
@@ -427,7 +430,7 @@ def test_a_signal_saves_the_state_at_the_next_step(bench, capsys, number, code):
     assert signal.getsignal(number) is handler
     shown = capsys.readouterr()
     assert "cola · bert stops at step 3" in shown.out
-    assert "the same command goes on" in shown.err
+    assert "the same command resumes" in shown.err
     (path,) = states(bench)
     state = load_state(path)
     assert state is not None and state["training"]["step"] == 3
@@ -435,18 +438,18 @@ def test_a_signal_saves_the_state_at_the_next_step(bench, capsys, number, code):
         updates = Updates(monkeypatch)
         assert bench.command() == 0
     assert updates.new() == STEPS - 3
-    assert "cola · bert goes on from step 3" in capsys.readouterr().out
+    assert "cola · bert resumes from step 3" in capsys.readouterr().out
     assert content(bench.results / "b" / "runs") == expected
 
 
 def test_outside_of_training_a_signal_ends_the_command_at_once(bench, monkeypatch):
     bench.write(**SETTINGS)
 
-    def evaluate(execution: Execution, training: Training) -> None:
+    def evaluate(*arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("went on")
 
-    monkeypatch.setattr(Execution, "final_evaluations", evaluate)
+    monkeypatch.setattr(execute, "final_evaluations", evaluate)
     with pytest.raises(SystemExit) as stopped:
         bench.run()
     assert stopped.value.code == 143

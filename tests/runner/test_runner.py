@@ -16,8 +16,8 @@ from harness.config.benchmark import read_benchmarks
 from harness.errors import HarnessError
 from harness.models.tokenizers import sample_tokenizer
 from harness.runner.plan import HELD_OUT, SELECTED, expand
-from harness.runner.resources import Session
-from harness.training.loop import Training
+from harness.runner.resources import Resources
+from harness.training.trainer import Training
 
 STEPS = RECIPE["max_steps"]
 
@@ -155,7 +155,7 @@ def fingerprints(path, cache):
     file = read_benchmarks(path)
     found = {}
     for name, spec in file.benchmarks.items():
-        (run,) = expand(file, Session(spec, cache), torch.device("cpu"))
+        (run,) = expand(file, Resources(spec, cache), torch.device("cpu"))
         found[name] = run.fingerprint
     return found
 
@@ -250,9 +250,9 @@ def test_a_changed_definition_of_a_task_changes_the_fingerprint(tmp_path, checkp
     found = set()
     for task in changed:
         file.tasks["cola"] = task
-        found.update(run.fingerprint for run in expand(file, Session(spec, tmp_path), torch.device("cpu")))
+        found.update(run.fingerprint for run in expand(file, Resources(spec, tmp_path), torch.device("cpu")))
     monkeypatch.setattr("harness.runner.plan.SCORE_VERSION", 0)
-    found.update(run.fingerprint for run in expand(file, Session(spec, tmp_path), torch.device("cpu")))
+    found.update(run.fingerprint for run in expand(file, Resources(spec, tmp_path), torch.device("cpu")))
     assert len(found) == len(changed) + 1
 
 

@@ -20,9 +20,9 @@ from harness.errors import HarnessError
 from harness.results.leases import Leases
 from harness.results.manifest import Choice
 from harness.results.record import Caveat, CaveatKind, Record
-from harness.runner import runner
-from harness.runner.execute import Execution
-from harness.training.loop import Training
+from harness.runner import execute, runner
+from harness.runner.plan import Run
+from harness.training.trainer import Training
 
 STEPS = RECIPE["max_steps"]
 RATES = [1e-4, 5e-3, 2e-2]
@@ -459,17 +459,17 @@ def test_a_trial_that_another_command_does_is_waited_for(bench, monkeypatch, sam
 
 def test_a_command_with_other_settings_meanwhile_does_not_confuse_a_sweep(bench, monkeypatch, updates):
     bench.write(seeds=[1, 2], sweep={"learning_rate": RATES[:2]})
-    execute, nested = Execution.__call__, []
+    whole, nested = execute.execute, []
 
-    def call(execution: Execution) -> Any:
-        if execution.run.recipe.learning_rate == RATES[1] and not nested:
+    def call(context: Any, run: Run, *arguments: Any) -> Any:
+        if run.recipe.learning_rate == RATES[1] and not nested:
             nested.append(1)
             runs = bench.store.current()
             assert [record for *_, record in runs] == [None]
             bench.run(settings={"recipe.learning_rate": str(RATES[0])}, seeds=[2])
-        return execute(execution)
+        return whole(context, run, *arguments)
 
-    monkeypatch.setattr(Execution, "__call__", call)
+    monkeypatch.setattr(execute, "execute", call)
     bench.run()
     assert nested and updates.new() == (3 if choice(bench).winner.values["learning_rate"] == RATES[0] else 4) * STEPS
     assert len(recipes(bench)) == 2 and len({r["learning_rate"] for r in recipes(bench).values()}) == 1

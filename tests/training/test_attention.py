@@ -6,8 +6,8 @@ from torch import nn
 from transformers import AutoModel, BertConfig, ModernBertConfig, T5Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from harness.training import attention as own
-from harness.training.attention import NAME, SHORT, attention, use_attention
+from harness.training import cpu_kernels as own
+from harness.training.cpu_kernels import NAME, SHORT, attention, use_attention
 
 MASKS = {
     "none": lambda: None,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.training.dropout import CheapDropout, use_cheap_dropout
+from harness.training.cpu_kernels import CheapDropout, use_cheap_dropout
 
 
 @pytest.fixture

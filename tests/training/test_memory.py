@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from harness.models import ARCHITECTURES
+from harness.models import bert, enct5, t5
 from harness.config.benchmark import read_benchmarks
-from harness.runner.resources import Session
-from harness.training.loop import Training
+from harness.runner.resources import Resources
+from harness.training.trainer import Training
 
 folder, size = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -29,7 +29,7 @@ def ready(name):
     # Everything from the file to the first batch of a training.
     file = read_benchmarks(folder / "benchmarks.yaml")
     spec = file.benchmark(name)
-    session = Session(spec, folder / "cache")
+    session = Resources(spec, folder / "cache")
     task, model = file.tasks[name], file.models["m"]
     recipe = spec.recipe_for(name, "m")
     session.data(task, ("train", "validation"))

@@ -6,9 +6,8 @@ import torch
 from test_loop import RECIPE, make, weights_after
 
 from harness.data.datasets import load_examples
-from harness.models import ARCHITECTURES
+from harness.training.cpu_kernels import UsedRowsEmbedding, train_used_rows
 from harness.training.evaluation import model_outputs
-from harness.training.used_rows import UsedRowsEmbedding, train_used_rows
 
 EXAMPLES = load_examples("cola", "sample", "train")[:24]
 OTHERS = load_examples("cola", "sample", "validation")[:40]
@@ -29,7 +28,7 @@ def whole(monkeypatch):
 
     def make_whole(*args, **options):
         with monkeypatch.context() as patch:
-            patch.setattr("harness.training.loop.train_used_rows", lambda *_: None)
+            patch.setattr("harness.training.cpu_kernels.train_used_rows", lambda *_: None)
             return make(*args, **options)
 
     return make_whole
@@ -83,7 +82,7 @@ def test_weight_decay_reaches_every_row(sample_cache):
 
 def test_where_most_words_occur_nothing_is_put_in(sample_cache):
     training = make("bert", "cola", sample_cache, examples=EXAMPLES)
-    module = ARCHITECTURES["bert"].build(training.architecture)
+    module = training.architecture.build()
     words = module.get_input_embeddings().num_embeddings
     train_used_rows(module, np.arange(words), [0])
     assert type(module.get_input_embeddings()) is torch.nn.Embedding

@@ -1,0 +1,78 @@
+"""The import rules of the house: who may import whom, no circles, no torch for those who only read."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "harness").rglob("*.py"))
+}
+BASE = {"errors", "io"}
+MAY_IMPORT = {
+    "errors": set(),
+    "io": {"errors"},
+    "enct5": set(),
+    "task": BASE,
+    "data": BASE | {"task"},
+    "config": BASE | {"task", "data"},
+    "models": BASE | {"task", "data", "config", "enct5"},
+    "training": BASE | {"task", "data", "config", "models"},
+    "results": BASE,
+    "statistics": BASE | {"results"},
+    "report": BASE | {"results", "statistics", "task"},
+    "submission": BASE | {"results", "task", "data"},
+    "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report"},
+}
+"""By room, the rooms whose modules it may import; ``api``, ``cli`` and the package itself may import any."""
+
+
+def imports(name: str) -> set[str]:
+    """The modules of ours that a module names in its import statements, lazy ones included."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {module for module in modules if module in MODULES and module not in (name, "harness")}
+
+
+def room(name: str) -> str:
+    return name.split(".")[1]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "harness" and room(name) in MAY_IMPORT])
+def test_a_room_imports_only_the_rooms_below_it(name):
+    rooms = {room(module) for module in imports(name)} - {room(name)}
+    assert rooms <= MAY_IMPORT[room(name)], f"{name} imports {sorted(rooms - MAY_IMPORT[room(name)])}"
+
+
+def test_there_are_no_circles_and_few_levels():
+    levels: dict[str, int] = {}
+
+    def level(name: str, path: tuple[str, ...] = ()) -> int:
+        assert name not in path, f"a circle: {' -> '.join([*path[path.index(name) :], name])}"
+        if name not in levels:
+            # A package's own __init__ gathers names of its modules for others.
+            others = {module for module in imports(name) if not name.startswith(f"{module}.")}
+            levels[name] = 1 + max((level(module, (*path, name)) for module in others), default=0)
+        return levels[name]
+
+    rooms = {name: level(name) for name in MODULES if name != "harness" and "__" not in name}
+    print(sorted(rooms.items(), key=lambda item: item[1])[-5:])
+
+
+@pytest.mark.parametrize("package", ["cli", "report", "statistics", "submission", "config.benchmark"])
+def test_reading_needs_no_torch(package):
+    if f"harness.{package}" not in MODULES:
+        pytest.skip(f"there is no harness.{package}")
+    rooms = [name for name in MODULES if name == f"harness.{package}" or name.startswith(f"harness.{package}.")]
+    code = f"import sys, {', '.join(rooms)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
