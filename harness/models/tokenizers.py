@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
+from harness.io import replacing
 from harness.task.plugins import builtin_files
 
 SAMPLE_VOCABULARY = 2000
@@ -171,19 +170,16 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``)."""
     from harness.data import sample
-    from harness.task import entities
+    from harness.task import entities, functions, problem_types
 
-    modules = (entities, sample)
+    modules = (entities, functions, problem_types, sample)
     sources = [*(Path(str(module.__file__)) for module in modules), sample.WORD_LISTS, Path(__file__), *builtin_files()]
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     file = cache / "tokenizers" / f"sample-{family}-{version}.json"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
         tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample.sample_texts())
-        handle, draft = tempfile.mkstemp(dir=file.parent)
-        os.close(handle)
-        tokenizer.save(draft)
-        os.replace(draft, file)
+        with replacing(file) as draft:
+            tokenizer.save(str(draft))
     if family == "bert":
         special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
         return PreTrainedTokenizerFast(tokenizer_file=str(file), mask_token="[MASK]", **special)
