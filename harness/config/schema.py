@@ -292,7 +292,7 @@ class BenchmarkSpec(BenchmarkEntry):
     def recipes_for(self, task: str, model: str) -> tuple[Recipe, ...]:
         """The recipes that the sweep tries for a task and a model, in order, each once.
 
-        There is one where nothing is swept, or where a later layer sets what is. ``epochs`` makes no difference where
+        There is one where nothing is swept, or where a more specific layer sets what is swept. ``epochs`` makes no difference where
         ``max_steps`` is given.
         """
         recipes = (self.recipe_for(task, model, swept) for swept in self.sweep.combinations(task, model))
