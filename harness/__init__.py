@@ -12,7 +12,7 @@ from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 if TYPE_CHECKING:
     from harness.report.leaderboard import Leaderboard
 
-run, report, submit = api.run, api.report, api.submit
+run, report, show, submit = api.run, api.report, api.show, api.submit
 
 __version__ = "0.1.0"
 
@@ -28,12 +28,13 @@ __all__ = [
     "load_tasks",
     "report",
     "run",
+    "show",
     "submit",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Leaderboard":  # with what it is made from, it takes as long to import as all the rest
+    if name == "Leaderboard":  # loads pydantic, which takes as long as all the rest
         from harness.report.leaderboard import Leaderboard
 
         return Leaderboard

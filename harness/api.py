@@ -1,4 +1,4 @@
-"""What the command line does, from Python: `run`, `report` and `submit`."""
+"""What the command line does, from Python: `run`, `report`, `show` and `submit`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
+    from harness.config.benchmark import BenchmarkFile
+    from harness.config.schema import BenchmarkSpec
     from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
+
+
+def read(
+    file: str | Path = "benchmarks.yaml",
+    benchmarks: str | Sequence[str] = (),
+    *,
+    tasks: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    data: str | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> tuple[BenchmarkFile, list[BenchmarkSpec]]:
+    """A benchmark file, and what is asked for of its benchmarks. The arguments are those of `run`.
+
+    Raises:
+        HarnessError: mistakes in the file, or names that are not in it.
+    """
+    from harness.config.benchmark import narrow, read_benchmarks
+
+    names: list[str | None] = [benchmarks] if isinstance(benchmarks, str) else [*benchmarks] or [None]
+    loaded = read_benchmarks(file, overrides=settings or {})
+    return loaded, [narrow(loaded.benchmark(name), tasks, models, seeds, data) for name in names]
 
 
 def run(
@@ -36,7 +60,7 @@ def run(
         results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
         settings: changes to every recipe, as ``--set`` makes them: ``{"recipe.learning_rate": "1e-4"}``.
         retrain: train runs again that lack test predictions and whose models were not kept.
-        progress: show what goes on.
+        progress: show the progress of the runs.
         offline: use no network: what is on the Hub comes from its cache.
 
     Returns:
@@ -49,16 +73,13 @@ def run(
         >>> boards = harness.run("benchmarks.yaml", ["sample"], tasks=["cola"], models=["bert-tiny"])  # doctest: +SKIP
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
-    from harness.config.benchmark import narrow, read_benchmarks
     from harness.data.hub_access import network
     from harness.runner.runner import run_benchmark
 
-    loaded = read_benchmarks(file, overrides=settings or {})
+    loaded, specs = read(file, benchmarks, tasks=tasks, models=models, seeds=seeds, data=data, settings=settings)
     boards = {}
-    names: list[str | None] = [benchmarks] if isinstance(benchmarks, str) else [*benchmarks] or [None]
     with network(offline):
-        for name in names:
-            spec = narrow(loaded.benchmark(name), tasks=tasks, models=models, seeds=seeds, data=data)
+        for spec in specs:
             boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress, retrain=retrain)
     return boards
 
@@ -72,19 +93,56 @@ def report(
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
+    The files are written into the first folder that has the benchmark.
+
     Args:
-        results: folder or folders that `run` wrote.
-        benchmark: only this one (default: every benchmark found).
-        plugins: folders with task plugins that the records need.
-        references: add published reference rows.
+        results: folder or folders that `run` wrote; with several, each model has a row for each folder that has it.
+        benchmark: only this one (default: all).
+        plugins: folders with task plugins; a task that no plugin defines is shown as the records describe it.
+        references: add published rows also where the benchmark does not ask for them.
 
     Returns:
-        A `Leaderboard` by benchmark name; the files in the first folder are written again.
-    """
-    from harness.report.folders import report_folders
+        A `Leaderboard` by benchmark name.
 
-    folders = [results] if isinstance(results, (str, Path)) else list(results)
-    return report_folders([Path(f) for f in folders], benchmark, plugins=plugins, references=references)
+    Raises:
+        HarnessError: a folder that does not exist, no results, no such benchmark.
+    """
+    from harness.report.build import leaderboard_of
+    from harness.report.tables import write_leaderboard
+    from harness.results.store import Store, benchmarks_in
+    from harness.task.plugins import load_plugins
+
+    folders = [Path(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
+    stores: dict[str, list[Store]] = {}
+    for folder in dict.fromkeys(folders):
+        for name in benchmarks_in(folder):
+            stores.setdefault(name, []).append(Store(folder, name))
+    if benchmark is not None and benchmark not in stores:
+        others = f" There are: {', '.join(sorted(stores))}." if stores else ""
+        raise HarnessError(f"no results of benchmark '{benchmark}' here.{did_you_mean(benchmark, stores)}{others}")
+    if not stores:
+        raise HarnessError(f"{', '.join(map(str, folders))}: no results here; 'run' makes them")
+    loaded = load_plugins(plugins)
+    boards = {}
+    for name in sorted(stores) if benchmark is None else [benchmark]:
+        boards[name] = leaderboard_of(stores[name], loaded.tasks, loaded.suites, references=references)
+        write_leaderboard(stores[name][0].folder, boards[name])
+    return boards
+
+
+def show(run: str | Path) -> str:
+    """Everything about one run, as text.
+
+    Args:
+        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+
+    Raises:
+        HarnessError: no record there, or one that was altered or cut short.
+    """
+    from harness.report.show import show_run
+    from harness.results.folder import read_record
+
+    return show_run(read_record(run))
 
 
 def submit(

@@ -1,4 +1,4 @@
-"""The commands. No logic: each calls what a Python program would call."""
+"""The command line: parses the arguments, calls what a Python program would call, and prints."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import harness
 from harness.errors import HarnessError
 
-if TYPE_CHECKING:
-    from harness.report.leaderboard import Leaderboard
-
 SPEAKS_FIRST = 30.0
-"""Seconds in which the first process of a machine tells a mistake that all find; its launcher then ends the others."""
+"""Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
+first process prints it at once, and its launcher then ends the others."""
 
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
@@ -64,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"harness {harness.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     offline = argparse.ArgumentParser(add_help=False)
     offline.add_argument("--offline", action="store_true", help="use no network: take from the Hub's cache, or fail")
@@ -158,30 +158,36 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def command_run(options: argparse.Namespace) -> int:
-    from harness.config.benchmark import narrow, read_benchmarks
-
-    file = read_benchmarks(options.file, overrides=settings(options.set))
-    specs = [
-        narrow(file.benchmark(name), options.tasks, options.models, options.seeds, options.data)
-        for name in options.benchmark or [None]
-    ]
+    file, specs = harness.api.read(
+        options.file,
+        options.benchmark,
+        tasks=options.tasks,
+        models=options.models,
+        seeds=options.seeds,
+        data=options.data,
+        settings=settings(options.set),
+    )
     from harness.runner.runner import dry_run, run_benchmark
 
     if options.dry_run:
         for spec in specs:
-            table = dry_run(file, spec, options.results)
-            if is_main_process():
-                print(table)
+            print_once(dry_run(file, spec, options.results))
         return 0
     failed = 0
     for spec in specs:
         board, failures = run_benchmark(file, spec, options.results, progress=True, retrain=options.retrain)
-        print_board(board)
+        print_once(board.text)
         failed += failures
-    if is_main_process() and not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
-        print(f"\nThe real thing: python -m harness run {options.file} glue")
+    if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
+        print_once(f"\nThe real thing: python -m harness run {options.file} glue")
     leave_group()
     return 1 if failed else 0
+
+
+def print_once(text: str) -> None:
+    """Print from the only process of a launch, or from the first of several."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
 
 
 def leave_group() -> None:
@@ -193,40 +199,22 @@ def leave_group() -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
-    from harness.api import report
-
-    boards = report(options.results, options.benchmark, plugins=options.plugins, references=options.references)
+    boards = harness.report(options.results, options.benchmark, plugins=options.plugins, references=options.references)
     for board in boards.values():
-        print_board(board)
+        print(board.text)
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
     print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
     return 0
 
 
-def print_board(board: Leaderboard) -> None:
-    """The tables on the terminal; of several processes, the first prints them."""
-    if is_main_process():
-        print(board.text)
-
-
-def is_main_process() -> bool:
-    """Whether this is the only process of its launch, or the first."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def command_show(options: argparse.Namespace) -> int:
-    from harness.report.show import show_run
-    from harness.results.folder import read_record
-
-    print(show_run(read_record(options.run)))
+    print(harness.show(options.run))
     return 0
 
 
 def command_tasks(options: argparse.Namespace) -> int:
-    from harness.task.plugins import load_tasks
-
     if options.file is None:
-        tasks = load_tasks()
+        tasks = harness.load_tasks()
     else:
         from harness.config.benchmark import read_benchmarks
 
@@ -262,9 +250,7 @@ def command_validate(options: argparse.Namespace) -> int:
 
 
 def command_submit(options: argparse.Namespace) -> int:
-    from harness.api import submit
-
-    written = submit(
+    written = harness.submit(
         options.results,
         options.benchmark,
         options.model,

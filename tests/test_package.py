@@ -31,7 +31,8 @@ def test_the_wheel_finds_the_built_in_tasks(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
-    assert {"harness/py.typed", "harness/_tasks/glue.py", "harness/data/sample_words.yaml"} <= set(names)
+    data = {"harness/data/sample_words.yaml", "harness/report/references.yaml"}
+    assert {"harness/py.typed", "harness/_tasks/glue.py", *data} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "tasks/", "results/"))]
     found, file = tasks_in(tmp_path, tmp_path / "installed")
     assert file.startswith(str(tmp_path / "installed"))

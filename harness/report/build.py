@@ -1,35 +1,40 @@
-"""Records in, leaderboard out: columns from tasks, values over seeds, averages, costs, and the reason of every gap."""
+"""Records in, leaderboard out: columns from tasks, values over seeds, averages, and the reason of every gap."""
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import resources
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from harness.io import fingerprint
-from harness.report.efficiency import efficiency_of
-from harness.report.leaderboard import (
-    Cell,
-    Column,
-    Cost,
-    Efficiency,
-    Leaderboard,
-    Row,
-    Section,
-    Value,
-)
-from harness.report.references import REFERENCES, Reference
+from harness.report.efficiency import cost_of, efficiency_of
+from harness.report.format import failure
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
+from harness.report.show import label_tables
 from harness.report.signature import signature
+from harness.report.tables import markdown
+from harness.report.terminal import terminal_table
 from harness.results.manifest import Choice
-from harness.results.record import Caveat, CaveatKind, Record
-from harness.results.store import Entry
+from harness.results.record import Caveat, CaveatKind, Record, Stored
+from harness.results.store import Entry, Store
 from harness.task.task import Suite, Task
 
 SAMPLE_DATA = Caveat(kind=CaveatKind.SAMPLE_DATA)
 RECIPE_CHOSEN = Caveat(kind=CaveatKind.RECIPE_FROM_VALIDATION)
 """Of runs whose recipe was chosen by the data that their scores are measured on. It is not in their records: the run
 does not deserve it, the use that is made of it does."""
+
+OfSeed = Mapping[int, Record | None]
+"""The records of a task in one row, by seed."""
+
+RunsOfTask = Mapping[str, OfSeed]
+"""The records of one row, by task and seed."""
 
 
 def leaderboard(
@@ -51,46 +56,72 @@ def leaderboard(
         suites: suites by name, in the order of tables.
         benchmark: its name.
         asked: tasks that get a column although no run of theirs is in ``entries``.
-        references: published rows to show below; True: all that are known. Never beside sample data.
+        references: published rows to show below; True: all of references.yaml. Never beside sample data.
         choices: ``Store.choices()`` by the name of the folder (a single one: ``""``).
-        warnings: what reading the records had to say.
+        warnings: about records that could not be read.
     """
-    folders = {name: list(found) for name, found in entries.items()} if isinstance(entries, Mapping) else None
-    folders = folders or {"": list(entries)}
     choices = choices or {}
-    runs: dict[tuple[str, str], dict[str, dict[int, Record | None]]] = {}
-    for folder, found in folders.items():
-        label = folder if len(folders) > 1 else ""
-        tuned = {choice.pair for choice in choices.get(folder, ()) if choice.selection == "validation"}
-        for task, model, seed, record in found:
-            if record is not None and (task, model) in tuned:
-                record = record.model_copy(update={"caveats": (*record.caveats, RECIPE_CHOSEN)})
-            runs.setdefault((label, model), {}).setdefault(task, {})[seed] = record
+    folders = entries if isinstance(entries, Mapping) else {"": entries}
+    folders = {name: list(of_folder) for name, of_folder in folders.items()}
+    runs = _runs(folders, choices)
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     rows = [_without_caveats(row, common) for row in rows]
-    published = REFERENCES if references is True else references or ()
-    return Leaderboard(
+    efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
+    shown = published() if references is True else references or ()
+    board = Leaderboard(
         benchmark=benchmark,
         sections=tuple(sections),
         rows=tuple(rows),
-        references=() if SAMPLE_DATA in common else tuple(_published(published, columns, sections)),
+        references=() if SAMPLE_DATA in common else tuple(_published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
         warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
-        efficiency=tuple(_efficiency(rows, runs)),
+        efficiency=tuple(filter(None, efficiency)),
+        labels=label_tables(folders),
+    )
+    return replace(board, markdown=markdown(board), text=terminal_table(board))
+
+
+def leaderboard_of(
+    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], *, references: bool = False
+) -> Leaderboard:
+    """The leaderboard of a benchmark's current records in one or several results folders.
+
+    Args:
+        stores: of the benchmark, one for each folder.
+        tasks, suites: as for `leaderboard`.
+        references: add published rows also where the benchmark does not ask for them.
+    """
+    tables = [store.table() for store in stores]
+    return leaderboard(
+        {str(store.results): store.current() for store in stores},
+        tasks,
+        suites,
+        benchmark=stores[0].benchmark,
+        asked=[task for table in tables for task in table.tasks],
+        references=references or any(table.references for table in tables),
+        choices={str(store.results): store.choices() for store in stores},
+        warnings=[warning for store in stores for warning in store.warnings],
     )
 
 
-def _efficiency(rows: Sequence[Row], runs: Mapping[tuple[str, str], RunsOfTask]) -> Iterable[Efficiency]:
-    """What the runs of the rows took, for those that have finished any."""
-    for row in rows:
-        of_task = {task: of_seed.values() for task, of_seed in runs[row.folder, row.model].items()}
-        if found := efficiency_of(row.name, row.architecture, of_task):
-            yield found
+def _runs(
+    folders: Mapping[str, Iterable[Entry]], choices: Mapping[str, Sequence[Choice]]
+) -> dict[tuple[str, str], dict[str, dict[int, Record | None]]]:
+    """The records by (folder, model), task and seed; a single folder has no name."""
+    runs: dict[tuple[str, str], dict[str, dict[int, Record | None]]] = {}
+    for folder, entries in folders.items():
+        name = folder if len(folders) > 1 else ""
+        tuned = {choice.pair for choice in choices.get(folder, ()) if choice.selection == "validation"}
+        for task, model, seed, record in entries:
+            if record is not None and (task, model) in tuned:
+                record = record.model_copy(update={"caveats": (*record.caveats, RECIPE_CHOSEN)})
+            runs.setdefault((name, model), {}).setdefault(task, {})[seed] = record
+    return runs
 
 
 def _sweeps(
@@ -98,18 +129,34 @@ def _sweeps(
 ) -> Iterable[tuple[str, Choice]]:
     """What was chosen, by the names of rows, in the order of rows and columns."""
     for row in rows:
-        found = choices.get(row.folder, ()) if row.folder else [choice for own in choices.values() for choice in own]
-        of_task = {choice.task: choice for choice in found if choice.model == row.model}
+        own = choices.get(row.folder, ()) if row.folder else [choice for every in choices.values() for choice in every]
+        of_task = {choice.task: choice for choice in own if choice.model == row.model}
         yield from ((row.name, of_task[column.task]) for column in columns if column.task in of_task)
+
+
+def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:
+    """Where the data came from: hub, files, sample."""
+    records = [r for of_task in rows for of_seed in of_task.values() for r in of_seed.values() if r]
+    return tuple(sorted({data.source for record in records for data in record.settings.data.values()}))
+
+
+def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
+    """The caveats that all have, in their order."""
+    if not caveats:
+        return ()
+    return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
+
+
+def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
+    caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
+    return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
 
 
 # Columns ---------------------------------------------------------------------------------------------------------
 
-RunsOfTask = Mapping[str, Mapping[int, Record | None]]
-"""Records of one row by task and seed."""
-
 
 def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[str]) -> list[Column]:
+    """The tasks that were trained or asked for, and their diagnostics, which come last."""
     trained = {task for of_task in rows for task in of_task}
     columns = [
         Column(task.name, task.title, task.suite, task.score_parts, task.evaluated_by or task.name)
@@ -136,28 +183,32 @@ def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
     return Column(name, name, "", tuple(sorted(parts)) or (("validation", "score"),), name)
 
 
-def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], known: set[str]) -> list[Section]:
-    there = {column.task for column in columns} & known
-    names = [name for name in suites if any(c.suite == name for c in columns)]
-    names += sorted({c.suite for c in columns} - set(suites))
+def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], defined: set[str]) -> list[Section]:
+    """The columns by suite; an average has a column where all of its tasks are ``defined`` and shown."""
+    shown = {column.task for column in columns} & defined
+    used = {column.suite for column in columns}
     sections = []
-    for name in names:
-        averages = suites[name].averages if name in suites else {}
-        whole = {title: tuple(parts) for title, parts in averages.items() if set(parts) <= there}
-        lacking = {t: tuple(n for n in parts if n not in there) for t, parts in averages.items() if t not in whole}
-        title = suites[name].title if name in suites else name or "Other tasks"
-        sections.append(Section(name, title, tuple(c for c in columns if c.suite == name), whole, lacking))
+    for name in [*(name for name in suites if name in used), *sorted(used - set(suites))]:
+        suite = suites.get(name) or Suite(name, name or "Other tasks", {})
+        lacking = {title: tuple(t for t in tasks if t not in shown) for title, tasks in suite.averages.items()}
+        whole = {title: tuple(tasks) for title, tasks in suite.averages.items() if not lacking[title]}
+        own = tuple(column for column in columns if column.suite == name)
+        sections.append(Section(name, suite.title, own, whole, {t: lacking[t] for t in lacking if t not in whole}))
     return sections
 
 
 # Rows ------------------------------------------------------------------------------------------------------------
 
 
+def _finished(of_seed: OfSeed) -> list[Record]:
+    return [record for record in of_seed.values() if record and record.finished]
+
+
 def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], sections: Sequence[Section]) -> Row:
-    finished = [record for of_seed in runs.values() for record in of_seed.values() if record and record.finished]
+    finished = [record for of_seed in runs.values() for record in _finished(of_seed)]
     caveats = _common([record.caveats for record in finished])
     cells = {column.task: _cell(column, runs.get(column.answered_by, {}), caveats) for column in columns}
-    averages = {title: (tasks, _average(cells, tasks)) for s in sections for title, tasks in s.averages.items()}
+    averages = {title: tasks for section in sections for title, tasks in section.averages.items()}
     data = {column.task: _data_key(column, runs.get(column.answered_by, {})) for column in columns}
     return Row(
         model=model,
@@ -165,49 +216,78 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         architecture=next((r.architecture for of_seed in runs.values() for r in of_seed.values() if r), ""),
         seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
         cells=cells,
-        averages={title: cell for title, (_, cell) in averages.items()},
+        averages={title: _average(cells, tasks) for title, tasks in averages.items()},
         caveats=caveats,
         notes=tuple(caveat.explained for caveat in caveats),
-        cost=_cost(finished),
+        cost=cost_of(finished),
         signature=signature(model, finished),
-        data={**data, **{title: "|".join(data[task] for task in tasks) for title, (tasks, _) in averages.items()}},
+        data={**data, **{title: "|".join(data[task] for task in tasks) for title, tasks in averages.items()}},
     )
 
 
-def _cell(column: Column, of_seed: Mapping[int, Record | None], row_caveats: Sequence[Caveat]) -> Cell:
-    found = {part: _value(column.task, part, of_seed) for part in column.parts}
-    parts = tuple(found.values())
-    complete = [seed for seed in of_seed if all(value and seed in value.seeds for value in parts)]
-    score = Value({seed: _mean([v.seeds[seed] for v in parts if v]) for seed in complete}) if complete else None
+def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cell:
+    parts = tuple(_value(column.task, split, metric, of_seed) for split, metric in column.parts)
+    caveats = dict.fromkeys(caveat for record in _finished(of_seed) for caveat in record.caveats)
     return Cell(
         planned=tuple(of_seed),
         parts=parts,
-        score=score,
+        score=_mean_value(parts),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
-            *_reasons(column, of_seed),
+            *_gaps(column, of_seed),
             *_undefined(parts),
             *_overlaps(column, of_seed),
-            *_own_caveats(of_seed, row_caveats),
+            *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),
     )
 
 
-def _value(task: str, part: tuple[str, str], of_seed: Mapping[int, Record | None]) -> Value | None:
-    split, metric = part
-    seeds = {}
-    for seed, record in of_seed.items():
-        score = record.scores.get(task, {}).get(split, {}).get(metric) if record and record.finished else None
-        if score is not None:
-            seeds[seed] = float(score)
+def _value(task: str, split: str, metric: str, of_seed: OfSeed) -> Value | None:
+    scores = {
+        seed: record.scores.get(task, {}).get(split, {}).get(metric)
+        for seed, record in of_seed.items()
+        if record and record.finished
+    }
+    seeds = {seed: score for seed, score in scores.items() if score is not None}
     return Value(seeds) if seeds else None
 
 
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(0.0 if math.isnan(value) else value for value in values)
+def _mean_value(values: Iterable[Value | None]) -> Value | None:
+    """The mean of several values for each seed that has them all, where NaN counts 0; None where no seed has."""
+    by_value = [value.seeds if value else {} for value in values]
+    complete = [seed for seed in by_value[0] if all(seed in seeds for seeds in by_value)]
+    means = {seed: statistics.fmean(_defined(seeds[seed]) for seeds in by_value) for seed in complete}
+    return Value(means) if means else None
 
 
-def _reasons(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]:
+def _defined(score: float) -> float:
+    return 0.0 if math.isnan(score) else score
+
+
+def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
+    """The mean over tasks for each seed that has them all; no number where none has."""
+    planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
+    value = _mean_value(cells[task].score for task in tasks)
+    seeds = set(value.seeds) if value else set()
+    undefined = any(seeds.intersection(part.undefined) for task in tasks for part in cells[task].parts if part)
+    notes = ("an undefined correlation in it counts 0",) if undefined else ()
+    return Cell(planned=planned, parts=(value,), score=value, notes=notes)
+
+
+def _data_key(column: Column, of_seed: OfSeed) -> str:
+    """Equal for cells that were trained, chosen and measured on the same data, and bear the same caveats."""
+    keys = set()
+    for record in _finished(of_seed):
+        settings = record.settings.model_dump(include={"data", "limit", "selection", "allow_partial"})
+        data = [settings["data"].get(name) for name in (column.answered_by, column.task)]
+        keys.add(fingerprint({**settings, "data": data, "caveats": [str(caveat) for caveat in record.caveats]}))
+    return " ".join(sorted(keys))
+
+
+# Footnotes -------------------------------------------------------------------------------------------------------
+
+
+def _gaps(column: Column, of_seed: OfSeed) -> list[str]:
     """Why numbers are missing; a reason that does not hold for all seeds names its seeds."""
     if not of_seed:
         if column.diagnostic:
@@ -215,7 +295,7 @@ def _reasons(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]:
         return ["no record yet"]
     seeds: dict[str, list[int]] = {}
     for seed, record in of_seed.items():
-        for reason in _reasons_of(column, record):
+        for reason in _gaps_of(column, record):
             seeds.setdefault(reason, []).append(seed)
     return [
         reason if len(which) == len(of_seed) else f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))}: {reason}"
@@ -223,11 +303,11 @@ def _reasons(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]:
     ]
 
 
-def _reasons_of(column: Column, record: Record | None) -> list[str]:
+def _gaps_of(column: Column, record: Record | None) -> list[str]:
     if record is None:
         return ["no record yet"]
     if not record.finished:
-        return [f"failed: {' '.join((record.error or 'for an unknown reason').split())}"]
+        return [failure(record.error)]
     scores, missing = record.scores.get(column.task, {}), record.missing.get(column.task, {})
     lacking = dict.fromkeys(split for split, metric in column.parts if metric not in scores.get(split, {}))
     several = len({split for split, _ in column.parts}) > 1
@@ -245,104 +325,44 @@ def _undefined(parts: Iterable[Value | None]) -> list[str]:
     return [f"undefined with seed {', '.join(map(str, seeds))}, where it counts 0"]
 
 
-def _overlaps(column: Column, of_seed: Mapping[int, Record | None]) -> list[str]:
+def _overlaps(column: Column, of_seed: OfSeed) -> list[str]:
     """What part of the evaluated texts the model was trained on."""
+    splits = {split for split, _ in column.parts}
     notes: dict[str, None] = {}
-    for record in of_seed.values():
-        if record is None or not record.finished:
-            continue
+    for record in _finished(of_seed):
         for split, number in record.overlap.get(column.task, {}).items():
-            if number and split in {split for split, _ in column.parts}:
+            if number and split in splits:
                 total = record.counts.get(column.task, {}).get(split, number)
                 notes[f"{number} of {total} {split} texts are in the training data, too"] = None
     return list(notes)
 
 
-def _own_caveats(of_seed: Mapping[int, Record | None], row_caveats: Sequence[Caveat]) -> list[str]:
-    caveats = dict.fromkeys(
-        caveat for record in of_seed.values() if record and record.finished for caveat in record.caveats
-    )
-    return [caveat.explained for caveat in caveats if caveat not in row_caveats]
-
-
-def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
-    """The mean over tasks for each seed that has them all; no number where none has."""
-    scores = [cells[task].score for task in tasks]
-    planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
-    complete = [seed for seed in planned if all(score and seed in score.seeds for score in scores)]
-    value = Value({seed: _mean([s.seeds[seed] for s in scores if s]) for seed in complete}) if complete else None
-    undefined = any(part and set(part.undefined) & set(complete) for task in tasks for part in cells[task].parts)
-    notes = ("an undefined correlation in it counts 0",) if undefined else ()
-    return Cell(planned=planned, parts=(value,), score=value, notes=notes)
-
-
-def _cost(records: Sequence[Record]) -> Cost:
-    def values(key: str) -> list[float]:
-        numbers = (getattr(record.efficiency, key) for record in records)
-        return [float(number) for number in numbers if number is not None]
-
-    def mean(key: str) -> float | None:
-        return statistics.fmean(values(key)) if values(key) else None
-
-    shares: dict[str, list[float]] = {}
-    for record in records:
-        for task, of_split in record.invalid.items():
-            shares.setdefault(task, []).extend(of_split.values())
-    seconds = values("train_seconds")
-    return Cost(
-        runs=len(records),
-        trained=max(
-            (record.parameters["trained"] for record in records if "trained" in record.parameters), default=None
-        ),
-        total=max((record.parameters["total"] for record in records if "total" in record.parameters), default=None),
-        train_seconds_mean=mean("train_seconds"),
-        train_seconds_total=sum(seconds) if seconds else None,
-        train_rate=mean("train_examples_per_second"),
-        inference_rate=mean("inference_examples_per_second"),
-        invalid={task: statistics.fmean(found) for task, found in shares.items() if found} or None,
-    )
-
-
-def _data_key(column: Column, of_seed: Mapping[int, Record | None]) -> str:
-    """Equal for cells that were trained, chosen and measured on the same data, and bear the same caveats."""
-    keys = {
-        fingerprint(
-            {
-                "data": [data.get(name) for name in (column.answered_by, column.task)],
-                **{key: settings[key] for key in ("limit", "selection", "allow_partial")},
-                "caveats": [str(caveat) for caveat in record.caveats],
-            }
-        )
-        for record in of_seed.values()
-        if record and record.finished
-        for settings in [record.settings.model_dump(include={"data", "limit", "selection", "allow_partial"})]
-        for data in [settings["data"]]
-    }
-    return " ".join(sorted(keys))
-
-
-def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
-    """The caveats that all have, in their order."""
-    if not caveats:
-        return ()
-    return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
-
-
-def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
-    caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
-    return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
-
-
-def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:
-    """Where the data came from: hub, files, sample."""
-    records = [r for of_task in rows for of_seed in of_task.values() for r in of_seed.values() if r]
-    return tuple(sorted({data.source for record in records for data in record.settings.data.values()}))
-
-
 # Published rows --------------------------------------------------------------------------------------------------
 
 
-def _published(
+class Reference(Stored):
+    """A published row: scores times 100, ``scores[task][split][metric]``.
+
+    ``note`` holds for all of it, ``notes`` for a task each.
+    """
+
+    model: str
+    source: str
+    scores: dict[str, dict[str, dict[str, Annotated[float, Field(gt=0, le=100)]]]]
+    note: str = ""
+    notes: dict[str, str] = Field(default_factory=dict)
+
+
+@functools.cache
+def published() -> tuple[Reference, ...]:
+    """The rows of references.yaml."""
+    import yaml
+
+    text = resources.files("harness.report").joinpath("references.yaml").read_text(encoding="utf-8")
+    return tuple(TypeAdapter(list[Reference]).validate_python(yaml.safe_load(text)))
+
+
+def _published_rows(
     references: Iterable[Reference], columns: Sequence[Column], sections: Sequence[Section]
 ) -> Iterable[Row]:
     for reference in references:
@@ -354,9 +374,8 @@ def _published(
 
 
 def _published_cell(column: Column, reference: Reference) -> Cell:
-    scores = reference.scores.get(column.task, {})
-    found = [scores.get(split, {}).get(metric) for split, metric in column.parts]
-    parts = tuple(None if score is None else Value({0: score / 100}) for score in found)
-    score = Value({0: _mean([value.seeds[0] for value in parts if value])}) if all(parts) else None
+    splits = reference.scores.get(column.task, {})
+    scores = [splits.get(split, {}).get(metric) for split, metric in column.parts]
+    parts = tuple(None if score is None else Value({0: score / 100}) for score in scores)
     note = reference.notes.get(column.task)
-    return Cell((0,), parts, score, notes=(note,) if note and any(parts) else ())
+    return Cell((0,), parts, _mean_value(parts), notes=(note,) if note and any(parts) else ())

@@ -1,4 +1,4 @@
-"""A leaderboard as data: rows of models, columns of tasks, values over seeds, averages, costs and footnotes."""
+"""A leaderboard as data: rows of models, columns of tasks, values over seeds, averages, costs, efficiency, notes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
@@ -96,7 +95,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """The columns of one suite. ``lacking`` says which tasks an average would need beside these columns."""
+    """The columns of one suite, and its averages: the tasks behind each, by title.
+
+    ``lacking`` are the averages that have no column: the tasks that they would need beside these.
+    """
 
     name: str
     title: str
@@ -107,7 +109,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the finished runs of a row took. ``invalid`` is the share by task; None where nothing is generated."""
+    """What the finished runs of a row took; None where it was not measured.
+
+    Args:
+        runs: how many.
+        trained, total: parameters.
+        train_seconds_mean, train_seconds_total: of a run, and of all.
+        train_rate, inference_rate: examples per second.
+        invalid: the share of invalid predictions by task; None where nothing is generated.
+    """
 
     runs: int
     trained: int | None
@@ -117,6 +127,11 @@ class Cost:
     train_rate: float | None
     inference_rate: float | None
     invalid: Mapping[str, float] | None
+
+    @property
+    def invalid_mean(self) -> float | None:
+        """The mean share of invalid predictions over tasks."""
+        return sum(self.invalid.values()) / len(self.invalid) if self.invalid else None
 
 
 @dataclass(frozen=True)
@@ -166,8 +181,19 @@ class Efficiency:
 class Leaderboard:
     """All that the tables of a benchmark show.
 
-    ``caveats`` hold for every number in it. ``sweeps`` are what sweeps tried and chose, by the names of rows;
-    ``efficiency`` is what the runs of rows took.
+    Args:
+        benchmark: its name.
+        sections: the columns, suite by suite.
+        rows: the models.
+        references: published rows.
+        caveats: those that hold for every number.
+        sources: where the data came from: ``hub``, ``files``, ``sample``.
+        warnings: about records that could not be read.
+        sweeps: what sweeps tried and chose, by the names of rows.
+        efficiency: what the runs of the rows took.
+        labels: the content of labels.md; empty where no task is scored label by label.
+        markdown: the content of leaderboard.md.
+        text: plain tables for a terminal, at most 120 characters wide.
     """
 
     benchmark: str
@@ -179,20 +205,18 @@ class Leaderboard:
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+    labels: str = field(default="", repr=False)
+    markdown: str = field(default="", repr=False)
+    text: str = field(default="", repr=False)
 
-    @cached_property
-    def markdown(self) -> str:
-        """The content of leaderboard.md."""
-        from harness.report.tables import markdown
+    @property
+    def columns(self) -> list[Column]:
+        """The tasks of all suites."""
+        return [column for section in self.sections for column in section.columns]
 
-        return markdown(self)
-
-    @cached_property
-    def text(self) -> str:
-        """Plain tables for a terminal, at most 120 characters wide."""
-        from harness.report.terminal import terminal_table
-
-        return terminal_table(self)
+    def title(self, task: str) -> str:
+        """A task's name as tables show it."""
+        return next((column.title for column in self.columns if column.task == task), task)
 
     def best(self, key: str) -> set[int]:
         """The rows that are best in a task or average, as the table's rounding shows it.
@@ -201,8 +225,8 @@ class Leaderboard:
         differ in their caveats or in the data behind the column.
         """
         cells = {i: row.cell(key) for i, row in enumerate(self.rows) if row.cell(key).done}
-        kinds = {self.rows[i].data.get(key) for i in cells}
-        if len(cells) < 2 or len(kinds) > 1 or any(cell.status != "done" for cell in cells.values()):
+        data = {self.rows[i].data.get(key) for i in cells}
+        if len(cells) < 2 or len(data) > 1 or any(cell.status != "done" for cell in cells.values()):
             return set()
         scores = {i: round(100 * c.score.mean, 1) for i, c in cells.items() if c.score and not c.undefined}
         return {i for i, score in scores.items() if score == max(scores.values())}

@@ -1,42 +1,59 @@
-"""Everything about one run, as text to read."""
+"""Runs in detail: everything about one of them, and how well each label is predicted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from harness.report.format import count, duration, memory, operations, percent, rate, short
-from harness.report.labels import label_rows
-from harness.results.record import Efficiency, Record
+from harness.report.format import (
+    count,
+    duration,
+    flops,
+    markdown_table,
+    memory,
+    milliseconds,
+    percent,
+    rate,
+    score_text,
+)
+from harness.results.record import Answer, Damaged, Efficiency, Record
+from harness.results.store import Entry
+from harness.task.entities import OUTSIDE, entity_types, spans
 
 LAST_EVALUATIONS = 12
 
 
 def show_run(record: Record) -> str:
-    """All that a record says: scores, settings, costs, provenance, the learning curve, and why a failed run failed."""
+    """All that a record says: scores, settings, costs, provenance, the last evaluations, why a failed run failed."""
     title = f"{record.task} · {record.model} · seed {record.seed}: {record.status}"
     blocks = [[title, "=" * len(title), *_where(record)]]
     if record.error is not None:
         blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(record.traceback))])
     blocks += [
         _block("Scores x 100", _scores(record)),
-        *(_block(f"{task} {split} by label, x 100", rows) for task, split, rows in label_rows(record)),
+        *(
+            _block(f"{task} {split} by label, x 100", map(_label_row, scores))
+            for (task, split), scores in label_scores(record).items()
+        ),
         _block("Missing", _flat(record.missing)),
-        _block("Marks", ((str(caveat), "") for caveat in record.caveats)),
+        _block("Caveats", ((str(caveat), "") for caveat in record.caveats)),
         _block("Training", _training(record)),
         _block("Time", _time(record.efficiency)),
         _block("Examples", _flat(record.counts)),
         _block("Evaluated texts that are in the training data, too", _flat(record.overlap)),
         *(_block(name.capitalize(), _flat(value)) for name, value in _settings(record)),
         _block("Made with", _flat(record.provenance)),
-        _curve(record),
+        _evaluations(record),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _where(record: Record) -> list[str]:
-    place = [("fingerprint", record.fingerprint), ("benchmark", record.benchmark or None)]
-    return _table([*place, ("folder", record.folder)] if record.folder else place)
+    benchmark = record.benchmark or None
+    return _table([("fingerprint", record.fingerprint), ("benchmark", benchmark), ("folder", record.folder)])
 
 
 def _scores(record: Record) -> Iterable[tuple[str, str]]:
@@ -57,7 +74,7 @@ def _scores(record: Record) -> Iterable[tuple[str, str]]:
 def _training(record: Record) -> Iterable[tuple[str, Any]]:
     yield "steps", record.steps
     yield "best step", record.best_step
-    yield "score that chose it", None if record.selection_score is None else percent(record.selection_score, 2)
+    yield "selection score", None if record.selection_score is None else percent(record.selection_score, 2)
     for name, number in record.parameters.items():
         yield f"{name} parameters", f"{number:,} ({count(number)})"
 
@@ -68,13 +85,13 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         if not isinstance(value, int | float):
             yield words, value
         elif name.startswith("latency") and name.endswith("_seconds"):
-            yield words.removesuffix(" seconds"), f"{short(1000 * value)} ms"
+            yield words.removesuffix(" seconds"), f"{milliseconds(value)} ms"
         elif name.endswith("_seconds"):
             yield words.removesuffix(" seconds"), duration(value)
         elif name.endswith("_bytes"):
             yield words.removesuffix(" bytes"), memory(value)
         elif "flops" in name:
-            yield words, operations(value)
+            yield words, flops(value)
         elif name.endswith("matrix_rate"):
             yield words, f"{percent(value)} %"
         elif name.endswith("_per_second"):
@@ -94,7 +111,7 @@ def _settings(record: Record) -> Iterable[tuple[str, Any]]:
     yield "other settings", dict(sorted({**settings, "init_from": record.init_from}.items()))
 
 
-def _curve(record: Record) -> list[str]:
+def _evaluations(record: Record) -> list[str]:
     evaluations = [row for row in record.history() if row.get("scores")]
     if not evaluations:
         return []
@@ -102,10 +119,15 @@ def _curve(record: Record) -> list[str]:
     title = "Evaluations" if len(last) == len(evaluations) else f"Evaluations (the last {len(last)})"
     rows = []
     for row in last:
-        scores = [f"{name} {percent(value, 2)}" for scores in row["scores"].values() for name, value in scores.items()]
-        best = "  <- best" if row.get("step") == record.best_step else ""
-        rows.append((f"step {row.get('step')}", f"{', '.join(scores)}{best}"))
+        scores = ", ".join(score_text(of_split, 2) for of_split in row["scores"].values())
+        best = "  <- best" if row["step"] == record.best_step else ""
+        rows.append((f"step {row['step']}", f"{scores}{best}"))
     return _block(title, rows)
+
+
+def _label_row(score: LabelScore) -> tuple[str, str]:
+    shares = [f"{percent(share, 1):>5}" for share in (score.precision, score.recall, score.f1)]
+    return score.label, "precision {}  recall {}  F1 {}  support {}".format(*shares, score.support)
 
 
 def _block(title: str, rows: Iterable[tuple[str, Any]]) -> list[str]:
@@ -130,3 +152,110 @@ def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
 
 def _lines(text: str | None) -> list[str]:
     return (text or "").rstrip().splitlines()
+
+
+# Single labels ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """What the predictions say about one label; precision and F1 are 0 where it is never predicted."""
+
+    label: str
+    support: int
+    predicted: int
+    hits: int
+
+    @property
+    def precision(self) -> float:
+        return self.hits / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.hits / self.support if self.support else 0.0
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.hits / (self.predicted + self.support) if self.hits else 0.0
+
+
+def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
+    """By (task, split), a score for each label of multi-label tasks and each entity type of token classification.
+
+    An entity is right when its type, its first and its last word are. Unlabelled splits have no scores.
+    """
+    counts: dict[tuple[str, str], tuple[Counter[str], Counter[str], Counter[str]]] = {}
+    for row in record.predictions() if record.labels else ():
+        task = row["task"]
+        if task not in record.labels or row["label"] is None:
+            continue
+        try:
+            right, predicted = (_labelled(record.labels[task], answer) for answer in (row["label"], row["prediction"]))
+        except ValueError:
+            raise Damaged(f"{record.folder}: a prediction that names none of the labels of {task}") from None
+        counters = counts.setdefault((task, row["split"]), (Counter(), Counter(), Counter()))
+        for counter, labelled in zip(counters, (right, predicted, right & predicted), strict=True):
+            counter.update(label for label, *_ in labelled)
+    return {
+        (task, split): [
+            LabelScore(label, right[label], predicted[label], hits[label]) for label in _counted(record.labels[task])
+        ]
+        for (task, split), (right, predicted, hits) in counts.items()
+    }
+
+
+def _labelled(names: Sequence[str], answer: Answer) -> set[tuple[Any, ...]]:
+    """The labels of an example, or its entities, each beginning with its label.
+
+    Raises:
+        ValueError: the answer is no list of indices of the labels.
+    """
+    indices = [i for i in answer if isinstance(i, int) and 0 <= i < len(names)] if isinstance(answer, list) else []
+    if indices != answer:
+        raise ValueError(answer)
+    if OUTSIDE in names:
+        return set(spans([names[i] for i in indices]))
+    return {(names[i],) for i in indices}
+
+
+def _counted(names: Sequence[str]) -> Sequence[str]:
+    return entity_types(names) if OUTSIDE in names else names
+
+
+def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
+    """The content of labels.md: for each task and split, a row for each label and a column for each model.
+
+    Args:
+        entries: ``Store.current()`` of each results folder, by its name.
+
+    Returns:
+        Markdown; empty where no task is scored label by label.
+    """
+    scores: dict[tuple[str, str], dict[str, list[list[LabelScore]]]] = {}
+    damages = []
+    for folder, of_folder in entries.items():
+        for _, model, _, record in of_folder:
+            name = f"{model} ({folder})" if len(entries) > 1 else model
+            try:
+                of_run = label_scores(record) if record and record.finished else {}
+            except Damaged as damage:
+                damages.append(f"Not counted: {damage}\n")
+                continue
+            for key, of_split in of_run.items():
+                scores.setdefault(key, {}).setdefault(name, []).append(of_split)
+    pages = [
+        f"## {task}\n\nF1 x 100 of each label on the {split} split, mean over seeds; support: how often the label is "
+        f"right.\n\n{_label_table(of_model)}\n"
+        for (task, split), of_model in scores.items()
+    ]
+    return "\n".join([*pages, *damages])
+
+
+def _label_table(of_model: Mapping[str, Sequence[Sequence[LabelScore]]]) -> str:
+    """``of_model[model][seed][label]`` as a table."""
+    first = next(iter(of_model.values()))[0]
+    rows = []
+    for i, score in enumerate(first):
+        means = [statistics.fmean(of_run[i].f1 for of_run in seeds) for seeds in of_model.values()]
+        rows.append([score.label, str(score.support), *map(percent, means)])
+    return markdown_table(["Label", "Support", *of_model], rows)

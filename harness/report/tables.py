@@ -1,19 +1,29 @@
-"""A leaderboard as files: leaderboard.md for people, .csv for spreadsheets, .json for programs."""
+"""A leaderboard as files: leaderboard.md and sweep.md for people, .csv for spreadsheets, .json for programs."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from harness.io import remove, to_json, write_file
 from harness.report import efficiency
-from harness.report.format import MISSING, count, duration, percent, rate
+from harness.report.efficiency import cost_table
+from harness.report.format import (
+    MISSING,
+    Footnotes,
+    Table,
+    cut,
+    duration,
+    escape,
+    failure,
+    markdown_table,
+    percent,
+    plural,
+    to_csv,
+)
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
-from harness.report.sweeps import chosen_table, chosen_words, sweep_data, trial_table
+from harness.results.manifest import Choice, Trial, value_text
 from harness.results.record import CaveatKind
 
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
@@ -33,14 +43,15 @@ SHORT = {
     "matched": "m",
     "mismatched": "mm",
 }
-COSTS = ("Model", "Params (trained)", "Time per run", "All runs", "Train ex/s", "Infer ex/s")
 SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the built-in sample"}
+SELECTIONS = {"validation": "on the validation data", "holdout": "on the part held out of the training data"}
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
-    """Write leaderboard.md, .csv and .json, and sweep.md where there is one, into a folder, each replaced at once.
+    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
 
-    Of benchmarks that have finished a run, also efficiency.md, .csv and .json.
+    leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
+    labels.md where a task is scored label by label.
 
     Raises:
         HarnessError: the disk says no.
@@ -49,41 +60,18 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
+        "sweep.md": sweep_page(board).encode() if board.sweeps else b"",
+        "efficiency.md": efficiency.page(board).encode() if board.efficiency else b"",
+        "efficiency.csv": efficiency.csv_text(board).encode() if board.efficiency else b"",
+        "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
+        "labels.md": board.labels.encode(),
     }
-    if board.sweeps:
-        contents["sweep.md"] = sweep_page(board).encode()
-    if board.efficiency:
-        contents["efficiency.md"] = efficiency.page(board, _escaped_pipes, escape).encode()
-        contents["efficiency.csv"] = efficiency.csv_text(board).encode()
-        contents["efficiency.json"] = to_json(efficiency.as_data(board))
-    for name in ("sweep.md", "efficiency.md", "efficiency.csv", "efficiency.json"):
-        if name not in contents:
-            remove(folder / name)
     for name, content in contents.items():
-        write_file(folder / name, content)
-    return [folder / name for name in contents]
-
-
-class Footnotes:
-    """Letters for notes, in the order in which they are first asked for; equal notes share a letter."""
-
-    def __init__(self) -> None:
-        self.letters: dict[str, str] = {}
-
-    def mark(self, notes: Iterable[str]) -> str:
-        """`` [a,b]`` for these notes; empty without any."""
-        letters = [self.letters.setdefault(note, _letter(len(self.letters))) for note in notes]
-        return f" [{','.join(letters)}]" if letters else ""
-
-    def lines(self, write: Callable[[str], str] = str) -> list[str]:
-        """A line for each note."""
-        return [f"- [{letter}] {write(note)}" for note, letter in self.letters.items()]
-
-
-def _letter(number: int) -> str:
-    """a, b, ... z, aa, ab, ..."""
-    rest, last = divmod(number, 26)
-    return (_letter(rest - 1) if rest else "") + chr(ord("a") + last)
+        if content:
+            write_file(folder / name, content)
+        else:
+            remove(folder / name)
+    return [folder / name for name, content in contents.items() if content]
 
 
 # Words that both the page and the terminal use -------------------------------------------------------------------
@@ -108,10 +96,8 @@ def means(cell: Cell) -> str:
 
 def deviations(cell: Cell) -> str:
     """`` ± 0.4/0.6``; empty with one seed."""
-    found = [value.std if value else None for value in cell.parts]
-    if all(std is None for std in found):
-        return ""
-    return " ± " + "/".join(percent(std) for std in found)
+    stds = [value.std if value else None for value in cell.parts]
+    return "" if all(std is None for std in stds) else f" ± {'/'.join(map(percent, stds))}"
 
 
 def seeds_done(cell: Cell) -> str:
@@ -119,49 +105,19 @@ def seeds_done(cell: Cell) -> str:
     return f" ({cell.done}/{len(cell.planned)} seeds)" if 0 < cell.done < len(cell.planned) else ""
 
 
-def invalid(row: Row, board: Leaderboard) -> str:
-    """The mean share of invalid answers over tasks, and the worst task."""
-    shares = row.cost.invalid if row.cost else None
-    if shares is None:
-        return "n/a"
-    worst = max(shares, key=lambda task: shares[task])
-    text = f"{percent(sum(shares.values()) / len(shares))} %"
-    titles = {column.task: column.title for section in board.sections for column in section.columns}
-    return f"{text} (worst: {titles.get(worst, worst)} {percent(shares[worst])} %)" if shares[worst] else text
-
-
-def cost_table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of what the runs took; the invalid share only where some model generates."""
-    generates = any(row.cost and row.cost.invalid is not None for row in board.rows)
-    rows = []
-    for row in board.rows:
-        cost = row.cost
-        if cost is None or not cost.runs:
-            continue
-        total = f"{duration(cost.train_seconds_total)} ({cost.runs} run{'s' * (cost.runs > 1)})"
-        parameters = f"{count(cost.total)} ({count(cost.trained)})"
-        cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
-        cells += [rate(cost.train_rate), rate(cost.inference_rate)]
-        rows.append([*cells, invalid(row, board)] if generates else cells)
-    return ([*COSTS, "Invalid"] if generates else list(COSTS)), rows
-
-
 def about(board: Leaderboard) -> list[str]:
     """Sentences that hold for all numbers."""
     models, seeds = len({row.model for row in board.rows}), {len(row.seeds) for row in board.rows}
-    tasks = sum(len(section.columns) for section in board.sections)
     spread = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}" if seeds else "0"
     source = " and ".join(SOURCES.get(name, name) for name in board.sources)
-    sizes = f"{_some(models, 'model')}, {_some(tasks, 'task')}, {spread} seed{'' if spread == '1' else 's'}"
+    sizes = (
+        f"{plural(models, 'model')}, {plural(len(board.columns), 'task')}, {spread} seed{'' if spread == '1' else 's'}"
+    )
     sentences = [f"Benchmark {board.benchmark}: {sizes}{f'; data from {source}' if source else ''}."]
     for caveat in board.caveats:
         sample = caveat.kind is CaveatKind.SAMPLE_DATA
         sentences.append(SAMPLE if sample else f"All rows: {caveat.explained}.")
     return sentences
-
-
-def _some(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def lacking_words(section: Section) -> list[str]:
@@ -175,7 +131,7 @@ def lacking_words(section: Section) -> list[str]:
     ]
 
 
-# The page --------------------------------------------------------------------------------------------------------
+# Pages -----------------------------------------------------------------------------------------------------------
 
 
 def markdown(board: Leaderboard) -> str:
@@ -188,20 +144,18 @@ def markdown(board: Leaderboard) -> str:
         blocks += [f"## {escape(section.title)}", _score_table(board, section, notes)]
         blocks += map(escape, lacking_words(section))
     if board.sweeps:
-        headers, rows = chosen_table(board)
         words = f"{chosen_words(board)} All trials are in [sweep.md](sweep.md)."
-        blocks += ["## Chosen recipes", _pipes(headers, [[escape(text) for text in row] for row in rows]), words]
+        blocks += ["## Chosen recipes", markdown_table(*chosen_table(board)), words]
     headers, rows = cost_table(board)
     if rows:
         words = "Time is that of training. ex/s: examples per second in training and in inference, mean over runs."
-        words += " Operations, latency, memory: [efficiency.md](efficiency.md)."
-        if len(headers) > len(COSTS):
+        words += " FLOPs, latency, memory: [efficiency.md](efficiency.md)."
+        if "Invalid" in headers:
             words += " Invalid: share of generated answers that stand for no prediction and count as wrong."
-        blocks += ["## Cost", _pipes(headers, [[escape(text) for text in row] for row in rows]), words]
         signatures = [f"- {escape(row.name)}: `{row.signature}`" for row in board.rows if row.signature]
-        blocks += ["## Signatures", "\n".join(signatures)]
+        blocks += ["## Cost", markdown_table(headers, rows), words, "## Signatures", "\n".join(signatures)]
     if notes.letters:
-        blocks += ["## Notes", "\n".join(notes.lines(lambda note: escape(_shorten(note))))]
+        blocks += ["## Notes", "\n".join(f"{mark} {escape(cut(note, 300))}" for mark, note in notes.lines())]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -231,62 +185,104 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
             score = f"**{means(cell)}**" if i in best[key] else means(cell)
             cells.append(f"{score}{deviations(cell)}{seeds_done(cell)}{notes.mark(cell.notes)}")
         rows.append(cells)
-    rows += [_published_row(row, keys, notes) for row in board.references if _shows(row, section)]
-    return _pipes(list(map(escape, headers)), rows)
+    for row in published_rows(board, section):
+        cells = [f"*{escape(row.name)}*{notes.mark(row.notes)}"]
+        for cell in map(row.cell, keys):
+            cells.append(f"*{means(cell)}*{notes.mark(cell.notes)}" if cell.done else MISSING)
+        rows.append(cells)
+    return markdown_table([*map(escape, headers)], rows, escaped=True)
 
 
-def _published_row(row: Row, keys: Sequence[str], notes: Footnotes) -> list[str]:
-    cells = [f"*{escape(row.name)}*{notes.mark(row.notes)}"]
-    for key in keys:
-        cell = row.cell(key)
-        cells.append(f"*{means(cell)}*{notes.mark(cell.notes)}" if cell.done else MISSING)
-    return cells
+def published_rows(board: Leaderboard, section: Section) -> list[Row]:
+    """The published rows that have a score in a section."""
+    return [row for row in board.references if any(row.cells[column.task].done for column in section.columns)]
 
 
-def _shows(row: Row, section: Section) -> bool:
-    return any(row.cells[column.task].done for column in section.columns)
-
-
-def _pipes(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    from tabulate import tabulate
-
-    alignment = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True)
-
-
-def _escaped_pipes(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return _pipes(list(map(escape, headers)), [[escape(text) for text in row] for row in rows])
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    text = re.sub(r"([\\`*<>|~&\[\]])", r"\\\1", " ".join(text.split()))
-    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
-
-
-def _shorten(text: str, width: int = 300) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+# Sweeps ----------------------------------------------------------------------------------------------------------
 
 
 def sweep_page(board: Leaderboard) -> str:
     """The content of sweep.md: every trial of every sweep."""
-    headers, rows = trial_table(board)
-    table = _pipes(headers, [[escape(text) for text in row] for row in rows])
+    table = markdown_table(*trial_table(board))
     return f"# Sweep: {escape(board.benchmark)}\n\n{chosen_words(board)}\n\n{table}\n"
+
+
+def chosen_words(board: Leaderboard) -> str:
+    """How the recipes were chosen."""
+    seeds = sorted({choice.seed for _, choice in board.sweeps})
+    selections = dict.fromkeys(choice.selection for _, choice in board.sweeps)
+    where = " or ".join(SELECTIONS.get(selection, selection) for selection in selections)
+    return (
+        f"For each model and task, the recipe with the best score {where} was chosen, with seed "
+        f"{' or '.join(map(str, seeds))} alone; of equal ones the first."
+    )
+
+
+def chosen_table(board: Leaderboard) -> Table:
+    """The chosen values of each model and task, their score, of how many trials they are the best, and their time."""
+    settings = _swept(board)
+    rows = []
+    for row, choice in board.sweeps:
+        times = [time for time in map(_train_seconds, choice.trials) if time is not None]
+        score = percent(choice.winner.score if choice.winner else None)
+        values = _values(choice.winner, settings)
+        time = duration(sum(times) if times else None)
+        rows.append([row, board.title(choice.task), *values, score, _trials(choice), time])
+    return ["Model", "Task", *settings, "Score", "Trials", "Their time"], rows
+
+
+def trial_table(board: Leaderboard) -> Table:
+    """Every trial: its values, its score, whether it failed or was chosen, the time that it took, and its folder."""
+    settings = _swept(board)
+    rows = []
+    for row, choice in board.sweeps:
+        for trial in choice.trials:
+            outcome = [percent(trial.score), _status(trial, choice), duration(_train_seconds(trial)), _folder(trial)]
+            rows.append([row, board.title(choice.task), *_values(trial, settings), *outcome])
+    return ["Model", "Task", *settings, "Score", "", "Time", "Run"], rows
+
+
+def _swept(board: Leaderboard) -> list[str]:
+    """The settings that differ in some sweep."""
+    return list(dict.fromkeys(name for _, choice in board.sweeps for trial in choice.trials for name in trial.values))
+
+
+def _values(trial: Trial | None, settings: Iterable[str]) -> list[str]:
+    return [value_text(trial.values[name]) if trial and name in trial.values else MISSING for name in settings]
+
+
+def _train_seconds(trial: Trial) -> float | None:
+    return trial.record.efficiency.train_seconds if trial.record else None
+
+
+def _trials(choice: Choice) -> str:
+    """``4``, ``4, 1 failed`` or ``1 of 4 so far``."""
+    number, made = len(choice.trials), [trial.record for trial in choice.trials if trial.record]
+    failed = sum(not record.finished for record in made)
+    text = str(number) if len(made) == number else f"{len(made)} of {number} so far"
+    return f"{text}, {failed} failed" if failed else text
+
+
+def _status(trial: Trial, choice: Choice) -> str:
+    if trial.record is None:
+        return "no record yet"
+    if not trial.record.finished:
+        return cut(failure(trial.record.error), 68)
+    return "chosen" if trial.fingerprint == choice.chosen else ""
+
+
+def _folder(trial: Trial) -> str:
+    """The run's folder in that of the benchmark."""
+    return "/".join(trial.record.folder.parts[-4:]) if trial.record and trial.record.folder else ""
 
 
 # Numbers for programs --------------------------------------------------------------------------------------------
 
 
 def csv_text(board: Leaderboard) -> str:
-    """One line per model: scores times 100 with their standard deviations; nothing where there is no number."""
+    """The content of leaderboard.csv: a line per model, with scores times 100 and their standard deviations."""
     rows = [_csv_row(row, board) for row in board.rows]
-    fields = list(dict.fromkeys(name for row in rows for name in row)) or ["model"]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    return to_csv(rows, list(dict.fromkeys(name for row in rows for name in row)) or ["model"])
 
 
 def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
@@ -304,7 +300,6 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
                 cells |= _csv_numbers(name, value)
     cost = row.cost
     if cost is not None:
-        shares = cost.invalid
         cells |= {
             "parameters_trained": cost.trained,
             "parameters_total": cost.total,
@@ -312,7 +307,7 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             "train_seconds_total": cost.train_seconds_total,
             "train_examples_per_second": cost.train_rate,
             "inference_examples_per_second": cost.inference_rate,
-            "invalid": None if shares is None else 100 * sum(shares.values()) / len(shares),
+            "invalid": None if cost.invalid_mean is None else 100 * cost.invalid_mean,
         }
     return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}
 
@@ -326,32 +321,45 @@ def _csv_numbers(name: str, value: Value | None) -> dict[str, float | None]:
 
 def as_data(board: Leaderboard) -> dict[str, Any]:
     """The content of leaderboard.json: fractions, with the value of every seed."""
+    suites = {
+        section.name: {
+            "title": section.title,
+            "averages": section.averages,
+            "tasks": [column.task for column in section.columns],
+        }
+        for section in board.sections
+    }
+    sweeps = [{"row": row, **choice.model_dump(), "trials": _trial_data(choice)} for row, choice in board.sweeps]
     return {
         "schema": 1,
         "benchmark": board.benchmark,
         "caveats": [*map(str, board.caveats)],
         "sources": board.sources,
-        "suites": {
-            section.name: {
-                "title": section.title,
-                "averages": section.averages,
-                "tasks": [column.task for column in section.columns],
-            }
-            for section in board.sections
-        },
+        "suites": suites,
         "rows": [_row_data(row, board) for row in board.rows],
-        **({"sweeps": sweep_data(board)} if board.sweeps else {}),
+        **({"sweeps": sweeps} if sweeps else {}),
         "references": [_row_data(row, board) for row in board.references],
     }
 
 
+def _trial_data(choice: Choice) -> list[dict[str, Any]]:
+    """The trials of a sweep; scores are fractions."""
+    trials = []
+    for trial in choice.trials:
+        status = trial.record.status if trial.record else "missing"
+        chosen = trial.fingerprint == choice.chosen
+        trials.append(
+            {**trial.model_dump(), "record": _folder(trial), "status": status, "score": trial.score, "chosen": chosen}
+        )
+    return trials
+
+
 def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
-    columns = [column for section in board.sections for column in section.columns]
     data: dict[str, Any] = {
         "model": row.model,
         "notes": row.notes,
         "averages": {title: _value_data(cell.score) for title, cell in row.averages.items()},
-        "tasks": {column.task: _cell_data(column, row.cells[column.task]) for column in columns},
+        "tasks": {column.task: _cell_data(column, row.cells[column.task]) for column in board.columns},
     }
     if row.source:
         return {**data, "source": row.source, "split": "dev"}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from harness.report.efficiency import machine_words, summary_table
-from harness.report.format import MISSING, percent
-from harness.report.leaderboard import Leaderboard, Row, Section
-from harness.report.sweeps import chosen_table
-from harness.report.tables import Footnotes, about, cost_table, lacking_words
+from harness.report.efficiency import cost_table, machine_words, summary_table
+from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
+from harness.report.leaderboard import Cell, Leaderboard, Section
+from harness.report.tables import about, chosen_table, lacking_words, published_rows
 
 WIDTH = 120
 
@@ -31,7 +30,7 @@ def terminal_table(board: Leaderboard) -> str:
         machines = [textwrap.fill(line, WIDTH) for line in machine_words(board)]
         blocks.append("\n".join(["Efficiency (details: efficiency.md)", _fit(headers, rows), *machines]))
     if notes.letters or board.warnings:
-        lines = [_cut(line, WIDTH) for line in notes.lines()]
+        lines = [cut(f"{mark} {note}", WIDTH) for mark, note in notes.lines()]
         blocks.append("\n".join([*lines, *(f"warning: {warning}" for warning in board.warnings)]))
     return "\n\n".join(blocks)
 
@@ -40,26 +39,18 @@ def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
     keys = [*section.averages, *(column.task for column in section.columns)]
     titles = [title.removeprefix(f"{section.title} ") for title in section.averages]
     headers = ["Model", *titles, *(column.title for column in section.columns)]
-    published = [row for row in board.references if any(row.cells[c.task].done for c in section.columns)]
-    rows = [*board.rows, *published]
+    rows = [*board.rows, *published_rows(board, section)]
     # The notes get their letters once, whichever table fits.
-    letters = [[notes.mark(row.notes), *(notes.mark(row.cell(key).notes) for key in keys)] for row in rows]
+    letters = [[notes.mark(note) for note in (row.notes, *(row.cell(key).notes for key in keys))] for row in rows]
     for spread in (True, False):
-        table = [
-            [
-                _cut(row.name, 28) + caveats[0],
-                *(_score(row, k, spread) + m for k, m in zip(keys, caveats[1:], strict=True)),
-            ]
-            for row, caveats in zip(rows, letters, strict=True)
-        ]
-        text = _plain(headers, table)
-        if _width(text) <= WIDTH:
-            return text
+        cells = [[cut(row.name, 28), *(_score(row.cell(key), spread) for key in keys)] for row in rows]
+        table = [[*map("".join, zip(*pair, strict=True))] for pair in zip(cells, letters, strict=True)]
+        if sum(widths(headers, table)) + 2 * len(keys) <= WIDTH:
+            break
     return _fit(headers, table)
 
 
-def _score(row: Row, key: str, spread: bool) -> str:
-    cell = row.cell(key)
+def _score(cell: Cell, spread: bool) -> str:
     if cell.score is None:
         return "failed" if cell.status == "failed" else MISSING
     if cell.undefined:
@@ -71,30 +62,18 @@ def _score(row: Row, key: str, spread: bool) -> str:
 
 def _fit(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """One table, or several below one another that repeat the first column."""
-    tables, start = [], 1
-    while start < len(headers):
-        end = len(headers)
-        while end > start + 1 and _width(_part(headers, rows, start, end)) > WIDTH:
-            end -= 1
-        tables.append(_part(headers, rows, start, end))
-        start = end
-    return "\n\n".join(tables)
+    first, *others = widths(headers, rows)
+    groups: list[list[int]] = []
+    left = 0
+    for column, width in enumerate(others, 1):
+        if not groups or left < width + 2:
+            groups.append([])
+            left = WIDTH - first
+        groups[-1].append(column)
+        left -= width + 2
 
+    def part(columns: Sequence[int]) -> str:
+        lines = [[line[0], *(line[column] for column in columns)] for line in (headers, *rows)]
+        return plain_table(lines[0], lines[1:])
 
-def _part(headers: Sequence[str], rows: Sequence[Sequence[str]], start: int, end: int) -> str:
-    return _plain([headers[0], *headers[start:end]], [[row[0], *row[start:end]] for row in rows])
-
-
-def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    table = [headers, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(headers))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in table]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _width(text: str) -> int:
-    return max(map(len, text.splitlines()), default=0)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return "\n\n".join(map(part, groups))

@@ -1,4 +1,4 @@
-"""What a person sees while runs go on: a live view on a terminal, plain lines elsewhere."""
+"""The progress of a benchmark's runs: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import sys
 import time
 from collections.abc import Mapping
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.table import Column
 
+from harness.report.format import duration, plural, rate, score_text
 from harness.results.record import Record
 
 
 class Display:
-    """Silent: the processes other than the main one, and callers from Python, see nothing."""
+    """Shows nothing: for the processes other than the main one, and for callers from Python."""
 
     def plan(self, total: int, done: int) -> None:
-        """How many runs the benchmark has, and how many of them have a record already."""
+        """How many runs there are, and how many of them have a record already."""
 
     def message(self, text: str) -> None:
         """A line about what happens outside the runs."""
@@ -27,13 +27,13 @@ class Display:
         """A run begins its training; ``trial`` are its values in a sweep."""
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
-        """The loss and speed at a step."""
+        """The training loss and the speed at a step."""
 
     def evaluated(self, step: int, scores: Mapping[str, float], selection_score: float) -> None:
         """The scores at a step."""
 
     def run_finished(self, record: Record) -> None:
-        """A run left its record."""
+        """A run has written its record."""
 
     def run_failed(self, record: Record) -> None:
         """A run failed; its record says why."""
@@ -42,22 +42,8 @@ class Display:
         """Nothing more will be shown."""
 
 
-def score_text(scores: Mapping[str, float]) -> str:
-    """``accuracy 87.5, f1 91.2``."""
-    return ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
-
-
-def duration(seconds: float) -> str:
-    """``4 s``, ``3:05`` or ``2:03:05``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
-
-
 class Lines(Display):
-    """One line for each event that matters; for logs and pipes."""
+    """A line for each message and each run that ends: for logs and pipes."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -71,8 +57,7 @@ class Lines(Display):
     def plan(self, total: int, done: int) -> None:
         self.total, self.done, self.finished = total, done, 0
         self.started = time.monotonic()
-        runs = f"{total} run{'' if total == 1 else 's'}"
-        self.say(f"{runs}, {done} of them done" if done else runs)
+        self.say(f"{plural(total, 'run')}, {done} of them done" if done else plural(total, "run"))
 
     def message(self, text: str) -> None:
         self.say(text)
@@ -82,13 +67,14 @@ class Lines(Display):
 
     def run_finished(self, record: Record) -> None:
         self.finished += 1
-        self.say(f"{self.place()} {self.title}: {summary(record)}{self.eta()}")
+        eta = f"; {self.eta()}" if self.eta() else ""
+        self.say(f"{self.position()} {self.title}: {summary(record)}{eta}")
 
     def run_failed(self, record: Record) -> None:
         self.finished += 1
-        self.say(f"{self.place()} {self.title or record.task}: FAILED: {record.error}")
+        self.say(f"{self.position()} {self.title or record.task}: FAILED: {record.error}")
 
-    def place(self) -> str:
+    def position(self) -> str:
         """``[3/18]``."""
         return f"[{self.done + self.finished}/{self.total}]"
 
@@ -97,68 +83,61 @@ class Lines(Display):
         left = self.total - self.done - self.finished
         if not left or not self.finished:
             return ""
-        return f"; {duration((time.monotonic() - self.started) / self.finished * left)} to go"
+        return f"{duration((time.monotonic() - self.started) / self.finished * left)} to go"
 
 
 def summary(record: Record) -> str:
     """Scores of the trained task, time and speed of a finished run, in one line."""
-    texts = [score_text(values) for values in record.scores.get(record.task, {}).values()]
-    seconds, speed = record.efficiency.total_seconds or 0.0, record.efficiency.train_examples_per_second or 0.0
-    return f"{' / '.join(texts)} in {duration(seconds)} ({speed:,.0f} examples/s)"
+    texts = [score_text(scores) for scores in record.scores.get(record.task, {}).values()]
+    efficiency = record.efficiency
+    speed = rate(efficiency.train_examples_per_second)
+    return f"{' / '.join(texts)} in {duration(efficiency.total_seconds)} ({speed} examples/s)"
 
 
 class LiveView(Lines):
-    """A panel that stays at the bottom: all runs with the time to go, and the current run's step, loss and scores."""
+    """Two bars below the lines: all runs, with the time to go and the current run; its steps, loss and scores."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
-        self.all_runs = Progress(
-            TextColumn("[bold]runs"),
-            BarColumn(40),
+        self.bars = Progress(
+            BarColumn(20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[eta]}"),
+            # The text takes what the other columns leave, so that a narrow terminal cuts nothing else.
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            expand=True,
         )
-        self.one_run = Progress(
-            TextColumn("[cyan]{task.description}"),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-        )
-        self.overall: TaskID | None = None
+        self.all_runs = self.bars.add_task("", total=None)
         self.current: TaskID | None = None
-        self.state = {"loss": "", "speed": "", "score": ""}
-        self.note = Text("", style="dim")
-        self.live = Live(
-            Group(self.note, self.one_run, self.all_runs), console=console, refresh_per_second=4, transient=True
-        )
-        self.live.start()
+        self.loss = self.scores = ""
+        self.bars.start()
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
 
     def message(self, text: str) -> None:
-        self.note.plain = text
+        self.bars.update(self.all_runs, description=text)
 
     def plan(self, total: int, done: int) -> None:
-        self.note.plain = ""
         super().plan(total, done)
-        if self.overall is not None:
-            self.all_runs.remove_task(self.overall)
-        self.overall = self.all_runs.add_task("runs", total=total, completed=done, eta="")
+        self.bars.reset(self.all_runs, total=total, completed=done, description="")
 
     def run_started(self, task: str, model: str, seed: int, steps: int, trial: str = "") -> None:
-        self.title = " · ".join(filter(None, (task, model, f"seed {seed}", trial)))
-        self.state = {"loss": "", "speed": "", "score": ""}
-        self.current = self.one_run.add_task(self.title, total=steps, state="")
+        super().run_started(task, model, seed, steps, trial)
+        self.loss = self.scores = ""
+        self.current = self.bars.add_task("", total=steps)
+        self.message(" · ".join(filter(None, (self.eta(), self.title))))
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
-        self.state |= {"loss": f"loss {loss:.3f}", "speed": f"{examples_per_second:,.0f} examples/s"}
+        self.loss = f"loss {loss:.3f} · {rate(examples_per_second)} examples/s"
         self._show(step)
 
     def evaluated(self, step: int, scores: Mapping[str, float], selection_score: float) -> None:
-        self.state["score"] = f"{score_text(scores)} at step {step}"
+        self.scores = f"{score_text(scores)} at step {step}"
         self._show(step)
 
     def run_finished(self, record: Record) -> None:
@@ -170,23 +149,20 @@ class LiveView(Lines):
         self._advance()
 
     def close(self) -> None:
-        self.live.stop()
+        self.bars.stop()
 
     def _show(self, step: int) -> None:
         if self.current is not None:
-            text = " · ".join(part for part in self.state.values() if part)
-            self.one_run.update(self.current, completed=step, state=text)
+            text = " · ".join(filter(None, (self.loss, self.scores)))
+            self.bars.update(self.current, completed=step, description=text)
 
     def _advance(self) -> None:
         if self.current is not None:
-            self.one_run.remove_task(self.current)
+            self.bars.remove_task(self.current)
             self.current = None
-        if self.overall is not None:
-            self.all_runs.update(self.overall, advance=1, eta=self.eta().removeprefix("; "))
+        self.bars.update(self.all_runs, advance=1, description=self.eta())
 
 
 def make_display() -> Display:
     """The display that fits where the output goes."""
-    if sys.stdout.isatty():
-        return LiveView(Console())
-    return Lines()
+    return LiveView(Console()) if sys.stdout.isatty() else Lines()

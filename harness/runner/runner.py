@@ -16,7 +16,6 @@ from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
 from harness.report.build import leaderboard
-from harness.report.labels import write_label_tables
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
 from harness.results.leases import Leases
@@ -68,11 +67,11 @@ def run_benchmark(
     display = make_display() if progress and accelerator.is_main_process else Display()
     prepare_libraries()
     try:
-        with contextlib.closing(display), Interrupts() as interrupts:
+        with contextlib.closing(display), Interrupts() as interrupts, Leases() as leases:
             if accelerator.is_main_process:
                 store.clean()
             resources = Resources(spec, store.cache)
-            context = Context(file, resources, store, accelerator, display, interrupts, Leases())
+            context = Context(file, resources, store, accelerator, display, interrupts, leases)
             tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
             choices, failed = sweep(context, tried)
             runs = runs_of(context, tried, choices)
@@ -260,7 +259,6 @@ def make_board(context: Context) -> Leaderboard:
         )
         if write:
             write_leaderboard(store.folder, board)
-            write_label_tables(store.folder, {"": store.current()})
     return board
 
 

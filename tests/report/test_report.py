@@ -18,15 +18,14 @@ from hand_made import NAN, SCORES, SUITES, TASKS, board, caveats, cells, entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import harness
 from harness.errors import HarnessError
 from harness.io import fingerprint, to_json
-from harness.report.build import leaderboard
-from harness.report.folders import report_folders
-from harness.report.labels import write_label_tables
+from harness.report.build import Reference, leaderboard, published
+from harness.report.format import escape
 from harness.report.leaderboard import Value
-from harness.report.references import REFERENCES, Reference, acc, dev, mcc, mnli
 from harness.report.show import show_run
-from harness.report.tables import as_data, csv_text, escape, write_leaderboard
+from harness.report.tables import as_data, csv_text, write_leaderboard
 from harness.report.terminal import terminal_table
 from harness.results.record import CaveatKind, Record
 from harness.results.store import Store
@@ -34,6 +33,11 @@ from harness.task.plugins import load_plugins
 
 LIMITED, SEEN = CaveatKind.LIMITED_DATA, CaveatKind.SEEN_IN_PRETRAINING
 UNPINNED = CaveatKind.UNPINNED_CHECKPOINT
+
+
+def dev(**metrics: float) -> dict[str, dict[str, float]]:
+    """The published scores of a task with one validation split."""
+    return {"validation": metrics}
 
 
 def notes(page: str) -> dict[str, str]:
@@ -66,7 +70,7 @@ Mean ± sample standard deviation over seeds. Bold: best of a column whose rows 
 | bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
 | t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
 
-Time is that of training. ex/s: examples per second in training and in inference, mean over runs. Operations, latency, memory: [efficiency.md](efficiency.md).
+Time is that of training. ex/s: examples per second in training and in inference, mean over runs. FLOPs, latency, memory: [efficiency.md](efficiency.md).
 
 ## Signatures
 
@@ -275,7 +279,6 @@ def test_pages_that_nothing_stands_in_any_more_are_removed(tmp_path: Path) -> No
     assert (tmp_path / "efficiency.md").exists()
     (tmp_path / "labels.md").write_text("old")
     write_leaderboard(tmp_path, board())
-    write_label_tables(tmp_path, {"": []})
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"leaderboard.{kind}" for kind in ("csv", "json", "md")]
 
 
@@ -304,9 +307,9 @@ def test_marks_of_all_rows_of_a_row_and_of_a_cell() -> None:
 
 def test_sample_data_is_said_plainly_and_no_published_row_stands_beside_it() -> None:
     runs = [record("one", model, caveats=caveats(CaveatKind.SAMPLE_DATA)) for model in ("a", "b")]
-    published = [Reference("Published", "a paper", {"one": acc(90.0)})]
-    assert board(record("one"), references=published).references
-    found = board(*runs, failed("pair", "x", model="c"), references=published)
+    references = [Reference(model="Published", source="a paper", scores={"one": dev(accuracy=90.0)})]
+    assert board(record("one"), references=references).references
+    found = board(*runs, failed("pair", "x", model="c"), references=references)
     for text in (found.markdown, found.text):
         assert "Sample data: the numbers show the machinery; compare them with nothing published." in text
     assert found.references == ()
@@ -561,13 +564,18 @@ def test_warnings_reach_the_terminal_only() -> None:
 # Published rows --------------------------------------------------------------------------------------------------
 
 
+def mnli(matched: float, mismatched: float) -> dict[str, dict[str, float]]:
+    return {"validation_matched": {"accuracy": matched}, "validation_mismatched": {"accuracy": mismatched}}
+
+
 def test_published_rows_stand_below_in_italics_with_their_source() -> None:
+    whole = {"one": dev(accuracy=90.0), "pair": dev(f1=80.0, accuracy=60.0), "nli": mnli(50.0, 40.0)}
+    part = {"scores": {"pair": dev(f1=88.8)}, "note": "as printed", "notes": {"pair": "from NLI"}}
     references = [
-        Reference("Whole", "a paper", {"one": acc(90.0), "pair": dev(f1=80.0, accuracy=60.0), "nli": {
-            "validation_matched": {"accuracy": 50.0}, "validation_mismatched": {"accuracy": 40.0}}}),
-        Reference("Part", "a page", {"pair": dev(f1=88.8)}, note="as printed", notes={"pair": "from NLI"}),
-        Reference("Elsewhere", "a page", {"cola": mcc(50.0)}),
-    ]  # fmt: skip
+        Reference(model="Whole", source="a paper", scores=whole),
+        Reference(model="Part", source="a page", **part),
+        Reference(model="Elsewhere", source="a page", scores={"cola": dev(matthews_correlation=50.0)}),
+    ]
     found = board(*map(record, SCORES), references=references)
     page = found.markdown
     assert cells(page, "Whole")["Model"] == "*Whole* [a]"
@@ -591,14 +599,14 @@ def test_known_published_rows_are_dev_scores_of_known_tasks_with_a_source() -> N
         name: {(split, "f1" if metric == "cb_f1" else metric) for split in t.validation_splits for metric in t.metrics}
         for name, t in tasks.items()
     }
-    for row in REFERENCES:
+    for row in published():
         assert row.source and row.scores
         for name, splits in row.scores.items():
             found = {(split, metric) for split, scores in splits.items() for metric in scores}
             assert found <= known[name], (row.model, name)
             assert all(0 < value <= 100 for scores in splits.values() for value in scores.values())
         assert set(row.notes) <= set(row.scores)
-    first = REFERENCES[0]
+    first = published()[0]
     assert first.scores["mnli"] == mnli(83.91, 84.10) and first.scores["qqp"]["validation"]["f1"] == 87.49
 
 
@@ -622,7 +630,7 @@ def test_report_makes_the_tables_again_from_the_folders(tmp_path: Path) -> None:
     a = kept(tmp_path / "a", "glue", glue_record("rte", "bert", 0.6))
     kept(tmp_path / "b", "glue", glue_record("rte", "bert", 0.7), glue_record("sst2", "bert", 0.9))
     kept(tmp_path / "b", "mine", glue_record("own", "bert", 0.5))
-    boards = report_folders([tmp_path / "a", tmp_path / "b"])
+    boards = harness.report([tmp_path / "a", tmp_path / "b"])
     assert list(boards) == ["glue", "mine"]
     assert [row.name for row in boards["glue"].rows] == [f"bert ({tmp_path}/a)", f"bert ({tmp_path}/b)"]
     assert (a.folder / "leaderboard.md").read_text(encoding="utf-8") == boards["glue"].markdown
@@ -630,26 +638,26 @@ def test_report_makes_the_tables_again_from_the_folders(tmp_path: Path) -> None:
     assert not (tmp_path / "b" / "glue" / "leaderboard.md").exists()
     assert not boards["glue"].references
     a.update_manifest({("rte", "bert", 1): glue_record("rte", "bert", 0.6).fingerprint}, table={"references": True})
-    assert report_folders([tmp_path / "a"], "glue")["glue"].references  # as the benchmark asks
-    only = report_folders([tmp_path / "a"], "glue", references=True)
+    assert harness.report([tmp_path / "a"], "glue")["glue"].references  # as the benchmark asks
+    only = harness.report([tmp_path / "a"], "glue", references=True)
     assert [row.name for row in only["glue"].rows] == ["bert"] and only["glue"].references
 
 
 def test_report_warns_of_damaged_records(tmp_path: Path) -> None:
     store = kept(tmp_path, "glue", glue_record("rte", "bert", 0.6))
     next(store.folder.rglob("record.json")).write_text("{}")
-    found = report_folders([tmp_path])["glue"]
+    found = harness.report([tmp_path])["glue"]
     assert "altered or cut short" in found.text and "— [a]" in found.markdown
 
 
 def test_report_says_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no such file or folder"):
-        report_folders([tmp_path / "none"])
+        harness.report([tmp_path / "none"])
     with pytest.raises(HarnessError, match="no results here"):
-        report_folders([tmp_path])
+        harness.report([tmp_path])
     kept(tmp_path, "glue", glue_record("rte", "bert", 0.6))
     with pytest.raises(HarnessError, match=r"no results of benchmark 'gleu' here\. Did you mean 'glue'"):
-        report_folders([tmp_path], "gleu")
+        harness.report([tmp_path], "gleu")
 
 
 def test_everything_about_one_run(tmp_path: Path) -> None:
@@ -662,7 +670,7 @@ def test_everything_about_one_run(tmp_path: Path) -> None:
         "  nli validation_matched accuracy         60.00",
         "  nli validation_matched invalid answers  1.00 %",
         "  probe test matthews_correlation         25.00",
-        "  total parameters     22,713,216 (22.7M)",
+        "  total parameters    22,713,216 (22.7M)",
         "  learning_rate  0.0001",
         "  nli.revision  bcdcba79d07bc864",
         "  limited data",
@@ -682,7 +690,6 @@ def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
 from harness.report.build import leaderboard
-from harness.report.folders import report_folders
 from harness.task.plugins import load_plugins
 plugins = load_plugins()
 board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)

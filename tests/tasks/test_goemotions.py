@@ -20,7 +20,7 @@ from harness.config.architectures import EncT5Settings
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import sample_tokenizer
-from harness.report.labels import label_scores
+from harness.report.show import label_scores
 from harness.task import functions
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task

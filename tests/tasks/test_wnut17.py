@@ -23,8 +23,7 @@ from harness.enct5 import EncT5ForTokenClassification
 from harness.models import Architecture, architecture_class
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import UNREAD, first_tokens, load_tokenizer, sample_tokenizer, word_offsets
-from harness.report.labels import label_scores
-from harness.report.show import show_run
+from harness.report.show import label_scores, show_run
 from harness.task import functions
 from harness.task.entities import iob2_problem, spans
 from harness.task.metrics import compute_metrics

@@ -1,10 +1,7 @@
-"""What models take: operations against closed forms, times that leave out the warm-up, and tables of them."""
+"""What models take: FLOPs against closed forms, times that leave out startup and compilation, memory and energy."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 import time
 import types
@@ -15,18 +12,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from hand_made import board, cells, record
 from tiny import TINY, tiny_model
 
 from harness.config.architectures import ARCHITECTURES
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
-from harness.io import to_json
 from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
-from harness.report import efficiency as report
-from harness.report.show import show_run
-from harness.report.tables import write_leaderboard
 from harness.task.plugins import load_tasks
 from harness.training import efficiency
 from harness.training.efficiency import Inference, Usage, count_flops, matrix_rate, measured, of_all_processes, typical
@@ -324,109 +316,3 @@ def test_of_several_processes_the_largest_peak_and_the_energy_of_all():
     machine = [{**usage, "energy_source": "codecarbon"} for usage in gpus]
     assert of_all_processes(machine, whole=True)["energy_joules"] == 5.0
     assert of_all_processes([{"peak_process_bytes": 1}, gpus[0]], whole=True) == {"peak_process_bytes": 3}
-
-
-# Tables ----------------------------------------------------------------------------------------------------------
-
-TOOK = {
-    "train_examples_per_second": 50.0,
-    "latency_p50_seconds": 0.020,
-    "flops_per_example": 2e9,
-    "inference_batch_size": 32,
-}
-T5 = {"model": {"architecture": "t5"}}
-MADE = {"device": "cpu", "processor": "Fast CPU", "cores": 2, "threads": 1, "processes": 1, "torch": "2.13.0"}
-
-
-def took(name: str, model: str = "bert", seed: int = 1, factor: float = 1.0, **changes: Any) -> Any:
-    numbers = {key: value * factor if key != "inference_batch_size" else value for key, value in TOOK.items()}
-    parameters = {"total": 100, "trained": 100, "active": 60}
-    return record(name, model, seed, efficiency=numbers, parameters=parameters, provenance=MADE, **changes)
-
-
-def table(found: Any, section: str, model: str) -> dict[str, str]:
-    """A row of a table of efficiency.md by header; the first table has no section."""
-    page = found if isinstance(found, str) else page_of(found)
-    return cells("## First\n" + page if section == "First" else page, model, section)
-
-
-def page_of(found: Any) -> str:
-    from harness.report.tables import _escaped_pipes, escape
-
-    return report.page(found, _escaped_pipes, escape)
-
-
-def test_models_stand_side_by_side_over_the_tasks_that_all_did():
-    found = board(
-        took("one"), took("one", seed=2, factor=3), took("pair", factor=4), took("nli", factor=100),
-        took("one", "small", factor=0.5, settings=T5), took("pair", "small", factor=8, settings=T5),
-    )  # fmt: skip
-    page = page_of(found)
-    assert "Means over the 2 tasks that all models have finished (One, Pair)" in page
-    bert, small = table(page, "First", "bert"), table(page, "First", "small")
-    assert (bert["Train ex/s"], bert["p50 ms"], bert["FLOP/ex"]) == ("150", "60", "6 G")
-    assert (small["Train ex/s"], small["Params"], small["Active"]) == ("212", "100", "60")
-    assert (bert["p95 ms"], bert["Memory"]) == ("—", "—") and "GPU memory" not in bert and "Wh/run" not in bert
-    compared = table(page, "Compared with small", "bert")  # the T5: (2 / 0.5 x 4 / 8) ** 0.5
-    assert (compared["Train ex/s"], compared["Latency p50"], compared["Params"]) == ("1.41", "1.41", "1.00")
-    assert page.count("| NLI") == 1 and page.count("| One") == 2
-    assert "Measured on: Fast CPU, 2 cores, 1 thread, 1 process, PyTorch 2.13.0." in page
-    assert "in batches of 32" in page
-
-
-def test_several_machines_are_named():
-    other = {**MADE, "device": "NVIDIA H100", "processes": 8}
-    found = board(took("one"), record("one", "gpu", efficiency=TOOK, provenance=other))
-    page = page_of(found)
-    assert "not from one machine" in page
-    assert "gpu measured on: NVIDIA H100, Fast CPU, 2 cores, 1 thread, 8 processes, PyTorch 2.13.0." in page
-
-
-def test_old_and_missing_records_leave_blank_cells(tmp_path):
-    old = board(record("one"), record("one", "empty", efficiency={}, parameters={}), ("one", "todo", 1))
-    bert, empty = table(old, "First", "bert"), table(old, "First", "empty")
-    assert (bert["Train ex/s"], bert["Params"], bert["Active"], bert["p50 ms"]) == ("50.2", "22.7M", "—", "—")
-    assert set(empty.values()) == {"empty", "—"}
-    assert "todo" not in page_of(old) and "Measured on" not in page_of(old)
-    names = [path.name for path in write_leaderboard(tmp_path, board(("one", "todo", 1)))]
-    assert "efficiency.md" not in names  # nothing is finished
-
-
-def test_models_without_a_task_in_common_are_shown_by_task():
-    found = board(took("one"), took("pair", "other"))
-    page = page_of(found)
-    assert "No task is finished by all models" in page and "Compared" not in page
-    assert page.count("| One") == page.count("| Pair") == 1
-    assert "Efficiency" not in found.text
-
-
-def test_energy_and_gpu_memory_have_columns_where_they_are_known():
-    numbers = {**TOOK, "energy_joules": 7200.0, "peak_device_bytes": 3 * 2**30, "compile_seconds": 31.0}
-    row = table(board(record("one", efficiency=numbers), record("one", "cpu")), "First", "bert")
-    assert (row["Wh/run"], row["GPU memory"], row["Compile s"]) == ("2", "3.0 GB", "31")
-
-
-def test_numbers_for_programs():
-    found = board(took("one"), took("pair"), took("one", "other", factor=2))
-    rows = list(csv.DictReader(io.StringIO(report.csv_text(found))))
-    assert [(row["model"], row["task"]) for row in rows] == [("bert", "one"), ("bert", "pair"), ("other", "one")]
-    assert (rows[0]["flops_per_example"], rows[2]["train_examples_per_second"]) == ("2000000000", "100")
-    assert rows[0]["machine"].startswith("Fast CPU") and rows[0]["peak_process_bytes"] == ""
-    data = json.loads(to_json(report.as_data(found)))
-    assert (data["common_tasks"], data["baseline"]) == (["one"], "bert")
-    assert data["rows"][1]["ratio"]["train_examples_per_second"] == 2.0
-    assert data["rows"][0]["tasks"]["pair"]["latency_p50_seconds"] == 0.02
-
-
-def test_the_terminal_and_the_leaderboard_lead_to_the_page():
-    found = board(took("one"), took("one", "other"))
-    assert "Efficiency (details: efficiency.md)" in found.text and "Measured on: Fast CPU" in found.text
-    assert "[efficiency.md](efficiency.md)" in found.markdown
-
-
-def test_one_run_s_numbers_have_units():
-    numbers = {**TOOK, "peak_process_bytes": 3 * 2**30, "train_share_of_matrix_rate": 0.493, "startup_seconds": 2.0}
-    text = show_run(record("one", efficiency=numbers))
-    lines = {" ".join(line.split()) for line in text.splitlines()}
-    assert {"latency p50 20 ms", "flops per example 2 G", "peak process 3.0 GB", "startup 2.0 s"} <= lines
-    assert "train share of matrix rate 49.3 %" in lines
