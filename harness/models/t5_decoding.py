@@ -40,8 +40,8 @@ NEUTRAL_SETTINGS = {
 class Answers:
     """Answers with a common beginning.
 
-    ``tokens`` is the rest of what they share; ``branches`` are their continuations, each with another first token, in order
-    of first appearance; ``answer`` is the number of the only answer, where there are no branches.
+    ``tokens`` is the rest of what they share; ``branches`` are their continuations, each with another first token,
+    in order of first appearance; ``answer`` is the number of the only answer, where there are no branches.
     """
 
     tokens: tuple[int, ...]
