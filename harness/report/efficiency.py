@@ -139,7 +139,6 @@ def _machine(record: Record) -> str:
 
 def cost_table(board: Leaderboard) -> Table:
     """What the runs of each row took; the share of invalid predictions only where some model generates."""
-    generates = any(row.cost and row.cost.invalid is not None for row in board.rows)
     headers = ["Model", "Params (trained)", "Time per run", "All runs", "Train ex/s", "Infer ex/s"]
     rows = []
     for row in board.rows:
@@ -150,8 +149,8 @@ def cost_table(board: Leaderboard) -> Table:
         parameters = f"{count(cost.total)} ({count(cost.trained)})"
         cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
         cells += [rate(cost.train_rate), rate(cost.inference_rate)]
-        rows.append([*cells, _invalid(cost, board)] if generates else cells)
-    return ([*headers, "Invalid"] if generates else headers), rows
+        rows.append([*cells, _invalid(cost, board)] if board.generates else cells)
+    return ([*headers, "Invalid"] if board.generates else headers), rows
 
 
 def _invalid(cost: Cost, board: Leaderboard) -> str:
