@@ -18,9 +18,10 @@ import transformers
 from accelerate import Accelerator
 
 import harness
-from harness.config.schema import Model, Recipe
+from harness.config.architectures import ARCHITECTURES
+from harness.config.schema import Recipe
 from harness.data.features import Features
-from harness.models import ARCHITECTURES, Architecture
+from harness.models import Architecture, architecture_class
 from harness.models.tokenizers import load_tokenizer
 from harness.training.device import resolve
 from harness.training.evaluation import model_outputs
@@ -88,17 +89,16 @@ def pair(side: Side, sources: Sources) -> tuple[Architecture, Recipe]:
     recipe = Recipe(
         learning_rate=2e-5, batch_size=BATCH, max_length=MAX_LENGTH, compile=side.settings.get("compile", False)
     )
-    architecture = ARCHITECTURES[kind]
-    recipe = resolve(recipe, torch.device("cpu"), architecture.half_precision, 0, 0)
+    settings = ARCHITECTURES[kind]
+    recipe = resolve(recipe, torch.device("cpu"), settings.half_precision, 0, 0)
     checkpoint = sources.checkpoints.get(side.task) if kind == "t5" else None
-    model = Model(
+    model = settings(
         name=side.size,
-        architecture=kind,  # type: ignore[arg-type]
         checkpoint=checkpoint,
         config=None if checkpoint else {"vocab_size": len(tokenizer), **config},
     )
     folder = Path(checkpoint) if checkpoint else None
-    return architecture(model, folder, tokenizer, harness.load_tasks()[side.task], MAX_LENGTH), recipe
+    return architecture_class(model)(model, folder, tokenizer, harness.load_tasks()[side.task], MAX_LENGTH), recipe
 
 
 def training_of(side: Side, sources: Sources, split: str = "train") -> tuple[Training, Features]:

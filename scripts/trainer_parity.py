@@ -30,7 +30,8 @@ import yaml
 from tabulate import tabulate
 
 import harness
-from harness.task.metrics import compute, task_score
+from harness.task.metrics import task_score
+from harness.task.official import compute
 
 TASKS = ("mrpc", "stsb", "cola", "rte")
 RECIPE = {"batch_size": 32, "warmup_ratio": 0.06, "weight_decay": 0.01, "max_length": 128, "max_grad_norm": 1.0}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.task import Example, HubSource, Instance, ProblemType, SplitFile, Suite, Task
+from harness.task import Example, HubSource, Instance, SplitFile, Suite, Task
 
 REVISION = "3de24cf8022e94f4ee4b9d55a6f539891524d646"
 UNKNOWN = "<unk>"
@@ -351,7 +351,7 @@ def same(*fields: str) -> dict[str, str]:
     return {name: name for name in (*fields, "idx")}
 
 
-CLASSES: ProblemType = "single_label_classification"
+CLASSES = "single_label_classification"
 BOOLEAN = ("False", "True")
 CHOICES = ("choice1", "choice2")
 ENTAILMENT = ("entailment", "not_entailment")

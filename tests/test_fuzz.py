@@ -29,6 +29,7 @@ from harness.data.custom import task_from_files
 from harness.data.datasets import data_fingerprint, splits_in
 from harness.io import to_json
 from harness.results.store import Store
+from harness.task import functions
 from harness.task.task import Task, is_unlabelled
 
 TASKS = load_tasks()
@@ -249,11 +250,13 @@ def read_all(task: Task, source: Any) -> None:
             data_fingerprint(task, source, [split], allow_partial=True)
             for example in examples:
                 is_unlabelled(task, example)
-                assert all(isinstance(field, str) for i in task.instances(example) for field in i.fields.values())
-                assert all(isinstance(text, str) for text in task.text_to_text(example))
+                instances = functions.instances(task, example)
+                assert all(isinstance(field, str) for i in instances for field in i.fields.values())
+                assert all(isinstance(text, str) for text in functions.text_to_text(task, example))
                 if split == task.train_split:
-                    assert all(isinstance(text, str) for pair in task.training_texts(example) for text in pair)
-                task.repairs(example)
+                    pairs = functions.training_texts(task, example)
+                    assert all(isinstance(text, str) for pair in pairs for text in pair)
+                functions.repairs(task, example)
             assert examples
         except HarnessError as error:
             assert is_message(error)

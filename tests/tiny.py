@@ -1,5 +1,6 @@
 """Tiny models for the tests."""
 
+from harness.config.architectures import ARCHITECTURES
 from harness.config.schema import Model
 
 TINY = {
@@ -18,4 +19,4 @@ TINY = {
 def tiny_model(architecture: str, **options) -> Model:
     """A model with random weights and the sample tokenizer."""
     settings = {"name": f"{architecture}-tiny", "config": TINY[architecture], "tokenizer": "sample", **options}
-    return Model(architecture=architecture, **settings)
+    return ARCHITECTURES[architecture](**settings)

@@ -7,9 +7,10 @@ A field's ``description`` completes "must be ..." in messages. Checks that need 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -19,12 +20,15 @@ from harness.task.task import Task
 SOURCES = ("hub", "sample")
 """The sources of data that are not folders."""
 
-Architecture = Literal["enct5", "t5", "bert"]
-
 
 def _as_tuple(value: Any) -> Any:
     """A single value stands for a list of one."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def absolute(name: str, base: Path) -> str:
+    """The absolute path of what a file in ``base`` calls ``name``."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(name)))
 
 
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
@@ -97,66 +101,56 @@ def layered(*layers: Recipe) -> Recipe:
     return Recipe(**settings)
 
 
-OPTIONS: dict[str, tuple[Architecture, ...]] = {
-    "prefix": ("enct5", "t5"),
-    "num_decoder_layers": ("enct5",),
-    "prompt_position_bias": ("enct5",),
-    "prompt_init": ("enct5",),
-    "label_attention": ("enct5",),
-    "word_states": ("enct5",),
-    "threshold": ("enct5", "bert"),
-    "dropout": ("enct5", "t5", "bert"),
-    "decoding": ("t5",),
-}
-"""The architectures that have each option of a model."""
-
-
 class Model(Settings):
-    """An architecture, a checkpoint (or a configuration to start from random weights), and options.
+    """A checkpoint, or a configuration to start from random weights, and what models of every architecture have.
+
+    The settings of an architecture (`harness.config.architectures`) add its own options.
 
     Attributes:
+        implementation: the module and the class of the architecture.
+        tokenizer_family: what ``tokenizer: sample`` stands for: ``bert`` (WordPiece) or ``t5``.
+        half_precision: whether ``precision: auto`` may choose fp16 where there is no bf16; T5's activations overflow.
+        generates: whether answers are texts that the model writes.
+        architecture: its name in `harness.config.architectures.ARCHITECTURES`.
         checkpoint: a Hub id, or the absolute path of a folder.
         revision: branch, tag or commit of a Hub checkpoint.
         config: arguments of the configuration of a model with random weights; needs a ``tokenizer``.
         tokenizer: a Hub id, an absolute path, or ``sample`` (trained from the built-in sample text).
-        prefix: whether texts name the task and its fields, as T5 reads them (enct5, t5).
-        num_decoder_layers: decoder layers that are kept (enct5).
-        prompt_position_bias: whether the prompts know their order (enct5).
-        prompt_init: what the prompts of a multi-label task start from: chance, or the mean word embedding of the
-            label's name; other tasks have one prompt, which starts from chance (enct5).
-        label_attention: whether the prompts of a multi-label task see one another (enct5).
-        word_states: token classification: whether the prompts know their words; false is for ablation (enct5).
-        threshold: multi-label: the probability from which on a label is predicted, or ``tuned`` for the one with the
-            best micro-F1 on a part of the training data that is held out of training (enct5, bert).
         dropout: None keeps the checkpoint's.
-        decoding: write the answer, or score every answer in one pass (t5).
         recipe: the lowest layer of this model's recipes.
     """
 
+    implementation: ClassVar[str]
+    tokenizer_family: ClassVar[str] = "bert"
+    half_precision: ClassVar[bool] = True
+    generates: ClassVar[bool] = False
+
     name: str
-    architecture: Architecture
+    architecture: str
     checkpoint: Text | None = Field(default=None, description="a Hub id or a folder")
     revision: Text | None = Field(
         default=None, description="a branch, a tag or a commit (in quotes where it reads as a number)"
     )
     config: dict[str, Any] | None = Field(default=None, description="a mapping of configuration arguments")
     tokenizer: Text | None = Field(default=None, description="a Hub id, a folder or sample")
-    prefix: Flag = True
-    num_decoder_layers: Count = 1
-    prompt_position_bias: Flag = True
-    prompt_init: Literal["random", "label_text"] = "random"
-    label_attention: Literal["full", "none"] = "full"
-    word_states: Flag = True
-    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.5, description="a number between 0 and 1, or tuned"
-    )
     dropout: Share | None = Field(default=None, description="a number from 0 to 1")
-    decoding: Literal["generate", "rank"] = "generate"
     recipe: Recipe = Recipe()
 
     def options(self) -> dict[str, Any]:
-        """The options that this architecture has, with their values."""
-        return {name: getattr(self, name) for name, having in OPTIONS.items() if self.architecture in having}
+        """The options of this architecture, with their values."""
+        return self.model_dump(
+            exclude={"name", "architecture", "checkpoint", "revision", "config", "tokenizer", "recipe"}
+        )
+
+    @property
+    def label_threshold(self) -> float | Literal["tuned"]:
+        """The option ``threshold``; 0.5 for architectures that do not have it."""
+        return getattr(self, "threshold", 0.5)
+
+    @property
+    def ranks_answers(self) -> bool:
+        """Whether the model chooses among all answers of a task, which must then be a closed set."""
+        return False
 
 
 class Overrides(Settings):
@@ -200,10 +194,10 @@ class Sweep(Grid):
     def grid(self, task: str, model: str) -> dict[str, tuple[int, tuple[Any, ...]]]:
         """What is swept for a task and a model: the place (0: all runs, 1: task, 2: model) and values of each key."""
         places = (self, self.tasks.get(task), self.models.get(model))
-        found = {
+        settings = {
             key: (place, values) for place, grid in enumerate(places) if grid for key, values in grid.swept().items()
         }
-        return {key: found[key] for key in Recipe.model_fields if key in found}
+        return {key: settings[key] for key in Recipe.model_fields if key in settings}
 
     def combinations(self, task: str, model: str) -> Iterator[tuple[Recipe, ...]]:
         """For each combination of values, a recipe of those that are given at each of the three places."""

@@ -5,22 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harness.data.files import BadValue, column_names, label_names
 from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
-from harness.task.task import PROBLEM_TYPES, SEVERAL, Example, Instance, ProblemType, SplitFile, Task
+from harness.task.problem_types import PROBLEM_TYPES, ProblemType
+from harness.task.task import Example, Instance, SplitFile, Task
 
 SUITE = "custom"
-METRICS = {
-    "single_label_classification": ("accuracy",),
-    "multi_label_classification": ("micro_f1", "macro_f1"),
-    "regression": ("pearson", "spearmanr"),
-    "multiple_choice": ("accuracy",),
-    "token_classification": ("entity_f1",),
-}
 SPLITS = ("train", "validation", "test")
 TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
 WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
@@ -54,19 +48,19 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
 
 
 def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
-    problem_type = _problem_type(spec)
-    if problem_type == "token_classification":
+    problem = _problem_type(spec)
+    if problem.of_words:
         spec = {"text": TOKENS, "label": TAGS, **spec}
     text, choices, metrics = _names(spec, "text"), _names(spec, "choices"), _names(spec, "metrics")
     label, separator = str(spec.get("label", "label")), spec.get("separator", ",")
-    paths = {split: _path(spec, split, base) for split in SPLITS if spec.get(split) is not None}
+    paths = {split: _path(spec, problem, split, base) for split in SPLITS if spec.get(split) is not None}
     if taken := {label, "label", "idx"}.intersection(text + choices):
         raise BadValue(f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
     if not isinstance(separator, str) or not separator:
         raise BadValue(f"'separator' must be a character, found {separator!r}")
     columns = {split: _columns(path, (*text, *choices), label, split == "test") for split, path in paths.items()}
     train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
-    labels = choices or _labels(spec, train, paths["train"])
+    labels = choices or _labels(spec, problem, train, paths["train"])
     spellings = _spellings(spec, choices) if choices else None
     files = {
         split: SplitFile(str(path), columns[split], labels=spellings, separator=separator)
@@ -75,34 +69,34 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
     return Task(
         name=name,
         suite=str(spec.get("suite", SUITE)),
-        problem_type=cast(ProblemType, problem_type),
+        problem_type=problem.name,
         text_fields=(*text, *choices),
         labels=labels,
-        metrics=metrics or METRICS[problem_type],
+        metrics=metrics or problem.metrics,
         files=files,
         test_splits=("test",) if "test" in files else (),
-        invalid_prediction={"regression": -1.0, "multi_label_classification": []}.get(problem_type, -1),
-        instances=cast(Any, _choice_instances(text, choices) if choices else None),
+        instances=_choice_instances(text, choices) if choices else None,
     )
 
 
-def _problem_type(spec: Mapping[str, Any]) -> str:
+def _problem_type(spec: Mapping[str, Any]) -> ProblemType:
     """The problem type of a description whose keys are the right ones."""
     for key in spec:
         if key not in KEYS:
             raise BadValue(f"unknown key '{key}'.{did_you_mean(key, KEYS)} Known: {', '.join(KEYS)}")
-    problem_type = spec.get("problem_type")
+    name = str(spec.get("problem_type"))
+    problem = PROBLEM_TYPES.get(name)
     for key in REQUIRED:
-        if spec.get(key) is None and (key, problem_type) != ("text", "token_classification"):
+        if spec.get(key) is None and not (key == "text" and problem is not None and problem.of_words):
             raise BadValue(f"'{key}' is missing")
-    if problem_type not in PROBLEM_TYPES:
-        hint = did_you_mean(str(problem_type), PROBLEM_TYPES)
-        raise BadValue(f"unknown problem_type '{problem_type}'.{hint} Known: {', '.join(PROBLEM_TYPES)}")
-    if (problem_type == "multiple_choice") != bool(spec.get("choices")):
+    if problem is None:
+        hint = did_you_mean(name, PROBLEM_TYPES)
+        raise BadValue(f"unknown problem_type '{name}'.{hint} Known: {', '.join(PROBLEM_TYPES)}")
+    if problem.grouped != bool(spec.get("choices")):
         raise BadValue("multiple_choice, and only it, needs 'choices': the columns of the choices")
-    if problem_type == "regression" and spec.get("labels"):
+    if not problem.has_labels and spec.get("labels"):
         raise BadValue("a regression has no 'labels'")
-    return str(problem_type)
+    return problem
 
 
 def _names(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -115,12 +109,12 @@ def _names(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _path(spec: Mapping[str, Any], split: str, base: Path) -> Path:
+def _path(spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path) -> Path:
     value = spec[split]
     if not isinstance(value, str | Path):
         raise BadValue(f"'{split}' must be a file name, found {value!r}")
     path = Path(os.path.abspath(os.path.join(base, os.path.expanduser(value))))
-    formats = WORD_FORMATS if spec["problem_type"] == "token_classification" else TEXT_FORMATS
+    formats = WORD_FORMATS if problem.of_words else TEXT_FORMATS
     if path.suffix not in formats:
         raise BadValue(f"'{split}': {value} must end with one of {', '.join(formats)}")
     try:
@@ -147,15 +141,14 @@ def _columns(path: Path, fields: Sequence[str], label: str, may_lack_label: bool
     return columns
 
 
-def _labels(spec: Mapping[str, Any], train: SplitFile, path: Path) -> tuple[str, ...]:
+def _labels(spec: Mapping[str, Any], problem: ProblemType, train: SplitFile, path: Path) -> tuple[str, ...]:
     """The class names in order: those of the description, or else those in the training file."""
-    problem_type = spec["problem_type"]
-    if problem_type == "regression":
+    if not problem.has_labels:
         return ()
     if spec.get("labels") is not None:
         return _listed_labels(spec)
-    names = label_names(train, path, problem_type in SEVERAL)
-    return tag_order(names) if problem_type == "token_classification" else names
+    names = label_names(train, path, problem.several)
+    return tag_order(names) if problem.of_words else names
 
 
 def _listed_labels(spec: Mapping[str, Any]) -> tuple[str, ...]:

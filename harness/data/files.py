@@ -111,9 +111,9 @@ def _mapped(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterator[
             for field in texts:
                 check_field(task, field, example[field])
             label = task.label_field
-            if label == "label" or task.problem_type == "token_classification":
+            if label == "label" or task.problem.of_words:
                 example[label] = read_label(example[label]) if label in columns else task.unlabelled
-                if task.problem_type == "token_classification" and label in columns:
+                if task.problem.of_words and label in columns:
                     check_sentence(task, example)
             example["idx"] = _idx(example["idx"]) if "idx" in columns else count
             if "idx" in columns:
@@ -176,7 +176,7 @@ def _idx(value: Any) -> Any:
 
 def check_field(task: Task, field: str, value: Any) -> None:
     """Raise `BadValue` for what is not a text or, in token classification, not a list of words."""
-    if task.problem_type != "token_classification":
+    if not task.problem.of_words:
         check_text(field, value)
         return
     if not isinstance(value, list) or not value:
@@ -244,14 +244,11 @@ def label_reader(task: Task, spec: SplitFile | None = None) -> Callable[[Any], A
     indices = {name: i for i, name in enumerate(spellings)}
     for i, name in enumerate(task.labels):
         indices.setdefault(name, i)
-    readers: dict[str, Callable[[Any], Any]] = {
-        "regression": functools.partial(_score, task.score_range),
-        "multi_label_classification": functools.partial(
-            _label_set, indices, spellings, spec.separator if spec else ","
-        ),
-        "token_classification": functools.partial(_tags, indices, spellings),
-    }
-    return readers.get(task.problem_type, functools.partial(_label, indices, spellings))
+    if not task.problem.has_labels:
+        return functools.partial(_score, task.score_range)
+    if task.problem.independent_labels:
+        return functools.partial(_label_set, indices, spellings, spec.separator if spec else ",")
+    return functools.partial(_tags if task.problem.of_words else _label, indices, spellings)
 
 
 def _score(score_range: tuple[float, float] | None, value: Any) -> float:

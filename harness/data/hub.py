@@ -141,7 +141,7 @@ def _reader(task: Task, features: Mapping[str, Any], where: str) -> Callable[[An
     names = getattr(getattr(feature, "feature", feature), "names", None)
     if names is None:
         unnamed = functools.partial(_unnamed, read, len(task.labels))
-        is_set = task.problem_type == "multi_label_classification"
+        is_set = task.problem.independent_labels
         return (lambda label: sorted(set(unnamed(label)))) if is_set else unnamed
     if unknown := [name for name in names if task.labels and name not in task.labels]:
         raise HarnessError(
@@ -177,7 +177,7 @@ def _example(task: Task, row: dict[str, Any], read: Callable[[Any], Any], unlabe
     label = row.get(task.label_field)
     missing = unlabelled and label in (None, -1, task.unlabelled)
     example = {**row, task.label_field: task.unlabelled if missing else read(label)}
-    if task.problem_type == "token_classification" and not missing:
+    if task.problem.of_words and not missing:
         check_sentence(task, example)
     return example
 

@@ -20,8 +20,9 @@ import yaml
 
 from harness.errors import HarnessError, did_you_mean
 from harness.task.entities import entity_types, tags_of
+from harness.task.functions import input_text, instances, text_to_text
 from harness.task.plugins import builtin_tasks
-from harness.task.task import Example, Task, input_text
+from harness.task.task import Example, Task
 
 SAMPLE_VERSION = 2
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""
@@ -300,12 +301,14 @@ def coreference(draw: Draw, number: int) -> list[Example]:
 
 # The data ---------------------------------------------------------------------------------------------------------
 
-IRREGULAR: tuple[tuple[str, frozenset[str], Generator], ...] = (
-    ("single_label_classification", frozenset({"paragraph", "question", "answer"}), answers),
-    ("single_label_classification", frozenset({"word", "sentence1", "sentence2"}), word_sense),
-    ("single_label_classification", frozenset({"text", "span1_text", "span2_text"}), coreference),
-    ("multi_label_classification", frozenset({"passage", "query", "entities"}), cloze),
-)
+IRREGULAR: dict[str, tuple[tuple[frozenset[str], Generator], ...]] = {
+    "single_label_classification": (
+        (frozenset({"paragraph", "question", "answer"}), answers),
+        (frozenset({"word", "sentence1", "sentence2"}), word_sense),
+        (frozenset({"text", "span1_text", "span2_text"}), coreference),
+    ),
+    "multi_label_classification": ((frozenset({"passage", "query", "entities"}), cloze),),
+}
 """Shapes that the problem type alone does not decide: recognised by their fields."""
 REGULAR: dict[str, Generator] = {
     "single_label_classification": classification,
@@ -320,8 +323,8 @@ def generator(task: Task) -> Generator:
     """The generator of a task's shape."""
     if not task.text_fields:
         raise HarnessError(f"task '{task.name}' has no text_fields, which sample data is made for: name them")
-    for problem_type, needed, irregular in IRREGULAR:
-        if problem_type == task.problem_type and needed <= _official_fields(task):
+    for needed, irregular in IRREGULAR.get(task.problem_type, ()):
+        if needed <= _official_fields(task):
             return irregular
     return gender_pair if any("parity" in metric for metric in task.metrics) else REGULAR[task.problem_type]
 
@@ -395,6 +398,6 @@ def sample_texts() -> list[str]:
     for _, task in sorted(builtin_tasks().items()):
         for split in (task.train_split, *task.validation_splits):
             for example in sample_examples(task, split) if split else ():
-                texts |= dict.fromkeys(task.text_to_text(example))
-                texts |= dict.fromkeys(input_text(task, instance) for instance in task.instances(example))
+                texts |= dict.fromkeys(text_to_text(task, example))
+                texts |= dict.fromkeys(input_text(task, instance) for instance in instances(task, example))
     return [*(texts | dict.fromkeys(f"{step / 5:.1f}" for step in range(26)))]

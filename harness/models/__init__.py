@@ -1,10 +1,15 @@
-"""How a pretrained checkpoint becomes a predictor for any task: ``enct5``, ``t5``, ``bert``."""
+"""How a pretrained checkpoint becomes a predictor for any task: one class per architecture."""
 
+import importlib
+
+from harness.config.schema import Model
 from harness.models.base import Architecture, Batch
-from harness.models.bert import Bert
-from harness.models.enct5 import EncT5
-from harness.models.t5 import T5
 
-ARCHITECTURES: dict[str, type[Architecture]] = {"enct5": EncT5, "t5": T5, "bert": Bert}
 
-__all__ = ["ARCHITECTURES", "T5", "Architecture", "Batch", "Bert", "EncT5"]
+def architecture_class(model: Model | type[Model]) -> type[Architecture]:
+    """The class that implements a model's architecture."""
+    module, _, name = model.implementation.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+__all__ = ["Architecture", "Batch", "architecture_class"]

@@ -18,20 +18,9 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
-from harness.models.base import (
-    HEADS,
-    building,
-    check_loaded,
-    check_tokenizer,
-    class_for,
-    kept_config,
-    load_pretrained,
-    new_config,
-    not_loaded,
-)
-from harness.models.heads import ScoringArchitecture
-from harness.models.tokenizers import encode
-from harness.models.tokens import at_words, encode_words
+from harness.models.checkpoints import HEADS, check_loaded, class_for, kept_config, make, new_config, not_loaded
+from harness.models.heads import ScoringArchitecture, at_words
+from harness.models.tokenizers import check_tokenizer, encode, encode_words
 from harness.task.task import Instance
 
 
@@ -41,21 +30,18 @@ class Bert(ScoringArchitecture):
     def build(self) -> nn.Module:
         """`AutoModelForSequenceClassification` or `AutoModelForTokenClassification`, with a fresh head for the task."""
         auto = AutoModelForTokenClassification if self.of_words else AutoModelForSequenceClassification
-        if self.folder is None:
-            with building(self.model):
-                module = auto.from_config(self.config)
-        else:
-            module, info = load_pretrained(auto, self.model, self.folder, self.config)
+        module, info = make(auto, self.model, self.folder, self.config)
+        if info is not None:
             check_loaded(self.model.name, info, f"{module.base_model_prefix}.")
             _renew_head(module, info, auto)
-        check_tokenizer(self.tokenizer, module, self.model)
+        check_tokenizer(self.tokenizer, module, self.model.name)
         self._check_positions(module)
         return module
 
     @property
     def of_words(self) -> bool:
         """Whether every word gets a label of its own."""
-        return self.task.problem_type == "token_classification"
+        return self.task.problem.of_words
 
     @cached_property
     def pads_left(self) -> bool:
@@ -122,10 +108,6 @@ class Bert(ScoringArchitecture):
                 rows[i] = self._shortened(instances[i], segments[i], excess)
         return rows
 
-    @property
-    def _outputs(self) -> dict[str, bool]:
-        return {"return_attention_mask": False, "return_token_type_ids": self.reads_segments}
-
     def _shortened(self, instance: Instance, segments: list[str], excess: int) -> dict[str, list[int]]:
         strategy = "longest_first"
         if len(segments) == 2 and instance.truncate is not None:
@@ -133,7 +115,8 @@ class Bert(ScoringArchitecture):
             room = len(self.tokenizer(segments[position], add_special_tokens=False)["input_ids"])
             if room > excess:
                 strategy = ("only_first", "only_second")[position]
-        return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **self._outputs))
+        outputs = {"return_attention_mask": False, "return_token_type_ids": self.reads_segments}
+        return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **outputs))
 
 
 def _renew_head(module: nn.Module, info: Mapping[str, Any], auto: Any) -> None:

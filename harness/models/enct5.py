@@ -7,28 +7,30 @@ from typing import Any
 
 from torch import nn
 
+from harness.config.architectures import EncT5Settings
 from harness.enct5 import EncT5ForSequenceClassification, EncT5ForTokenClassification
 from harness.errors import HarnessError
-from harness.models.base import building, check_tokenizer, loading, new_config, tokenize
+from harness.models.checkpoints import building, loading, new_config
 from harness.models.heads import ScoringArchitecture
-from harness.models.tokens import encode_words
-from harness.task.task import Instance, input_text
+from harness.models.tokenizers import check_tokenizer, encode_words, tokenize
+from harness.task.functions import input_text
+from harness.task.task import Instance
 
 
 class EncT5(ScoringArchitecture):
     """Reads an instance as T5 does: one text that names its fields (``prefix: false``: the values alone)."""
 
-    half_precision = False  # T5's activations overflow fp16
+    model: EncT5Settings
 
     def build(self) -> nn.Module:
         """The EncT5 of the task's kind, with the encoder and the first decoder layers of a T5 checkpoint."""
-        of_words = self.task.problem_type == "token_classification"
+        of_words = self.task.problem.of_words
         model_class = EncT5ForTokenClassification if of_words else EncT5ForSequenceClassification
-        multi_label = self.task.problem_type == "multi_label_classification"
-        kind = "regression" if self.task.num_labels == 1 and not multi_label else self.task.problem_type
+        multi_label = self.task.problem.independent_labels
+        one_output = self.task.num_labels == 1 and not multi_label  # a choice, too, has one output
         options: dict[str, Any] = {
             "num_labels": self.task.num_labels,
-            "problem_type": None if of_words else kind,
+            "problem_type": None if of_words else "regression" if one_output else self.task.problem_type,
             "word_states": self.model.word_states,
             "decoder_vocab_size": self.task.num_labels if multi_label else 1,
             "num_decoder_layers": self.model.num_decoder_layers,
@@ -44,7 +46,7 @@ class EncT5(ScoringArchitecture):
         else:
             with loading(self.model, self.folder):
                 module = model_class.from_pretrained_t5(self.folder, **options)
-        check_tokenizer(self.tokenizer, module, self.model)
+        check_tokenizer(self.tokenizer, module, self.model.name)
         if multi_label and self.model.prompt_init == "label_text":
             module.set_prompts_from_words(self.label_names())
         return module
@@ -61,10 +63,14 @@ class EncT5(ScoringArchitecture):
             )
         return tokens
 
+    def text_options(self) -> dict[str, Any]:
+        """The prefix is part of the features."""
+        return {**super().text_options(), "prefix": self.model.prefix}
+
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` of each instance's text."""
         texts = [input_text(self.task, instance, self.model.prefix) for instance in instances]
-        if self.task.problem_type == "token_classification":
+        if self.task.problem.of_words:
             return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
-        give_way = [instance.fields[instance.truncate] if instance.truncate else None for instance in instances]
-        return [{"input_ids": ids} for ids in tokenize(self.tokenizer, texts, self.max_length, give_way)]
+        truncated_parts = [instance.fields[instance.truncate] if instance.truncate else None for instance in instances]
+        return [{"input_ids": ids} for ids in tokenize(self.tokenizer, texts, self.max_length, truncated_parts)]

@@ -13,25 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM, PretrainedConfig
 
+from harness.config.architectures import T5Settings
 from harness.data.features import Features, Group
 from harness.errors import HarnessError
-from harness.models.base import (
-    Architecture,
-    Batch,
-    building,
-    check_loaded,
-    check_tokenizer,
-    chunks,
-    class_for,
-    kept_config,
-    load_pretrained,
-    new_config,
-    pad,
-    tokenize,
-)
+from harness.models.base import Architecture, Batch, chunks, pad
+from harness.models.checkpoints import check_loaded, class_for, kept_config, make, new_config
 from harness.models.t5_decoding import Answers, Decoder, greedy, is_plain, rank
-from harness.models.tokenizers import encode
-from harness.task.task import Example, Task, bare_text
+from harness.models.tokenizers import check_tokenizer, encode, tokenize
+from harness.task.functions import bare_text, text_to_text, training_texts
+from harness.task.task import Example, Task
 
 OPEN_ANSWER_TOKENS = 64
 """The longest open answer that is generated; T5 used 62 for SuperGLUE (facts of the published mixtures)."""
@@ -40,23 +30,19 @@ OPEN_ANSWER_TOKENS = 64
 class T5(Architecture):
     """Trains on the answer's tokens; answers by greedy decoding, or by ranking all answers (``decoding: rank``)."""
 
-    generates = True
-    half_precision = False  # T5's activations overflow fp16
+    model: T5Settings
 
     def build(self) -> nn.Module:
         """`AutoModelForSeq2SeqLM`."""
-        if self.model.decoding == "rank" and self.task.answers is None:
+        if self.model.ranks_answers and self.task.answers is None:
             raise HarnessError(
                 f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
                 f"'{self.task.name}' does not have: use decoding: generate"
             )
-        if self.folder is None:
-            with building(self.model):
-                module = AutoModelForSeq2SeqLM.from_config(self.config)
-        else:
-            module, info = load_pretrained(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
+        module, info = make(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
+        if info is not None:
             check_loaded(self.model.name, info)
-        check_tokenizer(self.tokenizer, module, self.model)
+        check_tokenizer(self.tokenizer, module, self.model.name)
         compute_output_at_answers(module)
         return module
 
@@ -75,12 +61,14 @@ class T5(Architecture):
         """Training: a group per (input, target) pair. Otherwise a group per example, without targets."""
         for chunk in chunks(examples):
             if training:
-                texts = [(pair, example) for example in chunk for pair in self.task.training_texts(example)]
+                texts = [(pair, example) for example in chunk for pair in training_texts(self.task, example)]
             else:
-                texts = [(self.task.text_to_text(example), example) for example in chunk]
-            inputs = [self._input(source, example) for (source, _), example in texts]
-            give_way = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
-            sources = tokenize(self.tokenizer, inputs, self.max_length, give_way)
+                texts = [(text_to_text(self.task, example), example) for example in chunk]
+            inputs = [
+                source if self.model.prefix else bare_text(self.task, example, source) for (source, _), example in texts
+            ]
+            truncated_parts = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
+            sources = tokenize(self.tokenizer, inputs, self.max_length, truncated_parts)
             if training:
                 targets = encode(self.tokenizer, [target for (_, target), _ in texts])["input_ids"]
                 yield from (
@@ -89,8 +77,9 @@ class T5(Architecture):
             else:
                 yield from ([{"input_ids": ids}] for ids in sources)
 
-    def _input(self, text: str, example: Example) -> str:
-        return text if self.model.prefix else bare_text(self.task, example, text)
+    def text_options(self) -> dict[str, Any]:
+        """The prefix is part of the features."""
+        return {**super().text_options(), "prefix": self.model.prefix}
 
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
         """Padded ``input_ids`` and ``attention_mask`` ``(texts, longest)``.
@@ -122,7 +111,7 @@ class T5(Architecture):
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
         """The text that the model writes for each example: what ``generate`` would, greedily."""
         settings: Any = module.generation_config
-        if self.model.decoding == "rank" and self._answers and self.task.answers:
+        if self.model.ranks_answers and self._answers and self.task.answers:
             scores = rank(Decoder(module, **batch.inputs), self._answers, len(self.task.answers))
             return [self.task.answers[best] for best in scores.argmax(-1).tolist()]
         if is_plain(settings):

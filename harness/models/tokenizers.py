@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
+from harness.io import replacing
 from harness.task.plugins import builtin_files
 
 SAMPLE_VOCABULARY = 2000
+UNREAD = -1
+"""In place of the position of a word that the model does not read: one that was cut off, or gave no token."""
 
 
 def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
@@ -49,8 +51,8 @@ def encode(
 
     What calling the tokenizer gives, in two thirds of the time: nothing is made that nobody reads.
     """
-    kind = type(tokenizer)
-    if kind.__call__ is not PreTrainedTokenizerFast.__call__ or kind._encode_plus is not _ENCODE:
+    tokenizer_class = type(tokenizer)
+    if tokenizer_class.__call__ is not PreTrainedTokenizerFast.__call__ or tokenizer_class._encode_plus is not _ENCODE:
         options = {"return_attention_mask": False, "return_token_type_ids": types}
         return dict(tokenizer(list(texts), None if seconds is None else list(seconds), **options))
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
@@ -59,12 +61,102 @@ def encode(
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
     inputs = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
-    found = backend.encode_batch_fast(inputs)
-    ids = {"input_ids": [encoding.ids for encoding in found]}
-    return {**ids, "token_type_ids": [encoding.type_ids for encoding in found]} if types else ids
+    encodings = backend.encode_batch_fast(inputs)
+    ids = {"input_ids": [encoding.ids for encoding in encodings]}
+    return {**ids, "token_type_ids": [encoding.type_ids for encoding in encodings]} if types else ids
 
 
 _ENCODE = PreTrainedTokenizerFast._encode_plus
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, truncate: Sequence[str | None]
+) -> list[list[int]]:
+    """Token ids of texts with their special tokens, at most ``max_length`` each.
+
+    ``truncate[i]`` is the part of ``texts[i]`` that loses its end when the text is too long; None, or a part that
+    is too short to make room, cuts the end of the text.
+    """
+    encoded = encode(tokenizer, texts)["input_ids"]
+    for i, ids in enumerate(encoded):
+        if len(ids) > max_length:
+            encoded[i] = _shortened(tokenizer, texts[i], len(ids) - max_length, truncate[i], max_length)
+    return encoded
+
+
+def _shortened(
+    tokenizer: PreTrainedTokenizerBase, text: str, excess: int, part: str | None, max_length: int
+) -> list[int]:
+    start = text.rfind(part) if part else -1
+    if start >= 0:
+        assert part is not None
+        encoding = tokenizer(text, return_offsets_mapping=True)
+        inside = [
+            i for i, (a, b) in enumerate(encoding["offset_mapping"]) if a >= start and start < b <= start + len(part)
+        ]
+        if len(inside) >= excess:
+            drop = set(inside[-excess:])
+            return [token for i, token in enumerate(encoding["input_ids"]) if i not in drop]
+    return tokenizer(text, truncation=True, max_length=max_length)["input_ids"]
+
+
+def encode_words(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], words: Sequence[Sequence[str]], max_length: int
+) -> list[dict[str, list[int]]]:
+    """``input_ids`` of each text, and in ``words`` the position of each word's first sub-word, or `UNREAD`.
+
+    Args:
+        texts: each ends with its words, joined by spaces.
+        words: the words of each text.
+        max_length: the end of a longer text is cut off.
+    """
+    encoded = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=max_length,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    return [
+        {"input_ids": ids, "words": first_tokens(offsets, word_offsets(text, own))}
+        for ids, offsets, text, own in zip(encoded["input_ids"], encoded["offset_mapping"], texts, words, strict=True)
+    ]
+
+
+def word_offsets(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """Where each word begins and ends in a text that ends with them, joined by spaces."""
+    start = len(text) - len(" ".join(words))
+    offsets = []
+    for word in words:
+        offsets.append((start, start + len(word)))
+        start += len(word) + 1
+    return offsets
+
+
+def first_tokens(tokens: Sequence[tuple[int, int]], words: Sequence[tuple[int, int]]) -> list[int]:
+    """The position of the first token that has a part of each word, or `UNREAD`.
+
+    Args:
+        tokens: where each token begins and ends in the text, in order; special tokens are (0, 0).
+        words: likewise, of each word.
+    """
+    first, position = [], 0
+    for start, end in words:
+        while position < len(tokens) and tokens[position][1] <= start:
+            position += 1
+        first.append(position if position < len(tokens) and tokens[position][0] < end else UNREAD)
+    return first
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, module: nn.Module, name: str) -> None:
+    """Refuse a tokenizer whose ids the model's embedding does not hold."""
+    rows = module.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    if len(tokenizer) > rows and max(tokenizer.get_vocab().values()) >= rows:
+        raise HarnessError(
+            f"model '{name}': its tokenizer has ids up to {max(tokenizer.get_vocab().values())}, but its word "
+            f"embedding has {rows} rows: tokenizer and checkpoint do not belong together"
+        )
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -85,12 +177,9 @@ def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     file = cache / "tokenizers" / f"sample-{family}-{version}.json"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
         tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample.sample_texts())
-        handle, draft = tempfile.mkstemp(dir=file.parent)
-        os.close(handle)
-        tokenizer.save(draft)
-        os.replace(draft, file)
+        with replacing(file) as draft:
+            tokenizer.save(str(draft))
     if family == "bert":
         special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
         return PreTrainedTokenizerFast(tokenizer_file=str(file), mask_token="[MASK]", **special)

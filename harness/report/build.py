@@ -23,7 +23,6 @@ from harness.report.terminal import terminal_table
 from harness.results.manifest import Choice
 from harness.results.record import Caveat, CaveatKind, Record, Stored
 from harness.results.store import Entry, Store
-from harness.task.metrics import score_parts
 from harness.task.task import Suite, Task
 
 SAMPLE_DATA = Caveat(kind=CaveatKind.SAMPLE_DATA)
@@ -160,7 +159,7 @@ def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[s
     """The tasks that were trained or asked for, and their diagnostics, which come last."""
     trained = {task for of_task in rows for task in of_task}
     columns = [
-        Column(task.name, task.title, task.suite, score_parts(task), task.evaluated_by or task.name)
+        Column(task.name, task.title, task.suite, task.score_parts, task.evaluated_by or task.name)
         for task in tasks.values()
         if task.name in trained | asked or task.evaluated_by in trained
     ]

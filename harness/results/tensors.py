@@ -5,11 +5,12 @@ A file is there whole or not at all, and carries a checksum of its content, so t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +57,37 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: there is none.
         HarnessError: the disk says no.
     """
+    with _opened(path) as (file, notes):
+        # A mapped file would be read again later, when it may be gone.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if notes["sha256"] != _digest(tensors, notes["aliases"]):
+            raise Damaged(f"{path}: altered (its checksum does not fit)")
+        return tensors | {name: tensors[first] for name, first in notes["aliases"].items()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A file of ours and its notes; safetensors checks its header and its size."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with disk_errors(path), safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {})["harness"])
-            # A mapped file would be read again later, when it may be gone.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        if notes["sha256"] != _digest(tensors, notes["aliases"]):
-            raise Damaged(f"{path}: altered (its checksum does not fit)")
-        return tensors | {name: tensors[first] for name, first in notes["aliases"].items()}
+            yield file, json.loads((file.metadata() or {})["harness"])
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: altered or cut short ({error})") from error
 
 
+def is_whole(path: Path) -> bool:
+    """Whether there is a file of ours with a right header and all that it announces; its content is not looked at."""
+    try:
+        with _opened(path):
+            return True
+    except (FileNotFoundError, Damaged):
+        return False
+
+
 def is_sound(path: Path) -> bool:
-    """Whether there is a file that `load_tensors` takes."""
+    """Whether there is a file that `load_tensors` takes; reads all of it."""
     try:
         load_tensors(path)
     except (FileNotFoundError, Damaged):

@@ -25,11 +25,10 @@ from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, TakenOver, stop
-from harness.task.metrics import score_parts
-from harness.task.task import SEVERAL, Task
+from harness.task.task import Task
 from harness.training.device import provenance
 from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
-from harness.training.evaluation import Evaluation, Split, has_threshold, prediction_rows
+from harness.training.evaluation import Evaluation, Split, prediction_rows
 from harness.training.loop import RunState, measure, smaller_micro_batch, train
 from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
 
@@ -147,7 +146,7 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
         state.note(f"{len(training.features)} training examples, {training.steps} steps, recipe {run.recipe}")
     names = (HOLDOUT,) if spec.selection == HOLDOUT else run.own_splits
     selection = [resources.evaluated(training.architecture, run.task, name) for name in names]
-    tuned = run.model.threshold == "tuned" and has_threshold(run.task)
+    tuned = run.model.label_threshold == "tuned" and run.task.has_threshold
     tuning = resources.evaluated(training.architecture, run.task, HOLDOUT) if tuned else None
     for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
         if row is not None:
@@ -299,7 +298,7 @@ def result_of(
         parameters=training.parameters,
         micro_batch_tokens=training.plan.micro_batch_tokens,
         labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
-        threshold=state.best.threshold if has_threshold(run.task) and not generates else None,
+        threshold=state.best.threshold if run.task.has_threshold and not generates else None,
         **split_results(context, run, training, evaluated),
     )
     return Result(
@@ -313,7 +312,7 @@ def result_of(
 
 
 def _scored_by_label(task: Task) -> bool:
-    return task.problem_type in SEVERAL and not task.open_answers
+    return task.problem.several and not task.open_answers
 
 
 def split_results(context: Context, run: Run, training: Training, evaluated: Evaluated) -> dict[str, Any]:
@@ -390,7 +389,7 @@ def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
         "revision": checkpoint.revision if checkpoint else None,
         "init_from": run.parent.task.name if run.parent else None,
         "columns": {
-            task.name: {"title": task.title, "suite": task.suite, "parts": score_parts(task)}
+            task.name: {"title": task.title, "suite": task.suite, "parts": task.score_parts}
             for task, _ in run.evaluated
         },
         "provenance": provenance(context.accelerator.device, context.accelerator.num_processes),

@@ -21,7 +21,6 @@ from harness.results.store import Key
 from harness.runner.resources import HOLDOUT, Resources
 from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
-from harness.training.evaluation import has_threshold
 from harness.training.trainer import plan_of, steps_of, trained_parameters
 
 SCORE_VERSION = 3
@@ -283,7 +282,7 @@ def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Tas
         features = resources.features(architecture, task, str(task.train_split), training=True)
         plan = plan_of(features, recipe, seed=0)
         tokens = float(features.lengths.mean()) * recipe.batch_size * steps_of(plan, recipe)
-    return resolve(recipe, device, architecture.half_precision, parameters, tokens)
+    return resolve(recipe, device, architecture.model.half_precision, parameters, tokens)
 
 
 def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]:
@@ -297,7 +296,7 @@ def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]
     if spec.limit is not None:
         yield Caveat(kind=CaveatKind.LIMITED_DATA)
     yield HELD_OUT if spec.selection == HOLDOUT else SELECTED
-    if model.threshold == "tuned" and has_threshold(task):
+    if model.label_threshold == "tuned" and task.has_threshold:
         yield Caveat(kind=CaveatKind.TUNED_THRESHOLD)
     if (parent := spec.parent(task.name)) is not None:
         yield Caveat(kind=CaveatKind.INTERMEDIATE_TRAINING, detail=parent)

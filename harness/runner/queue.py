@@ -13,9 +13,10 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from harness.errors import HarnessError
+from harness.io import remove
 from harness.results.leases import Lease
 from harness.results.record import Damaged, Record
-from harness.results.tensors import is_sound, load_tensors
+from harness.results.tensors import is_whole, load_tensors
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.resources import Context
 
@@ -52,7 +53,7 @@ def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
     if context.spec.predict:
         for run in having(statuses, Status.DONE):
             if not has_tests(context, run):
-                kept = is_sound(model_file(context, run))
+                kept = is_whole(model_file(context, run))
                 statuses[run] = Status.TESTS_NEEDED if kept else Status.RETRAINING_NEEDED
     _need_models(context, statuses, having(statuses, Status.TO_DO, Status.FAILED))
     [values] = broadcast_object_list([list(statuses.values())])
@@ -63,7 +64,7 @@ def _need_models(context: Context, statuses: Statuses, children: Iterable[Run]) 
     """Mark the finished runs that these start from and whose models are gone, and those that they start from."""
     for run in children:
         parent = run.parent
-        if parent and statuses[parent] not in TO_TRAIN and not is_sound(model_file(context, parent)):
+        if parent and statuses[parent] not in TO_TRAIN and not is_whole(model_file(context, parent)):
             statuses[parent] = Status.MODEL_NEEDED
             _need_models(context, statuses, [parent])
 
@@ -115,7 +116,8 @@ def load_model(context: Context, run: Run) -> dict[str, Tensor]:
         name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
         raise HarnessError(f"there is no model of {name}: its run failed, or the model was removed") from None
     except Damaged as damage:
-        raise HarnessError(f"{damage}: not used; the next 'run' trains it again") from None
+        remove(model_file(context, run))  # only loading tells a changed byte: what asks before looks at the header
+        raise HarnessError(f"{damage}: removed; the next 'run' trains it again") from None
 
 
 @dataclass
@@ -162,7 +164,7 @@ class RunQueue:
     def _is_complete(self, run: Run, before: Status) -> bool:
         if before is Status.RETRAINING_NEEDED and not has_tests(self.context, run):
             return False
-        return not any(other.parent == run for other in self.left) or is_sound(model_file(self.context, run))
+        return not any(other.parent == run for other in self.left) or is_whole(model_file(self.context, run))
 
 
 def tidy(context: Context, statuses: Statuses) -> None:

@@ -19,15 +19,16 @@ from harness.data.datasets import Examples, data_fingerprint, open_examples, per
 from harness.data.features import FEATURES_VERSION, Features, Group, cached
 from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
-from harness.models import ARCHITECTURES, Architecture
+from harness.models import Architecture, architecture_class
+from harness.models.checkpoints import check_files
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
-from harness.models.weights import check_files
 from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
+from harness.task.functions import repairs
 from harness.task.task import Example, Task
-from harness.training.evaluation import Split, has_threshold
+from harness.training.evaluation import Split
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -103,7 +104,7 @@ class Resources:
 
     def holds_out(self, task: Task, model: Model | None) -> bool:
         """Whether a part of the training data is not trained on: it chooses the checkpoint, or tunes a threshold."""
-        tuned = model is not None and model.threshold == "tuned" and has_threshold(task)
+        tuned = model is not None and model.label_threshold == "tuned" and task.has_threshold
         return tuned or self.spec.selection == HOLDOUT
 
     def _open(self, task: Task, split: str) -> Examples:
@@ -121,7 +122,7 @@ class Resources:
 
     def repairs(self, task: Task, split: str) -> int:
         """How many examples of a split had data that does not fit and was put right (see `Task.repairs`)."""
-        return sum(bool(task.repairs(example)) for example in self.examples(task, split))
+        return sum(bool(repairs(task, example)) for example in self.examples(task, split))
 
     def overlap(self, task: Task, evaluated: Sequence[tuple[Task, str]]) -> dict[tuple[str, str], int]:
         """How many examples of each (task, split) have a text of the task's training data; counted once."""
@@ -174,7 +175,7 @@ class Resources:
     def _load_tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
         name = f"model '{model.name}'"
         if model.tokenizer == "sample":
-            return sample_tokenizer("bert" if model.architecture == "bert" else "t5", self.cache)
+            return sample_tokenizer(model.tokenizer_family, self.cache)
         if model.tokenizer is not None:
             folder = Path(model.tokenizer)
             if not folder.is_dir():
@@ -199,7 +200,7 @@ class Resources:
     def architecture(self, model: Model, task: Task, recipe: Recipe) -> Architecture:
         """The (model, task) pair of a run."""
         checkpoint = self.checkpoint(model)
-        return ARCHITECTURES[model.architecture](
+        return architecture_class(model)(
             model,
             checkpoint.folder if checkpoint else None,
             self.tokenizer(model),

@@ -67,11 +67,11 @@ def run_benchmark(
     display = make_display() if progress and accelerator.is_main_process else Display()
     prepare_libraries()
     try:
-        with contextlib.closing(display), Interrupts() as interrupts:
+        with contextlib.closing(display), Interrupts() as interrupts, Leases() as leases:
             if accelerator.is_main_process:
                 store.clean()
             resources = Resources(spec, store.cache)
-            context = Context(file, resources, store, accelerator, display, interrupts, Leases())
+            context = Context(file, resources, store, accelerator, display, interrupts, leases)
             tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
             choices, failed = sweep(context, tried)
             runs = runs_of(context, tried, choices)

@@ -84,7 +84,7 @@ def majorities(
         if (file.task, file.split) in predictions:
             continue
         task = tasks[file.task]
-        if task.problem_type == "regression":
+        if not task.problem.has_labels:
             fill[file.task] = sum(task.score_range or (0.0, 0.0)) / 2
         elif file.kind == "label":
             fill[file.task] = _majority(task, store, data)

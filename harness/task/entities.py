@@ -35,7 +35,7 @@ def tag_names_problem(tags: Sequence[str]) -> str | None:
             return f"'{tag}' is no IOB2 tag: 'O', or 'B-' or 'I-' and a type"
     if OUTSIDE not in tags:
         return "IOB2 tags need 'O'"
-    missing = [f"B-{kind}" for kind in entity_types(tags) if f"B-{kind}" not in tags]
+    missing = [f"B-{entity_type}" for entity_type in entity_types(tags) if f"B-{entity_type}" not in tags]
     return f"there is no '{missing[0]}', with which an entity begins" if missing else None
 
 
@@ -54,21 +54,21 @@ def spans(tags: Sequence[str]) -> list[Span]:
     Tags that break IOB2 are read as seqeval's default mode and conlleval do: ``I-`` after another type or after ``O``
     begins an entity.
     """
-    found: list[Span] = []
+    entities: list[Span] = []
     for i, tag in enumerate(tags):
         if tag == OUTSIDE:
             continue
         goes_on = tag.startswith("I-") and i > 0 and tags[i - 1][2:] == tag[2:]
-        start = found.pop()[1] if goes_on else i
-        found.append((tag[2:], start, i + 1))
-    return found
+        start = entities.pop()[1] if goes_on else i
+        entities.append((tag[2:], start, i + 1))
+    return entities
 
 
 def tags_of(entities: Sequence[Span], words: int) -> list[str]:
     """The IOB2 tags of a sentence of so many words with these entities, none of which overlap."""
     tags = [OUTSIDE] * words
-    for kind, start, end in entities:
-        tags[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
+    for entity_type, start, end in entities:
+        tags[start:end] = [f"B-{entity_type}", *[f"I-{entity_type}"] * (end - start - 1)]
     return tags
 
 
@@ -77,7 +77,10 @@ def tags_of(entities: Sequence[Span], words: int) -> list[str]:
 
 def write_entities(tokens: Sequence[str], tags: Sequence[str]) -> str:
     """A sentence's entities as T5 writes them: ``type: words $$ type: words``, or ``none``."""
-    return SEPARATOR.join(f"{kind}: {' '.join(tokens[start:end])}" for kind, start, end in spans(tags)) or NOTHING
+    return (
+        SEPARATOR.join(f"{entity_type}: {' '.join(tokens[start:end])}" for entity_type, start, end in spans(tags))
+        or NOTHING
+    )
 
 
 def read_entities(text: str, tokens: Sequence[str], types: Sequence[str]) -> list[str] | None:
@@ -91,10 +94,10 @@ def read_entities(text: str, tokens: Sequence[str], types: Sequence[str]) -> lis
         return [OUTSIDE] * len(tokens)
     placed: list[Span] = []
     for part in re.split(r"\s+\$\$\s+", text.strip()):
-        kind = next((kind for kind in types if part.startswith(f"{kind}: ")), None)
-        words = part[len(kind) + 2 :].split() if kind is not None else []
-        if kind is not None and words and (span := _place(words, tokens, placed)) is not None:
-            placed.append((kind, *span))
+        entity_type = next((entity_type for entity_type in types if part.startswith(f"{entity_type}: ")), None)
+        words = part[len(entity_type) + 2 :].split() if entity_type is not None else []
+        if entity_type is not None and words and (span := _place(words, tokens, placed)) is not None:
+            placed.append((entity_type, *span))
     return tags_of(placed, len(tokens)) if placed else None
 
 
@@ -102,8 +105,8 @@ def _place(words: Sequence[str], tokens: Sequence[str], placed: Sequence[Span]) 
     taken = {i for _, start, end in placed for i in range(start, end)}
     after = placed[-1][2] if placed else 0
     starts = [*range(after, len(tokens)), *range(after)]
-    found = ((start, _end(words, tokens, start)) for start in starts)
-    return next(((s, e) for s, e in found if e is not None and taken.isdisjoint(range(s, e))), None)
+    candidates = ((start, _end(words, tokens, start)) for start in starts)
+    return next(((s, e) for s, e in candidates if e is not None and taken.isdisjoint(range(s, e))), None)
 
 
 def _end(words: Sequence[str], tokens: Sequence[str], start: int) -> int | None:
@@ -131,6 +134,9 @@ def entity_f1(predictions: Sequence[Any], references: Sequence[Sequence[str]]) -
 
     Raises:
         HarnessError: a reference that is no list of tag names.
+
+    >>> entity_f1([["B-person", "O", "B-place"]], [["B-person", "O", "O"]])["entity_precision"]
+    0.5
     """
     for row, reference in enumerate(references):
         if not _are_tags(reference):

@@ -1,88 +1,160 @@
-"""Functions of plugins, guarded: what they raise, or give back wrongly, is told with the task and the line."""
+"""Calls of a task's functions, or of what its problem type does where a task has none of its own.
+
+A task's own function is guarded: what it raises, or returns wrongly, becomes a message with the task and the line.
+"""
 
 from __future__ import annotations
 
-import functools
 import traceback
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.errors import HarnessError, in_one_line, printable, shortened
-
-if TYPE_CHECKING:
-    from harness.task.task import Task
+from harness.errors import HarnessError, did_you_mean, in_one_line, printable, shortened
+from harness.task.task import Example, Instance, Task, is_unlabelled
 
 
-def guarded(task: Task, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a task that raises nothing but `HarnessError`, and gives what this ``hook`` must.
+def instances(task: Task, example: Example) -> list[Instance]:
+    """The texts that are scored for one example."""
+    if task.instances is not None:
+        return _own(task, "instances", example)
+    label = None if is_unlabelled(task, example) else example[task.label_field]
+    return [Instance(_texts(task, example), label, task.truncate, tuple(_words(task, example)))]
 
-    The function itself is its attribute ``guarded``.
+
+def text_to_text(task: Task, example: Example) -> tuple[str, str]:
+    """``(input, target)`` as T5 reads and writes it; the target of an unlabelled example is ``<unk>``.
+
+    Source: ``t5.data.preprocessors.glue``.
     """
-    right, expected = _RESULTS[hook]
-
-    @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
-        try:
-            found = function(*arguments)
-        except HarnessError:
-            raise
-        except Exception as error:
-            raise _failure(task, hook, f"fails: {type(error).__name__}: {in_one_line(error)}", error) from error
-        if not right(task, found):
-            wrong = f"gives {shortened(repr(found))}; expected {expected.format(labels=len(task.labels))}"
-            raise _failure(task, hook, wrong, None)
-        return found
-
-    call.guarded = function  # type: ignore[attr-defined]
-    return call
+    if task.text_to_text is not None:
+        return _own(task, "text_to_text", example)
+    label = example.get(task.label_field, task.unlabelled)
+    text = input_text(task, Instance(_texts(task, example)))
+    return text, task.problem.target(label, task.labels, _words(task, example))
 
 
-def _failure(task: Task, hook: str, problem: str, error: Exception | None) -> HarnessError:
-    frames = traceback.extract_tb(error.__traceback__)[1:] if error else []
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return HarnessError(printable(f"task '{task.name}': {hook} {problem}{place}"))
+def training_texts(task: Task, example: Example) -> list[tuple[str, str]]:
+    """The ``(input, target)`` pairs that T5 trains on."""
+    if task.training_texts is not None:
+        return _own(task, "training_texts", example)
+    return [text_to_text(task, example)]
 
 
-def _is_prediction(task: Task, found: Any) -> bool:
-    if task.open_answers or found == task.invalid_prediction:
-        return True
-    if task.problem_type == "regression":
-        return isinstance(found, Real)
-    if task.problem_type in ("multi_label_classification", "token_classification"):
-        return _is_list(found) and all(_is_class(task, label) for label in found)
-    return _is_class(task, found)
+def parse(task: Task, text: str, example: Example) -> Any:
+    """The prediction that a generated text stands for; None when it is not an answer."""
+    if task.parse is not None:
+        return _own(task, "parse", text, example)
+    return task.problem.parse(text, task.labels, _words(task, example))
 
 
-def _is_class(task: Task, found: Any) -> bool:
-    several = task.problem_type == "multiple_choice"  # as many as an example has
-    return isinstance(found, Integral) and int(found) >= 0 and (several or int(found) < len(task.labels))
+def decide(task: Task, scores: Any, example: Example) -> Any:
+    """The prediction, from scores ``(instances or words of the example, outputs)``."""
+    if task.decide is not None:
+        return _own(task, "decide", scores, example)
+    return task.problem.decide(scores, task.labels)
 
 
-def _is_list(found: Any) -> bool:
-    return isinstance(found, Sequence) and not isinstance(found, str | bytes)
+def metric_inputs(task: Task, prediction: Any, example: Example) -> tuple[Any, Any]:
+    """``(prediction, reference)`` as the metrics take them."""
+    if task.metric_inputs is not None:
+        return _own(task, "metric_inputs", prediction, example)
+    return task.problem.metric_inputs(prediction, example[task.label_field], task.labels)
 
 
-def _is_pair(found: Any) -> bool:
-    return _is_list(found) and len(found) == 2 and all(isinstance(text, str) for text in found)
+def repairs(task: Task, example: Example) -> list[str]:
+    """What is wrong in the example's data and how it is read, one note each."""
+    return [] if task.repairs is None else _own(task, "repairs", example)
 
 
-def _are_instances(task: Task, found: Any) -> bool:
-    from harness.task.task import Instance  # which reads this module
+# Texts -----------------------------------------------------------------------------------------------------------
 
-    return _is_list(found) and all(isinstance(item, Instance) for item in found)
+
+def input_text(task: Task, instance: Instance, prefix: bool = True) -> str:
+    """The instance as one text: T5's ``name field: value ...`` form, or, without ``prefix``, the values alone."""
+    if not prefix:
+        return " ".join(instance.fields.values())
+    return " ".join([task.t5_prefix, *(f"{key}: {instance.fields[key]}" for key in sorted(instance.fields))])
+
+
+def bare_text(task: Task, example: Example, text: str) -> str:
+    """A text-to-text input without the words that name the task and its fields.
+
+    Of a task whose ``text_to_text`` is a function of its own, only the task's name is taken off.
+    """
+    if task.text_to_text is None:
+        return input_text(task, Instance(_texts(task, example)), prefix=False)
+    return text.removeprefix(f"{task.t5_prefix} ").removeprefix(f"{task.t5_prefix}: ")
+
+
+def _texts(task: Task, example: Example) -> dict[str, str]:
+    """The text fields; words are joined by spaces."""
+    if lacking := [name for name in task.text_fields if name not in example]:
+        hint = did_you_mean(lacking[0], example)
+        raise HarnessError(
+            f"task '{task.name}': its examples have no field '{lacking[0]}', which text_fields names.{hint} "
+            f"They have: {', '.join(example)}"
+        )
+    fields = {name: example[name] for name in task.text_fields}
+    return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
+
+
+def _words(task: Task, example: Example) -> Sequence[str]:
+    """The words of an example of which each gets a label."""
+    return example[task.text_fields[0]] if task.problem.of_words else ()
+
+
+# Guards ----------------------------------------------------------------------------------------------------------
+
+
+def _own(task: Task, name: str, *arguments: Any) -> Any:
+    """Call a task's own function.
+
+    Raises:
+        HarnessError: the function's own one, or one that names the task, the function and the line, where it raises
+            anything else or returns what a function of this name must not.
+    """
+    is_right, expected = _RESULTS[name]
+    try:
+        result = getattr(task, name)(*arguments)
+    except HarnessError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is this one
+        line = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        problem = f"fails: {type(error).__name__}: {in_one_line(error)}{line}"
+        raise HarnessError(printable(f"task '{task.name}': {name} {problem}")) from error
+    if not is_right(task, result):
+        problem = f"gives {shortened(repr(result))}; expected {expected.format(labels=len(task.labels))}"
+        raise HarnessError(printable(f"task '{task.name}': {name} {problem}"))
+    return result
+
+
+def _is_prediction(task: Task, value: Any) -> bool:
+    return bool(task.open_answers or value == task.invalid_prediction or task.problem.is_prediction(value, task.labels))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_pair(value: Any) -> bool:
+    return _is_list(value) and len(value) == 2 and all(isinstance(text, str) for text in value)
 
 
 _PREDICTION = "a class index below {labels} (regression: a number; several labels: a list of indices)"
 _RESULTS: dict[str, tuple[Callable[[Task, Any], bool], str]] = {
-    "instances": (_are_instances, "a list of Instances"),
-    "text_to_text": (lambda task, found: _is_pair(found), "two texts: (input, target)"),
+    "instances": (
+        lambda task, value: _is_list(value) and all(isinstance(item, Instance) for item in value),
+        "a list of Instances",
+    ),
+    "text_to_text": (lambda task, value: _is_pair(value), "two texts: (input, target)"),
     "training_texts": (
-        lambda task, found: _is_list(found) and all(map(_is_pair, found)),
+        lambda task, value: _is_list(value) and all(map(_is_pair, value)),
         "a list of (input, target) texts",
     ),
-    "parse": (lambda task, found: found is None or _is_prediction(task, found), f"None or {_PREDICTION}"),
+    "parse": (lambda task, value: value is None or _is_prediction(task, value), f"None or {_PREDICTION}"),
     "decide": (_is_prediction, _PREDICTION),
-    "metric_inputs": (lambda task, found: _is_list(found) and len(found) == 2, "(prediction, reference)"),
-    "repairs": (lambda task, found: _is_list(found), "a list of texts"),
+    "metric_inputs": (lambda task, value: _is_list(value) and len(value) == 2, "(prediction, reference)"),
+    "repairs": (lambda task, value: _is_list(value), "a list of texts"),
 }
+"""What a task's own function must return: a check, and the words for it."""

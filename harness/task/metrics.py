@@ -6,19 +6,14 @@ An invalid prediction (None, -1, anything that is not an answer) is a wrong answ
 from __future__ import annotations
 
 import math
-import re
-import string
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
+from harness.task.answers import are_texts, text_exact_match, text_f1
 from harness.task.entities import entity_f1
-
-if TYPE_CHECKING:
-    from harness.task.task import Task
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
 """From n predictions and n references, in the same order, to named values."""
@@ -26,26 +21,8 @@ Metric = Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
 INVALID = -1
 """The class index, and as a float the score, that stands for an answer which is none (as in the T5 package)."""
 
-MNLI_CELLS = {"mnli_matched": "mnli", "mnli_mismatched": "mnli"}
-
 
 # Scoring a task --------------------------------------------------------------------------------------------------
-
-
-def compute(task_name: str, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-    """The official metrics of a built-in task, with the keys of the GLUE and SuperGLUE metrics of ``evaluate``.
-
-    Args:
-        task_name: a built-in task, or one of MNLI's two scores, ``mnli_matched`` and ``mnli_mismatched``.
-        predictions, references: see `compute_metrics`.
-
-    Raises:
-        HarnessError: an unknown task, or what `compute_metrics` refuses.
-
-    >>> compute("mrpc", predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
-    {'f1': 0.8, 'accuracy': 0.75}
-    """
-    return compute_metrics(_task(task_name).metrics, predictions, references)
 
 
 def compute_metrics(names: Sequence[str], predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
@@ -111,43 +88,15 @@ def score_key(name: str) -> str:
     return "f1" if name == "cb_f1" else name
 
 
-def score_parts(task: Task) -> tuple[tuple[str, str], ...]:
-    """What a task's scores are: (split, key) pairs, in the order of tables."""
-    return tuple((split, score_key(metric)) for split in task.validation_splits for metric in task.metrics)
-
-
-def as_evaluate_metric(task_name: str, cache_dir: str | Path) -> Any:
-    """A task's metrics as an ``evaluate.Metric``, for code that wants one; its files stay under ``cache_dir``.
-
-    Its ``compute(predictions=..., references=...)`` gives what `compute` gives, and so do ``add`` and ``add_batch``.
-
-    Raises:
-        HarnessError: an unknown task.
-    """
-    task = _task(task_name)
-    import evaluate
-
-    class HarnessMetric(evaluate.Metric):
-        def _info(self) -> Any:
-            return evaluate.MetricInfo(
-                description=f"The official metrics of {task.title}: {', '.join(task.metrics)}.",
-                citation="",
-                inputs_description="Args: predictions and references, one row per example.",
-                features=_evaluate_features(task),
-            )
-
-        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-            return compute_metrics(task.metrics, predictions, references)
-
-    # Without cache_dir the class makes folders in the user's own cache as soon as it is constructed.
-    return HarnessMetric(config_name=task_name, cache_dir=str(cache_dir))
-
-
 # Labels ----------------------------------------------------------------------------------------------------------
 
 
 def accuracy(predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
-    """The share of rows whose predicted class index is the reference."""
+    """The share of rows whose predicted class index is the reference.
+
+    >>> accuracy([1, 0, 1, None], [1, 0, 0, 1])
+    {'accuracy': 0.5}
+    """
     right = [p == r for p, r in zip(map(_class, predictions), _labels(references), strict=True)]
     return {"accuracy": sum(right) / len(right)}
 
@@ -156,6 +105,9 @@ def matthews_correlation(predictions: Sequence[Any], references: Sequence[int]) 
     """Matthews correlation, for any number of classes (Gorodkin 2004, R_K); 0 where it is undefined.
 
     Invalid predictions form a class of their own, as in the metric scripts of ``evaluate`` and in T5.
+
+    >>> matthews_correlation([1, 1, 0, 0], [1, 0, 0, 1])
+    {'matthews_correlation': 0.0}
     """
     from sklearn.metrics import matthews_corrcoef
 
@@ -169,8 +121,11 @@ def f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float
     """F1 of class 1 of two classes; of text answers, `text_f1`. 0 when class 1 is nowhere.
 
     A prediction that is neither 0 nor 1 counts as the wrong class of its row (T5's ``f1_score_with_invalid``).
+
+    >>> f1([1, 0, 1, 1], [1, 0, 0, 1])
+    {'f1': 0.8}
     """
-    if _are_texts(references):
+    if are_texts(references):
         return text_f1(predictions, references)
     return {"f1": _binary_f1(*_binary(predictions, references))}
 
@@ -180,12 +135,19 @@ def macro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str,
 
     Class indices: over the classes present in predictions or references; invalid predictions are one more class,
     with F1 0. Multi-label rows: over all labels; one that is nowhere counts 0.
+
+    >>> macro_f1([[1, 0], [1, 1]], [[1, 0], [1, 0]])
+    {'macro_f1': 0.5}
     """
     return {"macro_f1": _averaged_f1(predictions, references, "macro")}
 
 
 def micro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-    """F1 of all decisions pooled; the accuracy where each row has one class index."""
+    """F1 of all decisions pooled; the accuracy where each row has one class index.
+
+    >>> micro_f1([[1, 0], [1, 1]], [[1, 0], [1, 0]])
+    {'micro_f1': 0.8}
+    """
     return {"micro_f1": _averaged_f1(predictions, references, "micro")}
 
 
@@ -199,6 +161,9 @@ def gender_parity(predictions: Sequence[Any], references: Sequence[Any]) -> dict
 
     A pair with an invalid prediction has no parity. A last row without its partner, which a limit can leave, is not
     counted; NaN without any pair. Source: SuperGLUE (Wang et al. 2019), AX-g; jiant.
+
+    >>> gender_parity([1, 1, 0, 1], [1, 1, 0, 0])
+    {'gender_parity': 0.5}
     """
     classes = [_class(p) for p in predictions]
     same = [first == second and first in (0, 1) for first, second in zip(classes[::2], classes[1::2], strict=False)]
@@ -212,6 +177,9 @@ def pearson(predictions: Sequence[Any], references: Sequence[float]) -> dict[str
     """Pearson correlation, -1..1; NaN for fewer than two rows, a constant side or a NaN or infinite prediction.
 
     A prediction that is no number counts as -1.0, as T5 does for STS-B.
+
+    >>> round(pearson([1.0, 2.0, 4.0], [2.0, 4.0, 5.0])["pearson"], 4)
+    0.9286
     """
     from scipy.stats import pearsonr
 
@@ -219,7 +187,11 @@ def pearson(predictions: Sequence[Any], references: Sequence[float]) -> dict[str
 
 
 def spearmanr(predictions: Sequence[Any], references: Sequence[float]) -> dict[str, float]:
-    """Spearman rank correlation, ties by mean rank; the range, NaN and invalid predictions as in `pearson`."""
+    """Spearman rank correlation, ties by mean rank; the range, NaN and invalid predictions as in `pearson`.
+
+    >>> spearmanr([1.0, 2.0, 9.0], [1.0, 3.0, 4.0])
+    {'spearmanr': 1.0}
+    """
     from scipy.stats import spearmanr as scipy_spearmanr
 
     return {"spearmanr": _correlation(scipy_spearmanr, predictions, references)}
@@ -236,6 +208,9 @@ def f1_a(predictions: Sequence[Mapping[str, Any]], references: Sequence[int]) ->
         references: 1 for a right answer, 0 for a wrong one.
 
     Source: Khashabi et al. 2018; ``evaluate``'s super_glue. Invalid predictions as in `f1`.
+
+    >>> f1_a([{"idx": {"paragraph": 0, "question": 0, "answer": i}, "prediction": 1} for i in range(3)], [1, 0, 1])
+    {'f1_a': 0.8, 'f1_m': 0.4}
     """
     answers = [p["prediction"] for p in _multirc_rows(predictions)]
     return {"f1_a": _binary_f1(*_binary(answers, references)), **f1_m(predictions, references)}
@@ -253,35 +228,10 @@ def exact_match(predictions: Sequence[Any], references: Sequence[Any]) -> dict[s
     MultiRC: a question, known by paragraph and question number, is right when all its answers are judged right.
     Arguments as of `f1_a`.
     """
-    if _are_texts(references):
+    if are_texts(references):
         return text_exact_match(predictions, references)
     questions = _questions(predictions, references)
     return {"exact_match": sum(all(p == r for p, r in answers) for answers in questions) / len(questions)}
-
-
-# Text answers (ReCoRD, SQuAD) ------------------------------------------------------------------------------------
-
-
-def text_f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-    """Token F1 after SQuAD's normalisation, the maximum over the right answers, averaged over questions.
-
-    Args:
-        predictions: texts, or ReCoRD's ``{"idx": {"passage": int, "query": int}, "prediction_text": str}``.
-        references: the right answers (a list of texts, or one text), or ReCoRD's ``{"idx": {...}, "answers": [...]}``.
-            ReCoRD is paired by query number alone, as its script does: of several predictions the last counts, a
-            query without one scores 0.
-
-    Source: the evaluation scripts of SQuAD (Rajpurkar et al. 2016) and ReCoRD (Zhang et al. 2018).
-    """
-    pairs = _answer_pairs(predictions, references)
-    return {"f1": sum(max(_token_f1(text, answer) for answer in answers) for text, answers in pairs) / len(pairs)}
-
-
-def text_exact_match(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-    """The share of questions whose text is one of the answers after normalisation. Arguments as of `text_f1`."""
-    pairs = _answer_pairs(predictions, references)
-    right = [isinstance(text, str) and _normalise(text) in map(_normalise, answers) for text, answers in pairs]
-    return {"exact_match": sum(right) / len(pairs)}
 
 
 METRICS: Mapping[str, Metric] = {
@@ -313,16 +263,6 @@ def _metric(name: str) -> Metric:
     if name not in METRICS:
         raise HarnessError(f"unknown metric '{name}'.{did_you_mean(name, METRICS)} Known: {', '.join(METRICS)}")
     return METRICS[name]
-
-
-def _task(name: str) -> Task:
-    from harness.task.plugins import load_tasks
-
-    tasks = load_tasks()
-    task = tasks.get(MNLI_CELLS.get(name, name))
-    if task is None:
-        raise HarnessError(f"unknown task '{name}'.{did_you_mean(name, [*tasks, *MNLI_CELLS])}")
-    return task
 
 
 def _class(value: Any) -> int:
@@ -433,61 +373,3 @@ def _question_macro_f1(answers: Sequence[tuple[int, int]]) -> float:
     hits = Counter(p for p, r in answers if p == r)
     present = predicted.keys() | right.keys()
     return sum(2 * hits[c] / (predicted[c] + right[c]) for c in present) / len(present)
-
-
-def _are_texts(references: Sequence[Any]) -> bool:
-    return isinstance(references[0], (Mapping, list, tuple, str))
-
-
-def _answer_pairs(predictions: Sequence[Any], references: Sequence[Any]) -> list[tuple[Any, list[str]]]:
-    """Each question's predicted text (whatever it is) and its right answers."""
-    if isinstance(references[0], Mapping):
-        try:
-            texts = {p["idx"]["query"]: p["prediction_text"] for p in predictions}
-            pairs = [(texts.get(r["idx"]["query"]), r["answers"]) for r in references]
-        except (KeyError, TypeError) as error:
-            raise HarnessError(
-                "rows are not of ReCoRD's form {'idx': {'query': ...}, 'prediction_text': ...} and "
-                f"{{'idx': {{'query': ...}}, 'answers': [...]}}: {type(error).__name__} {error}"
-            ) from error
-    else:
-        pairs = [(p, [r] if isinstance(r, str) else r) for p, r in zip(predictions, references, strict=True)]
-    for row, (_, answers) in enumerate(pairs):
-        if not answers or not all(isinstance(answer, str) for answer in answers):
-            raise HarnessError(f"reference {references[row]!r} of row {row} has no text answers to score against")
-    return pairs
-
-
-def _normalise(text: str) -> str:
-    """Lower case, without ASCII punctuation, articles and surplus white space (SQuAD's evaluation script)."""
-    bare = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
-
-
-def _token_f1(text: Any, answer: str) -> float:
-    if not isinstance(text, str):
-        return 0.0
-    predicted, right = _normalise(text).split(), _normalise(answer).split()
-    common = sum((Counter(predicted) & Counter(right)).values())
-    return 2 * common / (len(predicted) + len(right)) if common else 0.0
-
-
-def _evaluate_features(task: Task) -> Any:
-    """The types of a task's rows, as ``evaluate`` wants them declared."""
-    from datasets import Features, Sequence, Value
-
-    number, text = Value("int64"), Value("string")
-    rows: tuple[Any, Any] = (number, number)
-    if "f1_a" in task.metrics:
-        idx = {"paragraph": number, "question": number, "answer": number}
-        rows = ({"idx": idx, "prediction": number}, number)
-    elif "exact_match" in task.metrics:
-        idx = {"passage": number, "query": number}
-        rows = ({"idx": idx, "prediction_text": text}, {"idx": idx, "answers": Sequence(text)})
-    elif task.problem_type == "regression":
-        rows = (Value("float64"), Value("float64"))
-    elif task.problem_type == "multi_label_classification":
-        rows = (Sequence(number), Sequence(number))
-    elif task.problem_type == "token_classification":
-        rows = (Sequence(text), Sequence(text))
-    return Features({"predictions": rows[0], "references": rows[1]})

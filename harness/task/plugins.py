@@ -51,43 +51,51 @@ def load_plugins(folders: Iterable[str | Path] = (), problems: list[str] | None 
 
 
 def _loaded(folders: Iterable[str | Path], mistakes: list[str]) -> Plugins:
-    found: dict[str, Task] = {}
+    tasks: dict[str, Task] = {}
     suites: dict[str, Suite] = {}
     origin: dict[str, str] = {}
-    for place, namespace in _modules(folders, mistakes):
+    for where, namespace in _modules(folders, mistakes):
         for value in _plugin_objects(namespace):
             key = f"{type(value).__name__.lower()} '{value.name}'"
-            known = found.get(value.name) if isinstance(value, Task) else suites.get(value.name)
-            if known is value:
+            earlier = tasks.get(value.name) if isinstance(value, Task) else suites.get(value.name)
+            if earlier is value:
                 continue
-            if known is not None:
-                mistakes.append(f"{place}: {key} is already defined in {origin[key]}: give it another name")
+            if earlier is not None:
+                mistakes.append(f"{where}: {key} is already defined in {origin[key]}: give it another name")
                 continue
-            origin[key] = place
+            origin[key] = where
             if isinstance(value, Task):
-                found[value.name] = value
+                tasks[value.name] = value
             else:
                 suites[value.name] = value
-    for task in list(found.values()):
-        if task.evaluated_by is not None and task.evaluated_by not in found:
+    for task in list(tasks.values()):
+        if problem := _diagnostic_problem(task, tasks):
             key = f"task '{task.name}'"
-            hint = did_you_mean(task.evaluated_by, found)
-            mistakes.append(f"{origin[key]}: {key} is evaluated by '{task.evaluated_by}', which is not a task.{hint}")
-            del found[task.name]
-        elif task.evaluated_by is not None and task.labels != found[task.evaluated_by].labels:
-            key, other = f"task '{task.name}'", found[task.evaluated_by]
-            mistakes.append(
-                f"{origin[key]}: {key} has the labels {', '.join(task.labels)}, and '{other.name}', whose models "
-                f"answer it, has {', '.join(other.labels)}: name the same ones in the same order"
-            )
-            del found[task.name]
-    return Plugins(found, suites)
+            mistakes.append(f"{origin[key]}: {key} {problem}")
+            del tasks[task.name]
+    return Plugins(tasks, suites)
+
+
+def _diagnostic_problem(task: Task, tasks: Mapping[str, Task]) -> str | None:
+    """Why the models of ``evaluated_by`` cannot answer a task; None where they can, or the task has its own."""
+    if task.evaluated_by is None:
+        return None
+    if task.evaluated_by not in tasks:
+        hint = did_you_mean(task.evaluated_by, tasks)
+        return f"is evaluated by '{task.evaluated_by}', which is not a task.{hint}"
+    other = tasks[task.evaluated_by]
+    if task.labels == other.labels:
+        return None
+    return (
+        f"has the labels {', '.join(task.labels)}, and '{other.name}', whose models answer it, has "
+        f"{', '.join(other.labels)}: name the same ones in the same order"
+    )
 
 
 def builtin_tasks() -> dict[str, Task]:
     """The built-in tasks alone, by name."""
-    found = [value for file in builtin_files() for value in _plugin_objects(_load_file(file))]
-    return {task.name: task for task in found if isinstance(task, Task)}
+    objects = [value for file in builtin_files() for value in _plugin_objects(_load_file(file))]
+    return {task.name: task for task in objects if isinstance(task, Task)}
 
 
 def builtin_files() -> list[Path]:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import inspect
+import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast
+from typing import Any
 
 from harness.errors import HarnessError, did_you_mean, printable
-from harness.task.entities import OUTSIDE, entity_types, read_entities, tag_names_problem, write_entities
-from harness.task.functions import guarded
 from harness.task.metrics import score_key
-from harness.task.sources import source_of
+from harness.task.problem_types import PROBLEM_TYPES, ProblemType
 
 Example = dict[str, Any]
 """One official record: the official field names; class labels as indices, -1 (regression: -1.0) when unlabelled."""
 
-ProblemType = Literal[
-    "single_label_classification",
-    "multi_label_classification",
-    "regression",
-    "multiple_choice",
-    "token_classification",
-]
-PROBLEM_TYPES: tuple[str, ...] = ProblemType.__args__  # type: ignore[attr-defined]
-SEVERAL = ("multi_label_classification", "token_classification")
-"""The problem types whose labels and predictions are lists of class indices."""
+FUNCTIONS = ("instances", "text_to_text", "training_texts", "parse", "decide", "metric_inputs", "repairs")
+"""The fields of a task that are functions."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ class Instance:
 
     ``fields`` are its parts in reading order. An encoder with segments reads the first as segment A and the rest,
     joined by spaces, as segment B; the text-to-text form names them in alphabetical order. ``truncate`` names the
-    field that gives way when the text is too long (default: the longest part). ``label`` is the class index, the
+    field that is truncated when the text is too long (default: the longest part). ``label`` is the class index, the
     score, the list of class indices (multi-label; token classification: one per word), or 1 for the right and 0 for a
     wrong choice; None when unlabelled. ``words`` are those of token classification, each of which gets a tag.
     """
@@ -84,7 +76,9 @@ class SplitFile:
 class Task:
     """What is predicted: problem type, labels, how an example reads, metrics, where its data is.
 
-    Functions are given only where a task is irregular; each has a default that follows from the other fields:
+    ``problem_type`` is the name of one of `harness.task.problem_types`, which says what labels and predictions are.
+    Functions are given only where a task is irregular; `harness.task.functions` calls them, or what replaces those
+    that are not given:
 
     * ``instances(example)`` -> the texts that are scored for one example;
     * ``text_to_text(example)`` -> ``(input, target)`` as T5 reads and writes it;
@@ -96,11 +90,23 @@ class Task:
 
     Predictions are a class index, a score, a list of class indices (multi-label; token classification: one per word)
     or a text (open answers). The labels of token classification are IOB2 tags, its one text field holds the words.
+
+    Raises:
+        HarnessError: a name, a problem type, labels, metrics or functions that cannot be used.
+
+    >>> from harness import Task
+    >>> from harness.task.functions import decide, text_to_text
+    >>> mood = Task("mood", suite="", problem_type="single_label_classification", text_fields=("text",),
+    ...             metrics=("accuracy",), labels=("bad", "good"))
+    >>> text_to_text(mood, {"text": "Lovely.", "label": 1})
+    ('mood text: Lovely.', 'good')
+    >>> decide(mood, [[-0.5, 2.0]], {"text": "Lovely."})
+    1
     """
 
     name: str
     suite: str
-    problem_type: ProblemType
+    problem_type: str
     text_fields: tuple[str, ...]
     metrics: tuple[str, ...]
     labels: tuple[str, ...] = ()
@@ -114,76 +120,63 @@ class Task:
     t5_prefix: str = ""
     truncate: str | None = None
     label_field: str = "label"
-    invalid_prediction: Any = -1
+    invalid_prediction: Any = None
+    """None: what the problem type has for it."""
     open_answers: bool = False
     score_range: tuple[float, float] | None = None
-    instances: Callable[[Example], list[Instance]] = field(default=cast(Any, None), repr=False)
-    text_to_text: Callable[[Example], tuple[str, str]] = field(default=cast(Any, None), repr=False)
-    training_texts: Callable[[Example], list[tuple[str, str]]] = field(default=cast(Any, None), repr=False)
-    parse: Callable[[str, Example], Any] = field(default=cast(Any, None), repr=False)
-    decide: Callable[[Any, Example], Any] = field(default=cast(Any, None), repr=False)
-    metric_inputs: Callable[[Any, Example], tuple[Any, Any]] = field(default=cast(Any, None), repr=False)
-    repairs: Callable[[Example], list[str]] = field(default=cast(Any, None), repr=False)
+    instances: Callable[[Example], list[Instance]] | None = field(default=None, repr=False)
+    text_to_text: Callable[[Example], tuple[str, str]] | None = field(default=None, repr=False)
+    training_texts: Callable[[Example], list[tuple[str, str]]] | None = field(default=None, repr=False)
+    parse: Callable[[str, Example], Any] | None = field(default=None, repr=False)
+    decide: Callable[[Any, Example], Any] | None = field(default=None, repr=False)
+    metric_inputs: Callable[[Any, Example], tuple[Any, Any]] | None = field(default=None, repr=False)
+    repairs: Callable[[Example], list[str]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for hook, default in _DEFAULTS.items():
-            function = getattr(self, hook)
-            # What this has from a task that it is a changed copy of belongs to that one.
-            inherited = None if getattr(function, "__func__", None) is default else function
-            object.__setattr__(self, hook, getattr(inherited, "guarded", inherited))
-        _check(self)
-        if not self.title:
-            object.__setattr__(self, "title", self.name)
-        if not self.t5_prefix:
-            object.__setattr__(self, "t5_prefix", self.name)
-        if self.problem_type in SEVERAL and self.invalid_prediction == -1:
-            object.__setattr__(self, "invalid_prediction", ())  # no label, no entity at all
-        for hook, default in _DEFAULTS.items():
-            own = getattr(self, hook)
-            function = types.MethodType(default, self) if own is None else guarded(self, hook, own)
-            object.__setattr__(self, hook, function)
+        if problem := _definition_problem(self):
+            raise HarnessError(printable(f"task '{self.name}': {problem}"))
+        object.__setattr__(self, "title", self.title or self.name)
+        object.__setattr__(self, "t5_prefix", self.t5_prefix or self.name)
+        if self.invalid_prediction is None:
+            object.__setattr__(self, "invalid_prediction", self.problem.invalid)
+
+    @property
+    def problem(self) -> ProblemType:
+        """The problem type: what labels and predictions are."""
+        return PROBLEM_TYPES[self.problem_type]
 
     @property
     def num_labels(self) -> int:
         """Outputs of the head: one per label; one for regression and for multiple choice (a score per choice)."""
-        return 1 if self.problem_type in ("regression", "multiple_choice") else len(self.labels)
-
-    @property
-    def grouped(self) -> bool:
-        """Whether an example's instances are decided together by a softmax over them."""
-        return self.problem_type == "multiple_choice"
+        return self.problem.outputs(self.labels)
 
     @property
     def answers(self) -> tuple[str, ...] | None:
         """Every text that is a valid answer of T5, or None where answers are open."""
-        if self.open_answers or self.problem_type in SEVERAL:
-            return None
-        if self.problem_type != "regression":
-            return self.labels
-        if self.score_range is None:
-            return None
-        low, high = (round(bound * 5) for bound in self.score_range)
-        return tuple(f"{step / 5:.1f}" for step in range(low, high + 1))
+        return None if self.open_answers else self.problem.answers(self.labels, self.score_range)
 
     @property
     def unlabelled(self) -> Any:
         """What stands in an unlabelled example's ``label``."""
-        if self.problem_type == "regression":
-            return -1.0 if self.score_range is not None and self.score_range[0] > -1 else None
-        return None if self.problem_type in SEVERAL else -1
+        return self.problem.unlabelled(self.score_range)
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether scores of the task's labels become predictions by a threshold."""
+        return self.problem.independent_labels and not self.open_answers
+
+    @property
+    def score_parts(self) -> tuple[tuple[str, str], ...]:
+        """What the task's scores are: (split, key) pairs, in the order of tables."""
+        return tuple((split, score_key(metric)) for split in self.validation_splits for metric in self.metrics)
 
     def definition(self) -> dict[str, Any]:
         """Everything that decides this task's scores, as plain data: what a run's fingerprint hashes."""
-        plain = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_DEFAULTS, "hub", "files", "title")
-        }
-        hooks = {}
-        for hook in _DEFAULTS:
-            function = getattr(self, hook)
-            if not isinstance(function, types.MethodType):
-                hooks[hook] = source_of(function.guarded)
+        outside = (*FUNCTIONS, "hub", "files", "title")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in outside}
+        own = {name: source_of(function) for name in FUNCTIONS if (function := getattr(self, name)) is not None}
         expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
-        return {**plain, "functions": hooks, "expand": expansions}
+        return {**plain, "functions": own, "expand": expansions}
 
 
 @dataclass(frozen=True)
@@ -195,163 +188,103 @@ class Suite:
     averages: Mapping[str, tuple[str, ...]]
 
 
-def bare_text(task: Task, example: Example, text: str) -> str:
-    """A text-to-text input without the words that name the task and its fields.
-
-    Of a task whose ``text_to_text`` is a function of its own, only the task's name is taken off.
-    """
-    if isinstance(task.text_to_text, types.MethodType):
-        return input_text(task, Instance(_texts(task, example)), prefix=False)
-    return text.removeprefix(f"{task.t5_prefix} ").removeprefix(f"{task.t5_prefix}: ")
-
-
-def input_text(task: Task, instance: Instance, prefix: bool = True) -> str:
-    """The instance as one text: T5's ``name field: value ...`` form, or, without ``prefix``, the values alone."""
-    if not prefix:
-        return " ".join(instance.fields.values())
-    return " ".join([task.t5_prefix, *(f"{key}: {instance.fields[key]}" for key in sorted(instance.fields))])
-
-
 def is_unlabelled(task: Task, example: Example) -> bool:
     """Whether the example comes without its label (a test split, most often)."""
     label = example.get(task.label_field)
     return bool(label is None or label == task.unlabelled or (task.open_answers and label in ("", [], ())))
 
 
-# The defaults of a task's functions ------------------------------------------------------------------------------
-
-
-def _instances(task: Task, example: Example) -> list[Instance]:
-    label = None if is_unlabelled(task, example) else example[task.label_field]
-    words = tuple(example[task.text_fields[0]]) if task.problem_type == "token_classification" else ()
-    return [Instance(_texts(task, example), label, task.truncate, words)]
-
-
-def _texts(task: Task, example: Example) -> dict[str, str]:
-    """The text fields; words are joined by spaces."""
-    if lacking := [name for name in task.text_fields if name not in example]:
-        hint = did_you_mean(lacking[0], example)
-        raise HarnessError(
-            f"task '{task.name}': its examples have no field '{lacking[0]}', which text_fields names.{hint} "
-            f"They have: {', '.join(example)}"
-        )
-    fields = {name: example[name] for name in task.text_fields}
-    return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
-
-
-def _text_to_text(task: Task, example: Example) -> tuple[str, str]:
-    """Source: ``t5.data.preprocessors.glue``; sorted keys, ``<unk>`` for an unlabelled example."""
-    text = input_text(task, Instance(_texts(task, example)))
-    if task.problem_type == "token_classification" and not is_unlabelled(task, example):
-        tags = [task.labels[i] for i in example[task.label_field]]
-        return text, write_entities(example[task.text_fields[0]], tags)
-    return text, _target(task, example.get(task.label_field, task.unlabelled))
-
-
-def _target(task: Task, label: Any) -> str:
-    if task.problem_type == "regression":
-        # T5 rounds half to even, to the nearest fifth (t5.data.preprocessors.stsb).
-        return "<unk>" if label is None else f"{round(label * 5) / 5:.1f}"
-    if label is None or label == -1:
-        return "<unk>"
-    if task.problem_type == "multi_label_classification":
-        return ", ".join(task.labels[i] for i in label)
-    return task.labels[label]
-
-
-def _training_texts(task: Task, example: Example) -> list[tuple[str, str]]:
-    return [task.text_to_text(example)]
-
-
-def _parse(task: Task, text: str, example: Example) -> Any:
-    if task.problem_type == "regression":
-        try:
-            value = float(text)
-        except ValueError:
-            return None
-        return value if math.isfinite(value) else None
-    if task.problem_type == "multi_label_classification":
-        names = [part.strip() for part in text.split(",") if part.strip()]
-        known = [task.labels.index(name) for name in names if name in task.labels]
-        return sorted(set(known)) if len(known) == len(names) else None
-    if task.problem_type == "token_classification":
-        tags = read_entities(text, example[task.text_fields[0]], entity_types(task.labels))
-        return None if tags is None else [_tag_index(task, tag) for tag in tags]
-    return task.labels.index(text) if text in task.labels else None
-
-
-def _tag_index(task: Task, tag: str) -> int:
-    """The index of a tag; a type without ``I-``, whose entities are always one word, is told by its ``B-``."""
-    return task.labels.index(tag if tag in task.labels else f"B-{tag[2:]}")
-
-
-def _decide(task: Task, scores: Any, example: Example) -> Any:
-    if task.problem_type == "regression":
-        return float(scores[0][0])
-    if task.problem_type == "multi_label_classification":
-        return [i for i, score in enumerate(scores[0]) if score > 0]  # a logit above 0 is a probability above 0.5
-    if task.problem_type == "token_classification":  # NaN: the model did not read the word
-        unread = task.labels.index(OUTSIDE)
-        return [unread if math.isnan(row[0]) else max(range(len(row)), key=row.__getitem__) for row in scores]
-    ranked = [row[0] for row in scores] if task.grouped else list(scores[0])
-    return max(range(len(ranked)), key=ranked.__getitem__)
-
-
-def _metric_inputs(task: Task, prediction: Any, example: Example) -> tuple[Any, Any]:
-    label = example[task.label_field]
-    if task.problem_type == "multi_label_classification":
-        return [int(i in prediction) for i in range(task.num_labels)], [int(i in label) for i in range(task.num_labels)]
-    if task.problem_type == "token_classification":
-        return [task.labels[i] for i in prediction], [task.labels[i] for i in label]
-    return prediction, label
-
-
-def _repairs(task: Task, example: Example) -> list[str]:
-    return []
-
-
-_DEFAULTS: dict[str, Callable[..., Any]] = {
-    "instances": _instances,
-    "text_to_text": _text_to_text,
-    "training_texts": _training_texts,
-    "parse": _parse,
-    "decide": _decide,
-    "metric_inputs": _metric_inputs,
-    "repairs": _repairs,
-}
-
-
-def _check(task: Task) -> None:
-    def fail(problem: str) -> None:
-        raise HarnessError(printable(f"task '{task.name}': {problem}"))
-
+def _definition_problem(task: Task) -> str | None:
+    """The first thing that is wrong with a task as it is defined."""
     if not task.name or not all(c.isalnum() or c in "_-" for c in task.name) or not task.name.isascii():
-        fail("a name is made of letters, digits, '_' and '-'")
+        return "a name is made of letters, digits, '_' and '-'"
     if task.problem_type not in PROBLEM_TYPES:
-        fail(f"unknown problem_type '{task.problem_type}'.{did_you_mean(task.problem_type, PROBLEM_TYPES)}")
+        return f"unknown problem_type '{task.problem_type}'.{did_you_mean(task.problem_type, PROBLEM_TYPES)}"
     if isinstance(task.labels, str) or len(set(task.labels)) != len(task.labels):
-        fail("labels must be a tuple of different names, in class order")
-    if (task.problem_type == "regression") == bool(task.labels):
-        fail("a regression has no labels; every other problem type has at least one")
-    if task.problem_type == "token_classification":
-        if problem := tag_names_problem(task.labels):
-            fail(problem)
-        if len(task.text_fields) != 1:
-            fail("token classification needs one text field, which holds the words")
-    for name, value in (("text_fields", task.text_fields), ("metrics", task.metrics)):
-        if isinstance(value, str):
-            fail(f"{name} must be a tuple of names, with a comma after a single one")
+        return "labels must be a tuple of different names, in class order"
+    if problem := task.problem.definition_problem(task.labels, task.text_fields):
+        return problem
+    for name in ("text_fields", "metrics"):
+        if isinstance(getattr(task, name), str):
+            return f"{name} must be a tuple of names, with a comma after a single one"
     if not task.metrics:
-        fail("metrics must name at least one metric")
+        return "metrics must name at least one metric"
     for metric in task.metrics:
         try:
             score_key(metric)
         except HarnessError as error:
-            fail(str(error))
-    for name, function in [(name, getattr(task, name)) for name in _DEFAULTS] + [
-        (f"expand of {split}", file.expand) for split, file in task.files.items()
-    ]:
+            return str(error)
+    functions = {name: getattr(task, name) for name in FUNCTIONS}
+    functions |= {f"expand of {split}": file.expand for split, file in task.files.items()}
+    for name, function in functions.items():
         if not isinstance(function, types.FunctionType | None):
-            fail(f"{name} must be a function, written with def or lambda: a change of it has to be seen")
+            return f"{name} must be a function, written with def or lambda: a change of it has to be seen"
     if task.evaluated_by is not None and task.train_split is not None:
-        fail("a diagnostic (evaluated_by) has no train_split: set it to None")
+        return "a diagnostic (evaluated_by) has no train_split: set it to None"
+    return None
+
+
+# The text of functions, by which a change of them changes the fingerprints of their tasks --------------------------
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """The source of a function and of all that it uses of its own module: functions, classes and values.
+
+    Values are those in the module, in closures and of default arguments. Of objects whose content cannot be told, and
+    of functions and classes of other modules, only the name counts.
+
+    Args:
+        function: a plain one, or a lambda.
+    """
+    sources: dict[str, str] = {}
+    todo: list[tuple[str, Any]] = [(function.__qualname__, function)]
+    while todo:
+        name, value = todo.pop()
+        if name in sources:
+            continue
+        inner: list[Any] = []
+        if isinstance(value, types.FunctionType | type) and value.__module__ == function.__module__:
+            sources[name] = inspect.getsource(value)
+            functions = [value] if isinstance(value, types.FunctionType) else vars(value).values()
+            todo += [used for f in functions if isinstance(f, types.FunctionType) for used in _used(f)]
+        else:
+            sources[name] = _text(value, inner)
+        todo += [(code.__qualname__, code) for code in inner if code.__module__ == function.__module__]
+    return "\n".join(f"# {name}\n{sources[name]}" for name in sorted(sources))
+
+
+def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Names and values that a function reads from outside."""
+    for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+        value = function.__globals__[name]
+        yield (value.__qualname__ if isinstance(value, types.FunctionType | type) else name), value
+    own = function.__qualname__
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield f"{own} {name}", cell.cell_contents
+    yield f"{own} defaults", (function.__defaults__, function.__kwdefaults__)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def _text(value: Any, code: list[Any]) -> str:
+    """A value as text that is the same in every process; functions and classes in it go to ``code``."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_text(key, code)}: {_text(item, code)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_text(item, code) for item in value)}]"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(_text(item, code) for item in value))}}}"
+    if isinstance(value, re.Pattern):
+        return f"{value.pattern!r} {value.flags}"
+    if value is None or isinstance(value, str | bytes | int | float | complex):
+        return repr(value)
+    if isinstance(value, types.FunctionType | type):
+        code.append(value)
+        return value.__qualname__
+    code.append(type(value))
+    if dataclasses.is_dataclass(value):
+        return f"{type(value).__qualname__}{_text(vars(value), code)}"
+    return type(value).__qualname__

@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import gather_object
 
 from harness.data.features import Features
+from harness.task.functions import decide, metric_inputs, parse
 from harness.task.metrics import compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
@@ -71,13 +72,13 @@ def evaluate(
     """
     outputs = model_outputs(training, features)
     generates = training.architecture.generates
-    decide = task.parse if generates else task.decide
-    shift = has_threshold(task) and not generates
+    read = parse if generates else decide
+    shift = task.has_threshold and not generates
     answers = [shifted(output, threshold) for output in outputs] if shift else outputs
-    predictions = [decide(answer, example) for answer, example in zip(answers, examples, strict=True)]
+    predictions = [read(task, answer, example) for answer, example in zip(answers, examples, strict=True)]
     invalid = sum(prediction is None for prediction in predictions)
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
-    words = task.problem_type == "token_classification" and not generates
+    words = task.problem.of_words and not generates
     unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
     return Evaluation(predictions, outputs, invalid, score(task, examples, predictions), unread)
 
@@ -86,7 +87,7 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
     """The task's metrics; nothing when the examples are unlabelled."""
     if any(is_unlabelled(task, example) for example in examples):
         return {}
-    pairs = [task.metric_inputs(p, example) for p, example in zip(predictions, examples, strict=True)]
+    pairs = [metric_inputs(task, p, example) for p, example in zip(predictions, examples, strict=True)]
     return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
 
 
@@ -131,11 +132,6 @@ def plain(output: Any) -> dict[str, Any]:
     if isinstance(output, str):
         return {"text": output}
     return {"scores": [[float(f"{value:.7g}") for value in row] for row in np.asarray(output).tolist()]}
-
-
-def has_threshold(task: Task) -> bool:
-    """Whether scores of the task's labels become predictions by a threshold."""
-    return task.problem_type == "multi_label_classification" and not task.open_answers
 
 
 def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> float:

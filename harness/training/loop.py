@@ -170,7 +170,7 @@ def evaluate_checkpoint(
 def tune_threshold(training: Training, state: RunState, tuning: Split | None) -> float:
     """The probability from which on the model as it is now predicts a label (multi-label)."""
     if tuning is None:
-        fixed = training.architecture.model.threshold
+        fixed = training.architecture.model.label_threshold
         return 0.5 if fixed == "tuned" else fixed
     labels = [example[tuning.task.label_field] for example in tuning.examples]
     return tuned_threshold(measure(training, state, tuning, 0.5).outputs, labels)

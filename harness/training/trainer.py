@@ -17,7 +17,7 @@ from harness.config.schema import Recipe
 from harness.data.features import Features
 from harness.errors import HarnessError
 from harness.models import Architecture, Batch
-from harness.models.base import HEADS
+from harness.models.checkpoints import HEADS
 from harness.training.batching import TrainingPlan
 from harness.training.cpu_kernels import use_fast_kernels
 from harness.training.device import DTYPES

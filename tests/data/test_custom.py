@@ -10,6 +10,7 @@ import pytest
 from harness import HarnessError, load_examples
 from harness.data.custom import task_from_files
 from harness.data.datasets import data_fingerprint, splits_in
+from harness.task import functions
 from harness.task.task import Instance
 
 REVIEWS = "text,stars\n" + "".join(f'"Review {i}, quite long",{"good" if i % 3 else "bad"}\n' for i in range(40))
@@ -41,7 +42,7 @@ def test_classification_from_csv(tmp_path):
     assert len(train) == 40 and train[0] == {"text": "Review 0, quite long", "label": 0, "idx": 0}
     assert load_examples(task, "sample", "validation") == [{"text": "Fine", "label": 1, "idx": 0}]
     assert load_examples(task, "hub", "test") == [{"text": "Who knows", "label": -1, "idx": 0}]
-    assert task.text_to_text(train[1]) == ("reviews text: Review 1, quite long", "good")
+    assert functions.text_to_text(task, train[1]) == ("reviews text: Review 1, quite long", "good")
 
 
 def test_a_validation_split_is_cut_from_train(tmp_path):
@@ -87,13 +88,13 @@ def test_multiple_choice(right, tmp_path):
     example = load_examples(task, ".", "train")[0]
     assert (task.labels, task.metrics, task.num_labels) == (("a", "b"), ("accuracy",), 1)
     assert example == {"q": "Why?", "a": "So.", "b": "Thus.", "label": 1, "idx": 0}
-    assert task.instances(example) == [
+    assert functions.instances(task, example) == [
         Instance({"q": "Why?", "choice": "So."}, 0),
         Instance({"q": "Why?", "choice": "Thus."}, 1),
     ]
-    assert task.text_to_text(example) == ("quiz a: So. b: Thus. q: Why?", "b")
-    assert task.instances({**example, "label": -1})[0].label is None
-    assert task.decide([[0.1], [0.7]], example) == 1
+    assert functions.text_to_text(task, example) == ("quiz a: So. b: Thus. q: Why?", "b")
+    assert functions.instances(task, {**example, "label": -1})[0].label is None
+    assert functions.decide(task, [[0.1], [0.7]], example) == 1
 
 
 def test_choices_counted_from_one(tmp_path):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from harness import HarnessError, load_examples, load_tasks
 from harness.data.datasets import data_fingerprint, splits_in
+from harness.task import functions
 from harness.task.task import SplitFile, Task
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "ax", "qnli", "rte", "wnli")
@@ -117,7 +118,7 @@ def test_official_rows_become_the_records_and_texts_of_t5(name, data_folder, tmp
         assert len(examples) == len(chosen)
         for example, row in zip(examples, chosen, strict=True):
             same_record(task, example, row["tfds_features"])
-            assert task.text_to_text(example) == (row["inputs"], row["targets"])
+            assert functions.text_to_text(task, example) == (row["inputs"], row["targets"])
 
 
 @pytest.mark.data
@@ -130,7 +131,7 @@ def test_golden_rows_stand_where_the_reference_found_them(name, data_folder):
         if (folder / row["file"]).exists():
             example = load_examples(task, folder, split_of(task, row["file"]), allow_partial=True)[row["row_index"]]
             same_record(task, example, row["tfds_features"])
-            assert task.text_to_text(example) == (row["inputs"], row["targets"])
+            assert functions.text_to_text(task, example) == (row["inputs"], row["targets"])
             if name != "mrpc":  # whose official idx counts the rows of a file that is not part of GLUE
                 assert example["idx"] == row["tfds_features"]["idx"]
             checked += 1

@@ -11,9 +11,10 @@ import pytest
 
 from harness.data.sample import sample_examples, sample_texts
 from harness.errors import HarnessError
+from harness.task import functions
 from harness.task.entities import entity_types
 from harness.task.plugins import load_tasks
-from harness.task.task import SEVERAL, Task, is_unlabelled
+from harness.task.task import Task, is_unlabelled
 
 TASKS = load_tasks()
 TRAINED = [name for name, task in TASKS.items() if task.train_split]
@@ -86,7 +87,7 @@ def test_only_test_splits_are_unlabelled(name):
     task = TASKS[name]
     for split in splits(task):
         hidden = split in task.test_splits and split not in task.validation_splits
-        expected = {"regression": float, **dict.fromkeys(SEVERAL, list)}.get(task.problem_type, int)
+        expected = list if task.problem.several else int if task.problem.has_labels else float
         for example in sample_examples(task, split):
             label = example[task.label_field]
             if hidden:
@@ -139,22 +140,22 @@ def test_every_row_has_a_text_form_that_reads_back(name):
     task = TASKS[name]
     for split in filter(None, [task.train_split, *task.validation_splits]):
         for example in sample_examples(task, split):
-            source, target = task.text_to_text(example)
+            source, target = functions.text_to_text(task, example)
             assert source.startswith(task.t5_prefix) and target
-            assert task.instances(example) and not task.repairs(example)
+            assert functions.instances(task, example) and not functions.repairs(task, example)
             if task.open_answers:
                 continue
             label = example[task.label_field]
-            assert task.parse(target, example) == label
+            assert functions.parse(task, target, example) == label
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if TASKS[name].problem_type not in SEVERAL])
+@pytest.mark.parametrize("name", [name for name in TRAINED if not TASKS[name].problem.several])
 def test_length_does_not_tell_the_label(name):
     """Batches of similar length would otherwise hold one label."""
     task = TASKS[name]
     lengths: dict[int, list[int]] = {}
     for example in sample_examples(task, task.train_split or ""):
-        lengths.setdefault(round(example["label"]), []).append(len(task.text_to_text(example)[0].split()))
+        lengths.setdefault(round(example["label"]), []).append(len(functions.text_to_text(task, example)[0].split()))
     means = [sum(group) / len(group) for group in lengths.values()]
     assert max(means) - min(means) < 0.5
 
@@ -214,12 +215,10 @@ def test_axg_rows_come_in_pairs_that_differ_in_the_pronoun():
 
 
 def bags(task: Task, examples: list) -> list[str]:
-    return [task.text_to_text(example)[0] for example in examples]
+    return [functions.text_to_text(task, example)[0] for example in examples]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in TASKS if TASKS[name].labels and TASKS[name].problem_type not in SEVERAL]
-)
+@pytest.mark.parametrize("name", [name for name in TASKS if TASKS[name].labels and not TASKS[name].problem.several])
 def test_a_bag_of_words_beats_the_majority(name):
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
-from harness.task.metrics import as_evaluate_metric
+from harness.task.official import as_evaluate_metric
 
 GOOD, BAD = ["good", "great", "fine"], ["bad", "awful", "poor"]
 TRAIN_ROWS, VALIDATION_ROWS = 240, 60

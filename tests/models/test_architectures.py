@@ -24,11 +24,13 @@ from transformers import (
 )
 from transformers import T5ForConditionalGeneration as T5Model
 
-from harness.config.schema import Model, Recipe
+from harness.config.architectures import ARCHITECTURES
+from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
-from harness.models import ARCHITECTURES
+from harness.models import architecture_class
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer
+from harness.task import functions
 from harness.task.plugins import load_tasks
 from harness.task.task import Instance, Task
 from harness.training.evaluation import evaluate
@@ -73,8 +75,8 @@ def make(sample_cache):
         if folder is None:
             model = tiny_model(architecture, **options)
         else:
-            model = Model(name="kept", architecture=architecture, checkpoint=str(folder), **options)
-        return ARCHITECTURES[architecture](model, folder, tokenizer, TASKS[task], max_length, label_smoothing)
+            model = ARCHITECTURES[architecture](name="kept", checkpoint=str(folder), **options)
+        return architecture_class(model)(model, folder, tokenizer, TASKS[task], max_length, label_smoothing)
 
     return pair
 
@@ -139,10 +141,10 @@ def test_it_trains_and_answers_every_example_once_in_order(kind, name, make):
     for output, prediction, example in zip(found.outputs, found.predictions, examples, strict=True):
         if kind != "t5":
             assert output.dtype == np.float32
-            assert output.shape == (len(task.instances(example)), task.num_labels)
+            assert output.shape == (len(functions.instances(task, example)), task.num_labels)
             assert valid(task, prediction, example)
     if kind == "t5" and name not in ("record", "wsc"):
-        invalid = sum(task.parse(text, e) is None for text, e in zip(found.outputs, examples, strict=True))
+        invalid = sum(functions.parse(task, text, e) is None for text, e in zip(found.outputs, examples, strict=True))
         assert found.invalid == invalid
 
 
@@ -207,7 +209,8 @@ def test_t5_learns_the_tokens_of_the_answer_and_its_end(smoothing, make):
     batch = architecture.collate(features, range(6))
     expected, tokens = 0.0, 0
     for example in examples:  # one by one, without padding
-        source, target = (architecture.tokenizer(text)["input_ids"] for text in TASKS["cola"].text_to_text(example))
+        texts = functions.text_to_text(TASKS["cola"], example)
+        source, target = (architecture.tokenizer(text)["input_ids"] for text in texts)
         start = [module.config.decoder_start_token_id, *target[:-1]]
         with torch.no_grad():
             logits = module(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([start])).logits[0]
@@ -346,7 +349,7 @@ def test_a_sentencepiece_model_is_enough_for_a_tokenizer(tmp_path):
 
 def test_of_a_form_of_its_own_t5_leaves_out_the_name_of_the_task(make):
     example = sample("wsc", "validation", 1)[0]
-    whole, _ = TASKS["wsc"].text_to_text(example)
+    whole, _ = functions.text_to_text(TASKS["wsc"], example)
     architecture = make("t5", "wsc", prefix=False)
     ids = architecture.features([example], training=False).columns["input_ids"][0].tolist()
     assert whole.startswith("wsc: ") and ids == architecture.tokenizer(whole[len("wsc: ") :])["input_ids"]

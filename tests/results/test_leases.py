@@ -17,7 +17,7 @@ from running import Bench, Updates, content
 from harness.errors import HarnessError
 from harness.io import this_machine
 from harness.results.folder import read_record
-from harness.results.leases import Leases
+from harness.results.leases import Lease, Leases
 from harness.results.store import Store
 from harness.runner import execute, runner
 from harness.runner.progress import Lines
@@ -112,6 +112,28 @@ def test_a_claim_shows_signs_of_life_and_notices_when_it_is_lost(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     lease.release()
+
+
+def test_all_leases_are_given_back_where_a_command_ends(tmp_path):
+    """Whatever happens between taking one and using it."""
+    with pytest.raises(KeyboardInterrupt), Leases() as leases:
+        assert leases.take(tmp_path / "run") is not None
+        raise KeyboardInterrupt
+    assert not Leases().is_taken(tmp_path / "run") and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("call", ["create", "renew"])
+def test_a_lease_that_is_interrupted_while_it_is_taken_is_given_back(tmp_path, monkeypatch, call):
+    def interrupted(self: Lease, *arguments: float) -> None:
+        (create if call == "create" else renew)(self, *arguments)
+        raise KeyboardInterrupt
+
+    create, renew = Lease.create, Lease.renew
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Leases().take(tmp_path / "run")
+    assert Leases().take(tmp_path / "run") is not None
 
 
 def test_a_disk_that_refuses_is_told(tmp_path):

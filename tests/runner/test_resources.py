@@ -10,7 +10,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from harness.config.benchmark import read_benchmarks
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
-from harness.models import Bert
+from harness.models.bert import Bert
 from harness.models.tokenizers import sample_tokenizer
 from harness.runner.plan import SELECTED
 from harness.runner.resources import HOLDOUT, Resources

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from harness.errors import HarnessError
 from harness.results import tensors as checkpoints
 from harness.results.record import Damaged
-from harness.results.tensors import is_sound, load_state, load_tensors, save_state, save_tensors
+from harness.results.tensors import is_sound, is_whole, load_state, load_tensors, save_state, save_tensors
 from harness.runner import execute
 from harness.training import loop
 from harness.training.trainer import Training
@@ -143,11 +143,12 @@ def test_any_changed_byte_is_noticed(sound, tmp_path, where, change):
 def test_any_cut_is_noticed(sound, tmp_path):
     whole = sound.read_bytes()
     assert is_sound(sound) and not is_sound(tmp_path / "state")
+    assert is_whole(sound) and not is_whole(tmp_path / "state")
     for length in range(0, len(whole), 7):
         (tmp_path / "state").write_bytes(whole[:length])
-        assert not is_sound(tmp_path / "state")
+        assert not is_sound(tmp_path / "state") and not is_whole(tmp_path / "state")
     (tmp_path / "state").write_bytes(whole + b"\0")
-    assert not is_sound(tmp_path / "state")
+    assert not is_sound(tmp_path / "state") and not is_whole(tmp_path / "state")
 
 
 def test_a_full_disk_leaves_the_state_before(sound, tmp_path, monkeypatch):
@@ -492,6 +493,20 @@ def test_a_damaged_model_is_never_started_from(bench, monkeypatch):
     assert updates.new() == 2 * RECIPE["max_steps"]  # the parent as well
     assert is_sound(path)
     assert content(bench.results / "b" / "runs") == expected
+
+
+def test_a_damaged_model_that_was_to_predict_is_removed_and_trained_again(bench, capsys):
+    bench.write(keep="best")
+    bench.run()
+    path = bench.model_file(bench.record())
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    bench.write(keep="best", predict=["test"])
+    assert bench.command() == 1  # the header alone says nothing of it
+    assert "altered (its checksum does not fit): removed; the next 'run' trains it again" in capsys.readouterr().out
+    assert bench.command("--retrain") == 0
+    assert is_sound(path) and bench.tests_of(bench.record()) is not None
 
 
 # All together ----------------------------------------------------------------------------------------------------

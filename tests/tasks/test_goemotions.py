@@ -16,11 +16,12 @@ from tiny import tiny_model
 import harness
 from harness import HarnessError, load_examples, load_tasks
 from harness.cli import main
-from harness.config.schema import Model
+from harness.config.architectures import EncT5Settings
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import sample_tokenizer
 from harness.report.show import label_scores
+from harness.task import functions
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task
 from harness.training.evaluation import shifted, tuned_threshold
@@ -82,16 +83,16 @@ def test_the_hub_source_is_not_pinned_to_an_invented_revision():
 @given(st.sets(st.integers(0, 27)))
 def test_what_t5_writes_reads_back(labels):
     example = {"text": "Well.", "labels": sorted(labels)}
-    text, target = TASK.text_to_text(example)
+    text, target = functions.text_to_text(TASK, example)
     assert text == "goemotions text: Well."
-    assert TASK.parse(target, example) == sorted(labels)
+    assert functions.parse(TASK, target, example) == sorted(labels)
 
 
 @pytest.mark.parametrize("text", ["happy", "joy, happy", "joy love"])
 def test_what_is_no_list_of_labels_is_wrong_and_counted(text):
     example = {"text": "Well.", "labels": [JOY]}
-    assert TASK.parse(text, example) is None
-    pairs = [TASK.metric_inputs(prediction, example) for prediction in (TASK.invalid_prediction, [JOY])]
+    assert functions.parse(TASK, text, example) is None
+    pairs = [functions.metric_inputs(TASK, prediction, example) for prediction in (TASK.invalid_prediction, [JOY])]
     scores = compute_metrics(TASK.metrics, [p for p, _ in pairs], [r for _, r in pairs])
     assert scores["micro_f1"] == pytest.approx(2 / 3)
 
@@ -99,7 +100,7 @@ def test_what_is_no_list_of_labels_is_wrong_and_counted(text):
 def test_the_threshold_is_a_probability_of_one_half():
     scores = torch.full((1, 28), -1e-6)
     scores[0, LOVE] = 1e-6
-    assert TASK.decide(scores.numpy(), {}) == [LOVE]
+    assert functions.decide(TASK, scores.numpy(), {}) == [LOVE]
 
 
 # Training
@@ -127,7 +128,7 @@ def test_a_part_of_the_real_data_is_learned_better_than_by_the_majority(data_fol
     harness.run(tmp_path / "b.yaml", ["b"], results=tmp_path / "results")
     record = json.loads(next((tmp_path / "results").rglob("record.json")).read_text())
     examples = load_examples(TASK, data_folder, "validation")[: limit["validation"]]
-    pairs = [TASK.metric_inputs([NEUTRAL], example) for example in examples]
+    pairs = [functions.metric_inputs(TASK, [NEUTRAL], example) for example in examples]
     majority = compute_metrics(TASK.metrics, [p for p, _ in pairs], [r for _, r in pairs])
     scores = record["scores"]["goemotions"]["validation"]
     assert all(scores[metric] > majority[metric] for metric in TASK.metrics)
@@ -225,7 +226,7 @@ def test_another_label_attention_is_an_error():
     with pytest.raises(Exception, match="label_attention"):
         multi(num_labels=3, label_attention="some")
     with pytest.raises(ValueError, match="label_attention"):
-        Model(name="m", architecture="enct5", config=TINY["enct5"], tokenizer="sample", label_attention="some")
+        EncT5Settings(name="m", config=TINY["enct5"], tokenizer="sample", label_attention="some")
 
 
 # The threshold
@@ -265,7 +266,8 @@ def test_a_threshold_between_large_logits_can_be_used(size):
 def test_logits_are_moved_so_that_zero_stands_for_the_threshold():
     scores = np.array([[-1.0, 0.0, 2.0]])
     assert shifted(scores, 0.5) is scores
-    assert [TASK.decide(shifted(scores, t), {}) for t in (0.2, 0.4, 0.6, 0.95)] == [[0, 1, 2], [1, 2], [2], []]
+    decided = [functions.decide(TASK, shifted(scores, t), {}) for t in (0.2, 0.4, 0.6, 0.95)]
+    assert decided == [[0, 1, 2], [1, 2], [2], []]
 
 
 @pytest.fixture(scope="module")

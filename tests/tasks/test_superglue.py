@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
+from harness.task import functions
+from harness.task.functions import input_text
 from harness.task.metrics import compute_metrics
 from harness.task.plugins import load_plugins, load_tasks
-from harness.task.task import input_text, is_unlabelled
+from harness.task.task import is_unlabelled
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REAL = os.environ.get("HARNESS_DATA")
@@ -61,7 +63,7 @@ def test_text_to_text_is_that_of_the_t5_package(tasks, name, file):
     rows = golden_rows(file)
     assert len(rows) >= 8
     for row in rows:
-        assert tasks[name].text_to_text(as_example(tasks[name], row)) == (row["inputs"], row["targets"])
+        assert functions.text_to_text(tasks[name], as_example(tasks[name], row)) == (row["inputs"], row["targets"])
 
 
 @needs_data
@@ -70,10 +72,10 @@ def test_record_trains_on_a_text_per_distinct_answer_and_asks_with_the_first(tas
     rows = golden_rows("record")
     assert {row.get("copies", 1) for row in rows} == {1, 2}
     for row in rows:
-        texts = tasks["record"].training_texts(as_example(tasks["record"], row))
+        texts = functions.training_texts(tasks["record"], as_example(tasks["record"], row))
         assert len(texts) == row.get("copies", 1)
         assert texts[row.get("copy", 0)] == (row["inputs"], row["targets"])
-        assert texts[0] == tasks["record"].text_to_text(as_example(tasks["record"], row))
+        assert texts[0] == functions.text_to_text(tasks["record"], as_example(tasks["record"], row))
 
 
 @needs_data
@@ -83,7 +85,7 @@ def test_wsc_trains_on_true_candidates_only(tasks):
     assert any(row.get("dropped") for row in rows)
     for row in rows:
         expected = [] if row.get("dropped") else [(row["inputs"], row["targets"])]
-        assert tasks["wsc"].training_texts(as_example(tasks["wsc"], row)) == expected
+        assert functions.training_texts(tasks["wsc"], as_example(tasks["wsc"], row)) == expected
 
 
 @needs_data
@@ -91,7 +93,7 @@ def test_wsc_trains_on_true_candidates_only(tasks):
 def test_wsc_is_marked_as_t5_does_and_also_where_t5_loses_a_mark(tasks):
     wsc, lost = tasks["wsc"], {}
     for row in golden_rows("wsc_marked"):
-        (instance,) = wsc.instances(as_example(wsc, row))
+        (instance,) = functions.instances(wsc, as_example(wsc, row))
         text = input_text(wsc, instance)
         assert (text.count(" * ") + text.startswith("* "), text.count("# ")) >= (2, 1)
         if text != row["inputs"]:
@@ -109,7 +111,7 @@ def test_wsc_answers_are_judged_as_the_t5_package_does(tasks, note):
     for text, row, expected in zip(case["predictions_text"], case["examples"], case["prediction_values"], strict=True):
         candidate = row["targets_pretokenized"]
         example = {"text": candidate, "span1_text": candidate, "span1_index": 0}
-        assert tasks["wsc"].parse(text, example) == (None if expected == -1 else expected)
+        assert functions.parse(tasks["wsc"], text, example) == (None if expected == -1 else expected)
 
 
 # The official files ------------------------------------------------------------------------------------------------
@@ -152,8 +154,8 @@ def test_official_files_have_the_official_counts(tasks, name, split):
         assert task.files[split].rows == (rows,)
         assert Counter(example["label"] for example in examples) == labels
     assert len(examples) == rows
-    assert sum(len(task.instances(example)) for example in examples) == instances
-    assert sum(len(task.training_texts(example)) for example in examples) == texts
+    assert sum(len(functions.instances(task, example)) for example in examples) == instances
+    assert sum(len(functions.training_texts(task, example)) for example in examples) == texts
     assert all(is_unlabelled(task, example) == (split == "test" and name != "axb") for example in examples)
     assert all(isinstance(example["idx"], int | dict) for example in examples)
 
@@ -167,7 +169,7 @@ def test_spans_that_do_not_match_are_repaired_and_reported(tasks):
         for task in (wsc, wic)
         for split in task.files
         for example in official(task, split)
-        for note in task.repairs(example)
+        for note in functions.repairs(task, example)
     }
     # 88, 8 and 5 spellings are those of wsc.fixed; the rest are places.
     assert Counter((name, split) for name, split, _ in notes) == {
@@ -184,9 +186,9 @@ def test_spans_that_do_not_match_are_repaired_and_reported(tasks):
 def test_wic_words_are_marked_where_the_data_says(tasks):
     for split in tasks["wic"].files:
         for example in official(tasks["wic"], split):
-            if tasks["wic"].repairs(example):
+            if functions.repairs(tasks["wic"], example):
                 continue
-            (instance,) = tasks["wic"].instances(example)
+            (instance,) = functions.instances(tasks["wic"], example)
             for number in "12":
                 sentence, start, end = (example[f"{name}{number}"] for name in ("sentence", "start", "end"))
                 expected = f"{sentence[:start]}* {sentence[start:end]} *{sentence[end:]}"
@@ -199,16 +201,16 @@ COPA = {"premise": "It rained.", "choice1": "Clouds came.", "choice2": "I sang."
 
 
 def test_copa_scores_each_choice_and_the_best_one_answers(tasks):
-    first, second = tasks["copa"].instances({**COPA, "label": 0})
+    first, second = functions.instances(tasks["copa"], {**COPA, "label": 0})
     assert first.fields == {
         "premise": "It rained.", "question": "What was the cause of this?", "choice": "Clouds came.",
     }  # fmt: skip
     assert second.fields["choice"] == "I sang." and (first.label, second.label) == (1, 0)
-    assert tasks["copa"].decide([[-1.0], [0.5]], COPA) == 1
-    effect = tasks["copa"].instances({**COPA, "question": "effect", "label": -1})
+    assert functions.decide(tasks["copa"], [[-1.0], [0.5]], COPA) == 1
+    effect = functions.instances(tasks["copa"], {**COPA, "question": "effect", "label": -1})
     assert effect[0].fields["question"] == "What happened as a result?" and effect[0].label is None
     with pytest.raises(HarnessError, match=r"idx 7.*'why'"):
-        tasks["copa"].instances({**COPA, "question": "why", "label": 0})
+        functions.instances(tasks["copa"], {**COPA, "question": "why", "label": 0})
 
 
 MULTIRC = {
@@ -237,22 +239,23 @@ def test_multirc_has_an_example_per_answer_scored_by_question(tasks, tmp_path):
         {"paragraph": 3, "question": question, "answer": answer} for question, answer in ((4, 8), (4, 9), (5, 10))
     ]
     assert [example["label"] for example in examples] == [1, 0, 1]
-    pairs = [task.metric_inputs(prediction, e) for prediction, e in zip((1, 1, 1), examples, strict=True)]
+    pairs = [functions.metric_inputs(task, prediction, e) for prediction, e in zip((1, 1, 1), examples, strict=True)]
     scores = compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
     assert scores["exact_match"] == 0.5 and scores["f1_a"] == pytest.approx(0.8)
     unlabelled = load_examples(task, tmp_path / "x", "test", allow_partial=True)
     assert [example["label"] for example in unlabelled] == [-1, -1, -1]
-    assert task.text_to_text(unlabelled[0])[1] == "<unk>" and task.instances(unlabelled[0])[0].label is None
+    assert functions.text_to_text(task, unlabelled[0])[1] == "<unk>"
+    assert functions.instances(task, unlabelled[0])[0].label is None
 
 
 def test_multirc_loses_the_markup_that_t5_knows(tasks, tmp_path):
     write_lines(tmp_path / "MultiRC/val.jsonl", MULTIRC)
     example = load_examples("multirc", tmp_path, "validation", allow_partial=True)[0]
-    (instance,) = tasks["multirc"].instances(example)
+    (instance,) = functions.instances(tasks["multirc"], example)
     assert instance.fields == {"paragraph": "Sent 1: A. <B>Sent 2: B<br/>", "question": "Who?", "answer": "Ann"}
     assert list(instance.fields) == ["paragraph", "question", "answer"] and instance.truncate == "paragraph"
     expected = "multirc question: Who? answer: Ann paragraph: Sent 1: A. <B>Sent 2: B<br/>"
-    assert tasks["multirc"].text_to_text(example) == (expected, "True")
+    assert functions.text_to_text(tasks["multirc"], example) == (expected, "True")
 
 
 RECORD = {
@@ -275,14 +278,14 @@ def test_record_scores_each_entity_in_the_gap(tasks, tmp_path):
     assert example["entities"] == ["Ann", "Bob"] and example["answers"] == ["Ann"]
     assert example["idx"] == {"passage": 2, "query": 5} and other["idx"] == {"passage": 2, "query": 6}
     passage = "Ann met Bob. Bob left. Ann stayed"
-    assert [(i.fields, i.label, i.truncate) for i in task.instances(example)] == [
+    assert [(i.fields, i.label, i.truncate) for i in functions.instances(task, example)] == [
         ({"passage": passage, "query": "Ann stayed."}, [0], "passage"),
         ({"passage": passage, "query": "Bob stayed."}, [], "passage"),
     ]
     source = f"record query: @placeholder stayed. entities: Ann, Bob passage: {passage}"
-    assert task.training_texts(example) == [(source, "Ann")]
-    assert task.decide([[0.1], [0.7]], example) == "Bob"
-    pairs = [task.metric_inputs(p, e) for p, e in (("ann", example), (task.invalid_prediction, other))]
+    assert functions.training_texts(task, example) == [(source, "Ann")]
+    assert functions.decide(task, [[0.1], [0.7]], example) == "Bob"
+    pairs = [functions.metric_inputs(task, p, e) for p, e in (("ann", example), (task.invalid_prediction, other))]
     assert compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs]) == {
         "f1": 0.5,
         "exact_match": 0.5,
@@ -295,9 +298,9 @@ def test_record_without_answers_is_unlabelled(tasks, tmp_path):
     write_lines(tmp_path / "ReCoRD/test.jsonl", {**RECORD, "qas": queries})
     for example in load_examples(task, tmp_path, "test", allow_partial=True):
         assert is_unlabelled(task, example)
-        assert [instance.label for instance in task.instances(example)] == [None, None]
-        assert task.text_to_text(example)[1] == "<unk>"
-    assert task.parse("Ann", example) == "Ann" and task.parse("", example) is None
+        assert [instance.label for instance in functions.instances(task, example)] == [None, None]
+        assert functions.text_to_text(task, example)[1] == "<unk>"
+    assert functions.parse(task, "Ann", example) == "Ann" and functions.parse(task, "", example) is None
 
 
 def test_record_answers_are_open(tasks):
@@ -334,9 +337,9 @@ MARKED = {
 @pytest.mark.parametrize("case", MARKED)
 def test_wsc_marks_and_repairs(tasks, case):
     example, expected, repairs = MARKED[case]
-    (instance,) = tasks["wsc"].instances(example)
+    (instance,) = functions.instances(tasks["wsc"], example)
     assert instance.fields == {"text": expected} and instance.label == 1
-    assert len(tasks["wsc"].repairs(example)) == repairs
+    assert len(functions.repairs(tasks["wsc"], example)) == repairs
 
 
 @pytest.mark.parametrize(
@@ -349,18 +352,18 @@ def test_wsc_marks_and_repairs(tasks, case):
     ],
 )
 def test_wsc_refuses_what_it_cannot_repair(tasks, example, problem):
-    for hook in (tasks["wsc"].instances, tasks["wsc"].repairs):
+    for function in (functions.instances, functions.repairs):
         with pytest.raises(HarnessError, match=problem):
-            hook(example)
+            function(tasks["wsc"], example)
 
 
 def test_wsc_asks_t5_for_the_referent(tasks):
     first = wsc("He saw the light", "The light", 2, "He", 0)
-    assert tasks["wsc"].text_to_text(first) == ("wsc: *He* saw the light", "the light")
+    assert functions.text_to_text(tasks["wsc"], first) == ("wsc: *He* saw the light", "the light")
     last = wsc('"Good for him," Ann said. ', "Ann", 3, "him", 2, label=0)
-    assert tasks["wsc"].text_to_text(last) == ('wsc: "Good for *him* ," Ann said.', "Ann")
-    assert tasks["wsc"].training_texts(last) == []
-    assert tasks["wsc"].training_texts(first) == [tasks["wsc"].text_to_text(first)]
+    assert functions.text_to_text(tasks["wsc"], last) == ('wsc: "Good for *him* ," Ann said.', "Ann")
+    assert functions.training_texts(tasks["wsc"], last) == []
+    assert functions.training_texts(tasks["wsc"], first) == [functions.text_to_text(tasks["wsc"], first)]
 
 
 WORDS = st.text(alphabet="abcxyz", min_size=1, max_size=6)
@@ -371,12 +374,12 @@ def test_wsc_marks_the_words_at_the_indices_and_changes_nothing_else(tasks, word
     task = tasks["wsc"]
     first, second = data.draw(st.tuples(*[st.integers(0, len(words) - 1)] * 2).filter(lambda pair: pair[0] != pair[1]))
     example = wsc(" ".join(words), words[first], first, words[second], second)
-    (instance,) = task.instances(example)
+    (instance,) = functions.instances(task, example)
     marked = words.copy()
     marked[first], marked[second] = f"* {words[first]} *", f"# {words[second]} #"
-    assert instance.fields["text"] == " ".join(marked) and task.repairs(example) == []
+    assert instance.fields["text"] == " ".join(marked) and functions.repairs(task, example) == []
     starred = [f"*{word}*" if i == second else word for i, word in enumerate(words)]
-    assert task.text_to_text(example) == (f"wsc: {' '.join(starred)}", words[first])
+    assert functions.text_to_text(task, example) == (f"wsc: {' '.join(starred)}", words[first])
 
 
 def wic(word, sentence, start, end):
@@ -399,16 +402,16 @@ def wic(word, sentence, start, end):
     ],
 )
 def test_wic_marks_and_repairs(tasks, example, expected, repairs):
-    (instance,) = tasks["wic"].instances(example)
+    (instance,) = functions.instances(tasks["wic"], example)
     assert instance.fields == {"sentence1": expected, "sentence2": f"* {example['word']} *", "word": example["word"]}
-    assert len(tasks["wic"].repairs(example)) == repairs
-    assert "*" not in tasks["wic"].text_to_text(example)[0]
+    assert len(functions.repairs(tasks["wic"], example)) == repairs
+    assert "*" not in functions.text_to_text(tasks["wic"], example)[0]
 
 
 @pytest.mark.parametrize("example", [wic("go", "He left early", 1, 4), wic("cut", "Cut and cut it", 4, 7)])
 def test_wic_refuses_what_it_cannot_repair(tasks, example):
     with pytest.raises(HarnessError, match=r"wic, idx 6: characters . to . of sentence1"):
-        tasks["wic"].instances(example)
+        functions.instances(tasks["wic"], example)
 
 
 # Suite and diagnostics ---------------------------------------------------------------------------------------------
@@ -420,13 +423,13 @@ def test_the_average_is_over_the_eight_tasks():
 
 def test_diagnostics_read_like_the_rte_task_that_answers_them(tasks):
     texts = {"premise": "All cats sat.", "hypothesis": "A cat sat."}
-    (expected,) = tasks["superglue_rte"].instances({**texts, "label": 1})
-    assert tasks["axg"].instances({**texts, "label": 1}) == [expected]
+    (expected,) = functions.instances(tasks["superglue_rte"], {**texts, "label": 1})
+    assert functions.instances(tasks["axg"], {**texts, "label": 1}) == [expected]
     axb = {"sentence1": texts["premise"], "sentence2": texts["hypothesis"], "label": 1}
-    assert tasks["axb"].instances(axb) == [expected]
+    assert functions.instances(tasks["axb"], axb) == [expected]
     written = ("rte hypothesis: A cat sat. premise: All cats sat.", "not_entailment")
-    assert tasks["axb"].text_to_text(axb) == written
-    assert tasks["superglue_rte"].text_to_text({**texts, "label": 1}) == written
+    assert functions.text_to_text(tasks["axb"], axb) == written
+    assert functions.text_to_text(tasks["superglue_rte"], {**texts, "label": 1}) == written
     for name in ("axb", "axg"):
         assert (tasks[name].evaluated_by, tasks[name].train_split) == ("superglue_rte", None)
     assert tasks["axg"].metrics == ("gender_parity", "accuracy")

@@ -20,12 +20,14 @@ from harness.data.custom import task_from_files
 from harness.data.formats import sentences
 from harness.data.sample import sample_examples
 from harness.enct5 import EncT5ForTokenClassification
-from harness.models import ARCHITECTURES, Architecture
-from harness.models.tokenizers import load_tokenizer, sample_tokenizer
-from harness.models.tokens import UNREAD, first_tokens, word_offsets
+from harness.models import Architecture, architecture_class
+from harness.models.enct5 import EncT5
+from harness.models.tokenizers import UNREAD, first_tokens, load_tokenizer, sample_tokenizer, word_offsets
 from harness.report.show import label_scores, show_run
+from harness.task import functions
 from harness.task.entities import iob2_problem, spans
-from harness.task.metrics import as_evaluate_metric, compute_metrics
+from harness.task.metrics import compute_metrics
+from harness.task.official import as_evaluate_metric
 from harness.task.task import HubSource, Task
 
 TASK = load_tasks()["wnut17"]
@@ -48,23 +50,23 @@ def test_the_labels_are_tags():
 
 
 def test_what_t5_reads_and_writes():
-    text, target = TASK.text_to_text(EXAMPLE)
+    text, target = functions.text_to_text(TASK, EXAMPLE)
     assert text == "wnut17 tokens: Anna met the Brook Brothers ."
     assert target == "person: Anna $$ group: Brook Brothers"
-    assert TASK.parse(target, EXAMPLE) == TAGS
-    assert TASK.text_to_text({**EXAMPLE, "ner_tags": [0] * 6})[1] == "none"
-    assert TASK.text_to_text({**EXAMPLE, "ner_tags": None}) == (text, "<unk>")
-    assert TASK.parse("nothing at all", EXAMPLE) is None
+    assert functions.parse(TASK, target, EXAMPLE) == TAGS
+    assert functions.text_to_text(TASK, {**EXAMPLE, "ner_tags": [0] * 6})[1] == "none"
+    assert functions.text_to_text(TASK, {**EXAMPLE, "ner_tags": None}) == (text, "<unk>")
+    assert functions.parse(TASK, "nothing at all", EXAMPLE) is None
 
 
 def test_scores_become_tags_and_a_word_that_was_not_read_is_outside():
     scores = np.eye(13)[TAGS]
     scores[0] = np.nan
-    assert TASK.decide(scores, EXAMPLE) == [0, *TAGS[1:]]
+    assert functions.decide(TASK, scores, EXAMPLE) == [0, *TAGS[1:]]
 
 
 def test_an_answer_that_is_none_is_scored_as_no_entity():
-    pairs = [TASK.metric_inputs(prediction, EXAMPLE) for prediction in (TASK.invalid_prediction, TAGS)]
+    pairs = [functions.metric_inputs(TASK, prediction, EXAMPLE) for prediction in (TASK.invalid_prediction, TAGS)]
     scores = compute_metrics(TASK.metrics, [p for p, _ in pairs], [r for _, r in pairs])
     assert scores == {"entity_f1": pytest.approx(2 / 3), "entity_precision": 1.0, "entity_recall": 0.5}
 
@@ -178,7 +180,7 @@ def test_the_official_files(data_folder):
 def test_what_t5_writes_about_the_official_data_reads_back(data_folder):
     for split, ambiguous in (("train", 2), ("validation", 0), ("test", 0)):
         rows = load_examples(TASK, data_folder, split)
-        wrong = sum(TASK.parse(TASK.text_to_text(row)[1], row) != row["ner_tags"] for row in rows)
+        wrong = sum(functions.parse(TASK, functions.text_to_text(TASK, row)[1], row) != row["ner_tags"] for row in rows)
         assert wrong == ambiguous  # an entity's words stand in the sentence before, too
 
 
@@ -203,7 +205,8 @@ def test_the_first_token_of_each_word(tokens, expected):
 def architecture(name: str, cache: Path, task: Task = TASK, max_length: int = 64, **options) -> Architecture:
     tokenizer = sample_tokenizer("bert" if name == "bert" else "t5", cache)
     torch.manual_seed(0)
-    return ARCHITECTURES[name](tiny_model(name, **options), None, tokenizer, task, max_length)
+    model = tiny_model(name, **options)
+    return architecture_class(model)(model, None, tokenizer, task, max_length)
 
 
 @pytest.mark.parametrize("name", ["bert", "enct5"])
@@ -222,7 +225,7 @@ def test_every_word_gets_a_tag_whatever_it_is(name, sample_cache, words):
         (scores,) = model.predict(module, model.collate(features, [0]))
     assert scores.shape == (len(words), 13)
     assert [bool(row) for row in np.isnan(scores).all(-1)] == [position == UNREAD for position in positions]
-    assert len(TASK.decide(scores, example)) == len(words)
+    assert len(functions.decide(TASK, scores, example)) == len(words)
 
 
 @pytest.mark.parametrize(("name", "prefix"), [("bert", True), ("enct5", True), ("enct5", False)])
@@ -240,7 +243,7 @@ def test_a_words_position_is_that_of_its_first_sub_word(name, prefix, sample_cac
 
 def test_words_of_the_official_data_in_the_t5_vocabulary(data_folder):
     tokenizer = load_tokenizer(data_folder / "vocab/t5", "t5")
-    model = ARCHITECTURES["enct5"](tiny_model("enct5"), None, tokenizer, TASK, 512)
+    model = EncT5(tiny_model("enct5"), None, tokenizer, TASK, 512)
     examples = load_examples(TASK, data_folder, "train")
     features = model.features(examples, training=True)
     unread = [
@@ -376,7 +379,7 @@ def test_what_t5_writes_that_is_no_answer_is_counted(trained):
     record = trained.record("wnut17", "t5")
     rows = list(record.predictions())
     no_answer = [
-        TASK.parse(row["text"], {"tokens": e["tokens"]}) is None
+        functions.parse(TASK, row["text"], {"tokens": e["tokens"]}) is None
         for row, e in zip(rows, sample_examples(TASK, "validation")[:60], strict=True)
     ]
     assert record.invalid["wnut17"]["validation"] == pytest.approx(sum(no_answer) / len(rows))
@@ -408,7 +411,7 @@ def test_own_json_lines(tmp_path):
     task = own(tmp_path, train="dev.jsonl", validation="dev.jsonl", text="words")
     assert task.labels == ("O", "B-name", "B-place")
     assert load_examples(task, ".", "train")[1] == {"words": ["a", "b"], "label": [0, 2], "idx": 1}
-    assert task.parse("place: a b", {"words": ["a", "b"]}) == [2, 2]
+    assert functions.parse(task, "place: a b", {"words": ["a", "b"]}) == [2, 2]
 
 
 @pytest.mark.parametrize(

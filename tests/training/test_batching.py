@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import load_tasks
-from harness.config.schema import Model
+from harness.config.architectures import BertSettings
 from harness.data.datasets import open_examples
 from harness.models.bert import Bert
 from harness.training.batching import TrainingPlan, deal, evaluation_batches
@@ -111,7 +111,7 @@ def test_padding_is_under_three_percent_on_real_texts(data_folder, name):
     examples = open_examples(task, data_folder / suite, task.train_split, allow_partial=True, limit=20_000)
     tokenizer = transformers.BertTokenizer(str(data_folder / "vocab/bert-base-uncased/vocab.txt"))
     config = {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 1}
-    features = Bert(Model(name="bert", architecture="bert", config=config), None, tokenizer, task, 256).features(
+    features = Bert(BertSettings(name="bert", config=config), None, tokenizer, task, 256).features(
         examples, training=True
     )
     tokens = features.columns["input_ids"].lengths

@@ -14,9 +14,10 @@ import torch
 from accelerate import Accelerator
 from tiny import TINY, tiny_model
 
+from harness.config.architectures import ARCHITECTURES
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
-from harness.models import ARCHITECTURES
+from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
 from harness.task.plugins import load_tasks
 from harness.training import efficiency
@@ -33,7 +34,8 @@ def start(sample_cache):
 
     def make(kind: str, task: str = "cola", examples: int = 40, **recipe: Any) -> Training:
         tokenizer = sample_tokenizer("bert" if kind == "bert" else "t5", sample_cache)
-        architecture = ARCHITECTURES[kind](tiny_model(kind), None, tokenizer, TASKS[task], 64)
+        model = tiny_model(kind)
+        architecture = architecture_class(model)(model, None, tokenizer, TASKS[task], 64)
         module = architecture.build()
         features = architecture.features(load_examples(task, "sample", "train")[:examples], training=True)
         settings = {"precision": "fp32", "compile": False, "batch_size": 8, **recipe}

@@ -13,9 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
-from harness.models import T5, Bert
+from harness.models.bert import Bert
+from harness.models.t5 import T5
 from harness.models.tokenizers import sample_tokenizer
-from harness.task.metrics import compute
+from harness.task import functions
+from harness.task.official import compute
 from harness.task.plugins import load_tasks
 from harness.training.batching import evaluation_batches
 from harness.training.evaluation import Evaluation, batch_tokens, evaluate, model_outputs, plain, score
@@ -57,13 +59,14 @@ def test_scores_are_the_official_metrics_of_the_recorded_predictions(name, finis
     assert [row["idx"] for row in rows] == [example["idx"] for example in examples]
     assert [row["label"] for row in rows] == [example[task.label_field] for example in examples]
     assert {(row["task"], row["split"]) for row in rows} == {(name, "validation")}
-    pairs = [task.metric_inputs(row["prediction"], example) for row, example in zip(rows, examples, strict=True)]
+    predictions = [row["prediction"] for row in rows]
+    pairs = [functions.metric_inputs(task, p, example) for p, example in zip(predictions, examples, strict=True)]
     expected = compute(name, [prediction for prediction, _ in pairs], [reference for _, reference in pairs])
     assert record.scores == {name: {"validation": pytest.approx(expected, nan_ok=True)}}
     for row, example in zip(rows, examples, strict=True):
-        decided = task.decide(row["scores"], example)
+        decided = functions.decide(task, row["scores"], example)
         assert row["prediction"] == (pytest.approx(decided) if name == "stsb" else decided)
-        assert np.shape(row["scores"]) == (len(task.instances(example)), task.num_labels)
+        assert np.shape(row["scores"]) == (len(functions.instances(task, example)), task.num_labels)
     assert record.counts == {name: {"train": 48, "validation": 30}}
     assert record.invalid == {}
 

@@ -12,7 +12,7 @@ from tiny import tiny_model
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
-from harness.models import ARCHITECTURES
+from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
 from harness.task.plugins import load_tasks
 from harness.training.evaluation import evaluate
@@ -27,7 +27,8 @@ def make(architecture, task, cache, recipe=RECIPE, seed=1, examples=None, **opti
     """A training on sample data, from the start."""
     model = tiny_model(architecture, **options)
     tokenizer = sample_tokenizer("bert" if architecture == "bert" else "t5", cache)
-    pair = ARCHITECTURES[architecture](model, None, tokenizer, TASKS[task], recipe.max_length, recipe.label_smoothing)
+    made = architecture_class(model)
+    pair = made(model, None, tokenizer, TASKS[task], recipe.max_length, recipe.label_smoothing)
     features = pair.features(examples or load_examples(task, "sample", "train")[:200], training=True)
     set_seed(seed)
     training = Training(pair, pair.build(), features, recipe, seed, Accelerator(cpu=True))

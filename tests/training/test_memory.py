@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from harness.models import ARCHITECTURES
+from harness.models import bert, enct5, t5
 from harness.config.benchmark import read_benchmarks
 from harness.runner.resources import Resources
 from harness.training.trainer import Training

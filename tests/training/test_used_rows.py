@@ -6,7 +6,6 @@ import torch
 from test_loop import RECIPE, make, weights_after
 
 from harness.data.datasets import load_examples
-from harness.models import ARCHITECTURES
 from harness.training.cpu_kernels import UsedRowsEmbedding, train_used_rows
 from harness.training.evaluation import model_outputs
 
@@ -83,7 +82,7 @@ def test_weight_decay_reaches_every_row(sample_cache):
 
 def test_where_most_words_occur_nothing_is_put_in(sample_cache):
     training = make("bert", "cola", sample_cache, examples=EXAMPLES)
-    module = ARCHITECTURES["bert"].build(training.architecture)
+    module = training.architecture.build()
     words = module.get_input_embeddings().num_embeddings
     train_used_rows(module, np.arange(words), [0])
     assert type(module.get_input_embeddings()) is torch.nn.Embedding

@@ -1,0 +1,230 @@
+"""Checkpoints: their files, looked at before anything is trained, and the models that are made from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from harness.config.schema import Model
+from harness.errors import HarnessError, did_you_mean, in_one_line
+from harness.io import unreadable
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARD = re.compile(r"[^/\\:\0]+\.safetensors")
+POINTER = b"version https://git-lfs"
+
+HEADS = ("classifier", "classification_head", "score", "logits_proj")
+"""What the auto classes and EncT5 call the part of a model that belongs to the labels of one task."""
+REFUSALS = (
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
+"""What the libraries raise for files of a checkpoint that are damaged or do not fit together."""
+
+
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+def check_files(checkpoint: str, folder: Path) -> None:
+    """Refuse weights that are missing, cut short or damaged, and JSON that is not what its name says.
+
+    Args:
+        checkpoint: what messages call it.
+        folder: its files, in the layout of transformers: ``model.safetensors``, or shards and their index.
+
+    Raises:
+        HarnessError: which file, what is wrong with it, and what to do.
+    """
+    config = folder / "config.json"
+    if not isinstance(_json(checkpoint, config), dict):
+        raise HarnessError(f"{checkpoint}: {config} is no configuration: get the checkpoint again")
+    for name in [SINGLE] if (folder / SINGLE).is_file() else _shards(checkpoint, folder):
+        problem = _problem(folder / name)
+        if problem:
+            raise HarnessError(f"{checkpoint}: {folder / name} {problem}")
+
+
+def _shards(checkpoint: str, folder: Path) -> Iterable[str]:
+    index = folder / INDEX
+    if not index.is_file():
+        raise HarnessError(f"{checkpoint}: {folder} has neither {SINGLE} nor {INDEX}: its weights have other names")
+    content = _json(checkpoint, index)
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict) or not shards:
+        raise HarnessError(f"{checkpoint}: {index} is no index of weights: get the checkpoint again")
+    for shard in shards.values():
+        if not isinstance(shard, str) or not SHARD.fullmatch(shard):
+            raise HarnessError(
+                f"{checkpoint}: {index} names {shard!r}: shards are .safetensors files in the folder itself"
+            )
+    return sorted(set(shards.values()))
+
+
+def _json(checkpoint: str, path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError):
+        raise HarnessError(f"{checkpoint}: {path} is not valid JSON: get the checkpoint again") from None
+
+
+def _problem(path: Path) -> str | None:
+    """What is wrong with a safetensors file; None where its header is sound and fits its size."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                return "is only a pointer of Git LFS: fetch the file itself with `git lfs pull`"
+        with safe_open(path, framework="numpy"):
+            return None
+    except FileNotFoundError:
+        return f"is missing, and the index names it: get the checkpoint again, with all files that {INDEX} names"
+    except SafetensorError as error:
+        return f"is cut short or damaged, or no safetensors file ({_detail(error)}): get it again"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+def _detail(error: Exception) -> str:
+    return str(error).removeprefix("Error while deserializing header: ")
+
+
+# Models ----------------------------------------------------------------------------------------------------------
+
+
+def make(
+    auto: Any, model: Model, folder: Path | None, config: PretrainedConfig
+) -> tuple[nn.Module, Mapping[str, Any] | None]:
+    """A model in float32 by one of the auto classes, and its ``loading_info`` (None: its weights are random).
+
+    Args:
+        folder: the checkpoint's files, or None to start from random weights.
+
+    Raises:
+        HarnessError: a configuration that no model can have, files that are damaged or do not fit together.
+    """
+    if folder is None:
+        with building(model):
+            return auto.from_config(config), None
+    with loading(model, folder):
+        return auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # `check_loaded` says which
+            output_loading_info=True,
+        )
+
+
+def check_loaded(model: str, info: Mapping[str, Any], pretrained: str = "") -> None:
+    """Refuse a checkpoint that lacks weights of the pretrained part, or has them in other shapes.
+
+    Args:
+        model: the model's name, for the message.
+        info: the ``loading_info`` of ``from_pretrained``.
+        pretrained: what the names in the pretrained part begin with; all others are new in every fine-tuning, and so
+            are poolers, which models pretrained without a sentence task do not have.
+    """
+    lost = sorted(name for name in not_loaded(info) if name.startswith(pretrained) and ".pooler." not in name)
+    if lost:
+        raise HarnessError(
+            f"model '{model}': its checkpoint lacks {len(lost)} weights of the pretrained model, or has them in other "
+            f"shapes ({lost[0]}, ...): it is damaged, or of another architecture: get it again, or name another one"
+        )
+
+
+def not_loaded(info: Mapping[str, Any]) -> set[str]:
+    """The weights that a checkpoint did not have, or in another shape."""
+    return {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+
+
+def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed: Any) -> PretrainedConfig:
+    """The configuration of a model with random weights.
+
+    Args:
+        model: its ``config`` says what the configuration holds.
+        model_type: the type of model, where that does not say it.
+        usual: settings that it can change.
+        fixed: settings that it cannot.
+
+    Raises:
+        HarnessError: an unknown type of model, settings that it does not have or does not take.
+    """
+    name, own = f"model '{model.name}'", dict(model.config or {})
+    model_type = own.pop("model_type", model_type)
+    if model_type not in CONFIG_MAPPING:
+        raise HarnessError(f"{name}: there is no model_type '{model_type}'.{did_you_mean(model_type, CONFIG_MAPPING)}")
+    defaults = AutoConfig.for_model(model_type)
+    for key in own:
+        if key not in usual and not hasattr(defaults, key):
+            hint = did_you_mean(key, defaults.to_dict())
+            raise HarnessError(f"{name}: a config of model_type '{model_type}' has no '{key}'.{hint}")
+    try:
+        return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model.dropout)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise HarnessError(f"{name}: its config is refused: {in_one_line(error)}") from error
+
+
+def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
+    """The configuration of a checkpoint, with changes.
+
+    Raises:
+        HarnessError: one that transformers cannot read, or does not know.
+    """
+    with loading(model, folder / "config.json"):
+        return _with_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes), model.dropout)
+
+
+@contextlib.contextmanager
+def building(model: Model) -> Iterator[None]:
+    """Turn what the libraries say of a configuration, when a model with random weights is built, into a message."""
+    try:
+        yield
+    except REFUSALS as error:
+        raise HarnessError(f"model '{model.name}': its config is refused: {in_one_line(error)}") from error
+
+
+def _with_dropout(config: PretrainedConfig, dropout: float | None) -> PretrainedConfig:
+    """The same rate for every dropout that a configuration has, whatever it calls them; None: as they are."""
+    for name, value in vars(config).items():
+        if dropout is not None and "dropout" in name and isinstance(value, float | int) and not isinstance(value, bool):
+            setattr(config, name, dropout)
+    return config
+
+
+@contextlib.contextmanager
+def loading(model: Model, path: Path) -> Iterator[None]:
+    """Turn what the libraries say of a checkpoint's files into a message that names the model and the ``path``."""
+    try:
+        yield
+    except REFUSALS as error:
+        problem = in_one_line(error)
+        if "trust_remote_code" in problem:
+            problem = "needs code of its own, and no remote code is run: choose a checkpoint that transformers knows"
+        elif isinstance(error, ImportError):
+            problem = f"needs a library that is not installed ({problem})"
+        elif not isinstance(error, OSError | ValueError | StrictDataclassError):
+            problem = f"cannot be loaded: damaged, or of another architecture? ({type(error).__name__}: {problem})"
+        raise HarnessError(f"model '{model.name}': {path}: {problem}") from error
+
+
+def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any], what: str) -> Any:
+    """The class among those of ``transformers`` that a configuration belongs to.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    if type(config) not in classes:
+        raise HarnessError(f"model '{model.name}': transformers has no {what} of type '{config.model_type}'")
+    return classes[type(config)]
