@@ -48,13 +48,16 @@ def from_json(content: bytes | str) -> Any:
     """
     text = content if isinstance(content, str) else content.decode()
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not strict JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -166,10 +169,9 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
         OSError: as `open_regular`, or it holds more than ``most`` bytes.
     """
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it holds more than {most} bytes", str(path))
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it holds more than {most} bytes", str(path))
+        return file.read()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.io import remove
 from harness.results.leases import Lease
 from harness.results.record import Damaged, Record
-from harness.results.tensors import is_whole, load_tensors
+from harness.results.tensors import is_sound, is_whole, load_tensors
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.resources import Context
 
@@ -64,7 +64,7 @@ def _need_models(context: Context, statuses: Statuses, children: Iterable[Run]) 
     """Mark the finished runs that these start from and whose models are gone, and those that they start from."""
     for run in children:
         parent = run.parent
-        if parent and statuses[parent] not in TO_TRAIN and not is_whole(model_file(context, parent)):
+        if parent and statuses[parent] not in TO_TRAIN and not is_sound(model_file(context, parent)):
             statuses[parent] = Status.MODEL_NEEDED
             _need_models(context, statuses, [parent])
 
@@ -164,7 +164,7 @@ class RunQueue:
     def _is_complete(self, run: Run, before: Status) -> bool:
         if before is Status.RETRAINING_NEEDED and not has_tests(self.context, run):
             return False
-        return not any(other.parent == run for other in self.left) or is_whole(model_file(self.context, run))
+        return not any(other.parent == run for other in self.left) or is_sound(model_file(self.context, run))
 
 
 def tidy(context: Context, statuses: Statuses) -> None:

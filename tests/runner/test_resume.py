@@ -21,6 +21,7 @@ from running import RECIPE, UNMOVED, Bench, Updates, content
 from safetensors import SafetensorError, safe_open
 
 from harness.errors import HarnessError
+from harness.io import this_machine
 from harness.results import tensors as checkpoints
 from harness.results.record import Damaged
 from harness.results.tensors import is_sound, is_whole, load_state, load_tensors, save_state, save_tensors
@@ -392,7 +393,7 @@ def test_half_written_files_of_dead_processes_go(bench, monkeypatch):
     run_killed(bench, Training, "update", 3)
     (path,) = states(bench)
     (bench.results / "b" / "models").mkdir()
-    dead = f".{os.uname().nodename}.{2**22 + 1}"
+    dead = f".{this_machine()}.{2**22 + 1}-0a"
     for place in (path, bench.results / "b" / "models" / "m.safetensors"):
         place.with_name(f".new.{place.name}{dead}").write_bytes(b"x")
     features = bench.results / ".cache" / "features"
