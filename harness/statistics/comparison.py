@@ -102,16 +102,25 @@ class CrossedVariance:
 
     @property
     def total(self) -> Array:
-        """examples + seeds - residual, but no less than either of the first two."""
+        """examples + seeds - residual, no less than seeds.
+
+        Where the seeds vary less than the residual alone explains, half of what they lack is taken off: taking off
+        nothing (a floor at the larger part) finds too little with three seeds, taking off all too much.
+        """
         seeds = sum(self.seeds)
-        return np.maximum(self.examples + seeds - sum(self.residual), np.maximum(self.examples, seeds))
+        net = seeds - sum(self.residual)
+        return np.maximum(self.examples + np.where(net < 0, net / 2, net), seeds)
 
     @property
     def df(self) -> Array:
-        """Degrees of freedom by Satterthwaite 1946: total² / sum of part² / df of the part; inf without variance."""
-        parts = self.examples**2 / max(self.n - 1, 1)
+        """Degrees of freedom by Satterthwaite 1946, total² / sum of part² / df of the part; inf without variance.
+
+        Of a model's seeds, part² is seeds² - residual², no less than 0: the square of a noisy part is too large, and
+        seeds that show no variance of their own cost no degrees of freedom.
+        """
+        parts = self.examples**2 / (self.n - 1)
         for seeds, residual, count in zip(self.seeds, self.residual, self.counts, strict=True):
-            parts = parts + seeds**2 / max(count - 1, 1) + residual**2 / max((count - 1) * (self.n - 1), 1)
+            parts = parts + np.maximum(seeds**2 - residual**2, 0) / (count - 1)
         return np.divide(self.total**2, parts, out=np.full_like(parts, math.inf), where=parts > 0)
 
 
@@ -303,7 +312,8 @@ def permutation_test(a: Observations, b: Observations, draws: int = 5000, seed: 
 def _same_width(a: Observations, b: Observations) -> tuple[Array, Array]:
     if a.columns.shape[-2:] != b.columns.shape[-2:]:
         raise HarnessError(
-            f"the checkpoints have {a.columns.shape[-2:]} and {b.columns.shape[-2:]} examples and columns"
+            f"the checkpoints have {a.columns.shape[-2:]} and {b.columns.shape[-2:]} examples and columns: give "
+            "both the same examples and number of classes"
         )
     return a.columns[0], b.columns[0]
 

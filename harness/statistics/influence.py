@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import HarnessError, did_you_mean
-from harness.statistics.sums import METRICS, Array, cluster_index, cluster_sums, rank_slopes, set_columns
+from harness.statistics.sums import (
+    METRICS,
+    MULTI_LABEL_METRICS,
+    Array,
+    cluster_index,
+    cluster_sums,
+    rank_slopes,
+    set_columns,
+)
 
 Function = Callable[[Sequence[Any], Sequence[Any]], float]
 """A metric as a function of n predictions and n references."""
@@ -74,6 +82,7 @@ def observe(
     references: ArrayLike | Sequence[Any],
     clusters: Sequence[Hashable] | None = None,
     groups: Sequence[Hashable] | None = None,
+    classes: int = 0,
 ) -> Observations:
     """The predictions of a model's runs on a task, ready for a comparison by one metric.
 
@@ -86,6 +95,7 @@ def observe(
         references: n rows of the same form.
         clusters: (n,) names; rows of the same name belong together and count as one observation.
         groups: (n,) names of the questions, for ``exact_match`` and ``f1_m`` alone.
+        classes: how many there are, for metrics of classes; by default as many as the data shows.
 
     Raises:
         HarnessError: an unknown metric, shapes that do not fit, a metric of questions without groups.
@@ -94,15 +104,15 @@ def observe(
         return _leave_one_out(metric, predictions, references, clusters)  # type: ignore[arg-type]
     if metric not in METRICS:
         raise HarnessError(f"unknown metric '{metric}'.{did_you_mean(metric, METRICS)} Known: {', '.join(METRICS)}")
-    summed = METRICS[metric]
     if metric == "entity_f1":
-        columns = set_columns(predictions, references)  # type: ignore[arg-type]
+        summed, columns = METRICS[metric], set_columns(predictions, references)  # type: ignore[arg-type]
     else:
         answers, right = np.asarray(predictions), np.asarray(references)
+        summed = METRICS[metric] if right.ndim == 1 else MULTI_LABEL_METRICS[metric]
         names = _group_index(metric, groups, len(right)) if summed.grouped else None
         if right.size == 0 or answers.ndim == right.ndim or answers.shape[-right.ndim :] != right.shape:
             raise HarnessError(f"{metric}: predictions {answers.shape} do not fit references {right.shape}")
-        columns = summed.columns(answers, right, names)
+        columns = summed.columns(answers, right, names, classes)
         clusters = names.tolist() if names is not None and clusters is None else clusters
     slopes = rank_slopes(columns) if summed.ranked else columns
     if clusters is None:

@@ -49,7 +49,7 @@ def interquartile_mean(scores: ArrayLike) -> float:
 
     Source: Agarwal et al. 2021, Deep reinforcement learning at the edge of the statistical precipice.
 
-    >>> interquartile_mean([0.0, 0.8, 0.9, 1.0])
+    >>> round(interquartile_mean([0.0, 0.8, 0.9, 1.0]), 3)
     0.85
     """
     ordered = np.sort(np.asarray(scores, dtype=float))

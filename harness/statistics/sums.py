@@ -22,13 +22,14 @@ class SummedMetric:
     """A metric that is a function of sums over examples.
 
     Attributes:
-        columns: from predictions (..., n), references (n,) and groups (n,) to the summed columns (..., n, k).
+        columns: from predictions (..., n), references (n,), groups (n,) and the number of classes to the summed columns
+            (..., n, k).
         value: from totals (..., k) to the metric (...), whatever the scale of the totals; 0 where it is undefined.
         grouped: whether it is a mean over groups of rows (questions, pairs), which then are its smallest clusters.
         ranked: whether the columns are of ranks, which shift when the weight of another example changes.
     """
 
-    columns: Callable[[NDArray[Any], NDArray[Any], NDArray[np.intp] | None], Array]
+    columns: Callable[[NDArray[Any], NDArray[Any], NDArray[np.intp] | None, int], Array]
     value: Callable[[Array], Array]
     grouped: bool = False
     ranked: bool = False
@@ -48,6 +49,11 @@ def cluster_index(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in clusters], dtype=np.intp)
 
 
+def _columns(*columns: NDArray[Any]) -> Array:
+    """(..., n, k) of k columns (..., n); each lies in one piece, so that sums over examples are fast."""
+    return np.moveaxis(np.stack(columns).astype(float), 0, -1)
+
+
 def _ratio(over: Array, under: Array) -> Array:
     return np.divide(over, under, out=np.zeros_like(over), where=under > 0)
 
@@ -56,20 +62,18 @@ def _mean_value(totals: Array) -> Array:
     return _ratio(totals[..., 0], totals[..., 1])
 
 
-def _mean_columns(scores: NDArray[Any], references: NDArray[Any], groups: object = None) -> Array:
-    return np.stack([scores, np.ones(scores.shape)], axis=-1).astype(float)
+def _mean_columns(scores: NDArray[Any], references: NDArray[Any], *_: object) -> Array:
+    return _columns(scores, np.ones(scores.shape))
 
 
-def _accuracy_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object = None) -> Array:
-    if labels.ndim > 1:  # micro-F1 of multi-label rows
-        return _f1_columns(classes, labels).sum(axis=-2)
+def _accuracy_columns(classes: NDArray[Any], labels: NDArray[Any], *_: object) -> Array:
     return _mean_columns(classes == labels, labels)
 
 
-def _f1_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object = None) -> Array:
+def _f1_columns(classes: NDArray[Any], labels: NDArray[Any], *_: object) -> Array:
     """2 hits, and predicted + right, of class 1; what is neither 0 nor 1 is the wrong class."""
     answers = _as_binary(classes, labels)
-    return np.stack([2 * answers * labels, answers + labels], axis=-1).astype(float)
+    return _columns(2 * answers * labels, answers + labels)
 
 
 def _as_binary(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
@@ -85,23 +89,28 @@ def set_columns(predictions: Sequence[Sequence[Collection[Any]]], references: Se
     return np.array(rows, dtype=float)
 
 
-def _one_hot(classes: NDArray[Any], count: int) -> Array:
-    return (classes[..., None] == np.arange(-1, count)).astype(float)
+def _pooled_f1_columns(rows: NDArray[Any], references: NDArray[Any], *_: object) -> Array:
+    """Of all labels of multi-label rows (..., n, labels)."""
+    return _f1_columns(rows, references).sum(axis=-2)
 
 
-def _class_count(classes: NDArray[Any], labels: NDArray[Any]) -> int:
-    return int(max(classes.max(), labels.max())) + 1
+def _label_f1_columns(rows: NDArray[Any], references: NDArray[Any], *_: object) -> Array:
+    """Those of F1 for each label, and a mark with which every label counts, even one that is nowhere."""
+    columns = _f1_columns(rows, references)
+    return np.concatenate([columns[..., 0], columns[..., 1], np.ones(columns.shape[:-1])], axis=-1)
 
 
-def _per_class_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object = None) -> Array:
-    """For each class, or label: 2 hits; then predicted + right; then a mark that an example is there."""
-    if labels.ndim > 1:
-        columns = _f1_columns(classes, labels)
-        counted = np.ones(columns.shape[:-1])  # every label counts, even one that is nowhere
-        return np.concatenate([columns[..., 0], columns[..., 1], counted], axis=-1)
-    count = _class_count(classes, labels)
-    predicted, right = np.broadcast_arrays(_one_hot(classes, count), _one_hot(labels, count))
+def _class_f1_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object, count: int) -> Array:
+    """For each class 2 hits, and predicted + right, which is also the mark that the class is there."""
+    predicted, right = _one_hot(classes, labels, count)
     return np.concatenate([2 * predicted * right, predicted + right, predicted + right], axis=-1)
+
+
+def _one_hot(classes: NDArray[Any], labels: NDArray[Any], count: int) -> tuple[Array, Array]:
+    """(..., n, classes + 1) rows of predictions and references; invalid predictions are the first class."""
+    count = int(max(classes.max() + 1, labels.max() + 1, count))
+    predicted, right = (_columns(*(side == c for c in range(-1, count))) for side in (classes, labels))
+    return predicted, np.broadcast_to(right, predicted.shape)
 
 
 def _macro_f1_value(totals: Array) -> Array:
@@ -109,11 +118,10 @@ def _macro_f1_value(totals: Array) -> Array:
     return _ratio(_ratio(hits, both).sum(axis=-1), (counted > 0).sum(axis=-1).astype(float))
 
 
-def _matthews_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object = None) -> Array:
+def _matthews_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object, count: int) -> Array:
     """1, right, and one-hot rows of the predicted and the right class."""
-    count = _class_count(classes, labels)
-    predicted, right = np.broadcast_arrays(_one_hot(classes, count), _one_hot(labels, count))
-    head = np.stack([np.ones(classes.shape), classes == labels], axis=-1)
+    predicted, right = _one_hot(classes, labels, count)
+    head = _columns(np.ones(classes.shape), classes == labels)
     return np.concatenate([head, predicted, right], axis=-1)
 
 
@@ -124,10 +132,10 @@ def _matthews_value(totals: Array) -> Array:
     return _correlation(covariance, 1 - (predicted**2).sum(axis=-1), 1 - (right**2).sum(axis=-1))
 
 
-def _pearson_columns(scores: NDArray[Any], targets: NDArray[Any], groups: object = None) -> Array:
+def _pearson_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
     """1, x, y, x², y², xy, of sides with mean 0 and variance 1, which keeps the digits."""
     x, y = np.broadcast_arrays(_standardised(scores), _standardised(targets))
-    return np.stack([np.ones(x.shape), x, y, x * x, y * y, x * y], axis=-1)
+    return _columns(np.ones(x.shape), x, y, x * x, y * y, x * y)
 
 
 def _standardised(side: NDArray[Any]) -> Array:
@@ -150,10 +158,10 @@ def _correlation(covariance: Array, variance: Array, other: Array) -> Array:
     return np.where(defined, covariance / np.sqrt(np.where(defined, variance * other, 1.0)), 0.0)
 
 
-def _spearman_columns(scores: NDArray[Any], targets: NDArray[Any], groups: object = None) -> Array:
+def _spearman_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
     bad = ~np.isfinite(scores.astype(float)).all(axis=-1, keepdims=True)
     ranks = stats.rankdata(np.where(bad, 0.0, scores), axis=-1)
-    return _pearson_columns(ranks, stats.rankdata(targets), groups)
+    return _pearson_columns(ranks, stats.rankdata(targets, axis=-1))
 
 
 def rank_slopes(columns: Array) -> Array:
@@ -172,7 +180,7 @@ def rank_slopes(columns: Array) -> Array:
         yy + 2 * scale_y * _above(y, y),
         xy + scale_x * _above(x, y) + scale_y * _above(y, x),
     ]
-    return np.stack(slopes, axis=-1)
+    return _columns(*slopes)
 
 
 def _rank_step(ranks: Array) -> Array:
@@ -193,13 +201,17 @@ def _above(ranks: Array, weights: Array) -> Array:
     return sums[..., -1:] - (below + upto) / 2
 
 
-def _exact_match_columns(answers: NDArray[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None) -> Array:
+def _exact_match_columns(
+    answers: NDArray[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None, *_: object
+) -> Array:
     assert groups is not None
     wrong = _group_sums((_as_binary(answers, labels) != labels)[..., None], groups)[..., 0]
     return _at_first_rows(wrong == 0, groups)
 
 
-def _question_f1_columns(answers: NDArray[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None) -> Array:
+def _question_f1_columns(
+    answers: NDArray[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None, *_: object
+) -> Array:
     """The macro F1 of each question's answers, over the classes that it has."""
     assert groups is not None
     answers = _as_binary(answers, labels)
@@ -208,7 +220,7 @@ def _question_f1_columns(answers: NDArray[Any], labels: NDArray[Any], groups: ND
     return _at_first_rows(_ratio(hits, both).sum(axis=0) / (both > 0).sum(axis=0), groups)
 
 
-def _parity_columns(classes: NDArray[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None) -> Array:
+def _parity_columns(classes: NDArray[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None, *_: object) -> Array:
     """Pairs of consecutive rows with the same answer, 0 or 1; a last row without its partner does not count."""
     first, second = classes[..., 0:-1:2], classes[..., 1::2]
     columns = np.zeros((*classes.shape, 2))
@@ -235,8 +247,8 @@ METRICS: dict[str, SummedMetric] = {
     "f1": SummedMetric(_f1_columns, _mean_value),
     "f1_a": SummedMetric(_f1_columns, _mean_value),
     "entity_f1": SummedMetric(_f1_columns, _mean_value),
-    "macro_f1": SummedMetric(_per_class_columns, _macro_f1_value),
-    "cb_f1": SummedMetric(_per_class_columns, _macro_f1_value),
+    "macro_f1": SummedMetric(_class_f1_columns, _macro_f1_value),
+    "cb_f1": SummedMetric(_class_f1_columns, _macro_f1_value),
     "matthews_correlation": SummedMetric(_matthews_columns, _matthews_value),
     "pearson": SummedMetric(_pearson_columns, _pearson_value),
     "spearmanr": SummedMetric(_spearman_columns, _pearson_value, ranked=True),
@@ -245,3 +257,9 @@ METRICS: dict[str, SummedMetric] = {
     "gender_parity": SummedMetric(_parity_columns, _mean_value, grouped=True),
 }
 """The harness's metrics as sums, by their names; ``mean`` is for those that score every example by itself."""
+
+MULTI_LABEL_METRICS: dict[str, SummedMetric] = {
+    "micro_f1": SummedMetric(_pooled_f1_columns, _mean_value),
+    "macro_f1": SummedMetric(_label_f1_columns, _macro_f1_value),
+}
+"""Those of rows of one 0 or 1 per label."""

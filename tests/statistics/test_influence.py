@@ -78,10 +78,10 @@ def test_the_mean_of_the_values_is_the_score(name, n):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_values_are_those_of_leaving_examples_out(name):
     predictions, references = random_rows(name, np.random.default_rng(1))
-    clusters = np.arange(N) // 4  # as large as a question, so that the official function can leave each out
+    clusters = np.arange(N) // 8  # whole questions, which the official function can leave out
     values = observed(name, predictions, references, clusters=clusters.tolist()).values[0]
-    without = np.array([own_score(name, predictions[clusters != g], references[clusters != g]) for g in range(N // 4)])
-    expected = without.mean() + (N // 4 - 1) * (without.mean() - without)
+    without = np.array([own_score(name, predictions[clusters != g], references[clusters != g]) for g in range(N // 8)])
+    expected = without.mean() + (N // 8 - 1) * (without.mean() - without)
     assert np.corrcoef(values, expected)[0, 1] > 0.995
     assert values.std() == pytest.approx(expected.std(), rel=0.05)
 
@@ -89,8 +89,8 @@ def test_the_values_are_those_of_leaving_examples_out(name):
 def test_a_mean_has_the_examples_own_values():
     predictions, references = random_rows("accuracy", np.random.default_rng(2))
     right = (predictions == references).astype(float)
-    assert influence("accuracy", predictions, references) == pytest.approx(right)
-    assert influence("mean", right, np.zeros(N)) == pytest.approx(right)
+    assert influence("accuracy", predictions, references) == pytest.approx(right, abs=1e-9)
+    assert influence("mean", right, np.zeros(N)) == pytest.approx(right, abs=1e-9)
 
 
 def test_a_function_is_taken_without_each_cluster():
@@ -116,12 +116,11 @@ def test_clusters_of_unequal_size():
     )
 
 
-@pytest.mark.parametrize("name", ["f1", "matthews_correlation", "macro_f1", "pearson", "spearmanr"])
+@pytest.mark.parametrize("name", ["f1", "matthews_correlation", "pearson", "spearmanr"])
 def test_a_constant_answer_scores_0_and_depends_on_no_example(name):
     references = random_rows(name, np.random.default_rng(5))[1]
     values = influence(name, np.zeros(N), references)
-    assert values.std() == pytest.approx(0, abs=1e-6) or name == "macro_f1"
-    assert values.mean() == pytest.approx(0, abs=1e-6) or name == "macro_f1"
+    assert values == pytest.approx(np.zeros(N), abs=1e-6)
 
 
 def test_undefined_scores_count_0():
