@@ -1,6 +1,6 @@
 """Are the p values of `harness compare` what they say? False positives, coverage and power by simulation, in markdown.
 
-    python scripts/calibration.py                         the whole table of docs/statistics.md: minutes on one core
+    python scripts/calibration.py                         the tables of docs/statistics.md: ten minutes of one core
     python scripts/calibration.py --repetitions 200       a quick look
 
 A model's answer to an example depends on what is hard for all models, what is hard for this model, and what is hard
@@ -75,14 +75,15 @@ def expected_scores(metric: str, model: Model) -> Array:
     return values[metric]
 
 
-def two_models(metric: str, spread: float, difference: float) -> tuple[Model, Model]:
-    """Two models whose runs have this standard deviation of expected scores, and whose means differ by so much."""
+def two_models(metric: str, spreads: tuple[float, float], difference: float) -> tuple[Model, Model]:
+    """Two models whose runs have these standard deviations of expected scores, and whose means differ by so much."""
     quality = QUALITY.get(metric, 0.68)
-    variation = optimize.brentq(lambda v: expected_scores(metric, Model(quality, v)).std() - spread, 1e-6, 1.0)
-    first = Model(quality, variation)
-    goal = expected_scores(metric, first).mean() - difference
-    worse = optimize.brentq(lambda q: expected_scores(metric, Model(q, variation)).mean() - goal, 0.05, quality)
-    return first, Model(worse if difference else quality, variation)
+    first, second = (
+        optimize.brentq(lambda v, s=s: expected_scores(metric, Model(quality, v)).std() - s, 1e-6, 1.0) for s in spreads
+    )
+    goal = expected_scores(metric, Model(quality, first)).mean() - difference
+    other = optimize.brentq(lambda q: expected_scores(metric, Model(q, second)).mean() - goal, 0.05, quality + 1)
+    return Model(quality, first), Model(other, second)
 
 
 def simulate(
@@ -135,7 +136,7 @@ def welch(scores: list[Array]) -> Array:
 
 
 def false_positives(
-    metric: str, spread: float, seeds: int, n: int, repetitions: int, rng: np.random.Generator
+    metric: str, spreads: tuple[float, float], seeds: int, n: int, repetitions: int, rng: np.random.Generator
 ) -> dict[str, float]:
     """How often two equal models are found to differ, by each test."""
     counts: dict[str, float] = {}
@@ -143,7 +144,7 @@ def false_positives(
     def count(name: str, significant: Array) -> None:
         counts[name] = counts.get(name, 0.0) + float(significant.sum()) / repetitions
 
-    for observations, right in simulate(metric, two_models(metric, spread, 0.0), seeds, n, repetitions, rng):
+    for observations, right in simulate(metric, two_models(metric, spreads, 0.0), seeds, n, repetitions, rng):
         values = [runs.values for runs in observations]
         difference, half = crossed(values)
         count("crossed", np.abs(difference) > half)
@@ -158,7 +159,9 @@ def false_positives(
 def coverage(metric: str, spread: float, seeds: int, n: int, repetitions: int, rng: np.random.Generator) -> float:
     """How often the 95 % interval holds the true difference, which is DIFFERENCE."""
     covered = 0
-    for observations, _ in simulate(metric, two_models(metric, spread, DIFFERENCE), seeds, n, repetitions, rng):
+    for observations, _ in simulate(
+        metric, two_models(metric, (spread, spread), DIFFERENCE), seeds, n, repetitions, rng
+    ):
         difference, half = crossed([runs.values for runs in observations])
         covered += int((np.abs(difference - DIFFERENCE) <= half).sum())
     return covered / repetitions
@@ -169,7 +172,9 @@ def power(
 ) -> tuple[float, float]:
     """How often DIFFERENCE is found by the crossed variance and by the multi-bootstrap."""
     crossed_count = bootstrap_count = 0
-    for observations, _ in simulate(metric, two_models(metric, spread, DIFFERENCE), seeds, n, repetitions, rng):
+    for observations, _ in simulate(
+        metric, two_models(metric, (spread, spread), DIFFERENCE), seeds, n, repetitions, rng
+    ):
         estimate, half = crossed([runs.values for runs in observations])
         crossed_count += int((np.abs(estimate) > half).sum())
         for r in range(len(estimate)):
@@ -197,12 +202,23 @@ def calibration_table(repetitions: int, rng: np.random.Generator) -> str:
     header += ["McNemar, runs pooled", "permutation", "Welch"]
     rows = []
     for metric, spread, seeds in product(NAMES, SPREADS, SEEDS):
-        counts = [false_positives(metric, spread, seeds, n, repetitions, rng) for n in SIZES]
+        counts = [false_positives(metric, (spread, spread), seeds, n, repetitions, rng) for n in SIZES]
         covered: list[float | None] = [coverage(metric, spread, seeds, n, repetitions // 2, rng) for n in SIZES]
         rates = {name: percentages([c.get(name) for c in counts]) for name in TESTS}
         row = [NAMES[metric], f"{100 * spread:g}", str(seeds), rates.pop("crossed"), percentages(covered)]
         rows.append([*row, *rates.values()])
         print(*row, file=sys.stderr, flush=True)
+    return table(header, rows)
+
+
+def few_seeds_table(repetitions: int, rng: np.random.Generator) -> str:
+    header = ["seed SD of the models", "seeds", "crossed", "Welch"]
+    rows = []
+    for spreads, seeds in (*product([(0.003, 0.003), (0.03, 0.03)], [2]), *product([(0.003, 0.03)], [2, 3, 5, 10])):
+        counts = [false_positives("accuracy", spreads, seeds, n, repetitions, rng) for n in SIZES]
+        rates = [percentages([c[name] for c in counts]) for name in ("crossed", "welch")]
+        rows.append([f"{100 * spreads[0]:g} and {100 * spreads[1]:g}", str(seeds), *rates])
+        print(*rows[-1], file=sys.stderr, flush=True)
     return table(header, rows)
 
 
@@ -227,7 +243,9 @@ def main() -> None:
     )
     print(calibration_table(repetitions, rng), flush=True)
     print(f"\nHow often a difference of {100 * DIFFERENCE:g} points is found, 277 examples, 10 seeds\n")
-    print(power_table(max(repetitions // 4, 50), rng))
+    print(power_table(max(repetitions // 4, 50), rng), flush=True)
+    print("\nTwo seeds, and models whose seeds vary differently: false positives of the accuracy in %\n")
+    print(few_seeds_table(repetitions, rng))
 
 
 if __name__ == "__main__":

@@ -108,9 +108,10 @@ def observe(
         summed, columns = METRICS[metric], set_columns(predictions, references)  # type: ignore[arg-type]
     else:
         answers, right = np.asarray(predictions), np.asarray(references)
-        summed = METRICS[metric] if right.ndim == 1 else MULTI_LABEL_METRICS[metric]
+        summed = MULTI_LABEL_METRICS.get(metric, METRICS[metric]) if right.ndim == 2 else METRICS[metric]
         names = _group_index(metric, groups, len(right)) if summed.grouped else None
-        if right.size == 0 or answers.ndim == right.ndim or answers.shape[-right.ndim :] != right.shape:
+        axes = 2 if summed is MULTI_LABEL_METRICS.get(metric) else 1
+        if right.size == 0 or right.ndim != axes or answers.ndim <= axes or answers.shape[-axes:] != right.shape:
             raise HarnessError(f"{metric}: predictions {answers.shape} do not fit references {right.shape}")
         columns = summed.columns(answers, right, names, classes)
         clusters = names.tolist() if names is not None and clusters is None else clusters
@@ -139,7 +140,7 @@ def _leave_one_out(
 ) -> Observations:
     """The jackknife of any metric: theta + (G - 1) (mean of theta without a cluster - theta without g), G clusters."""
     index = np.arange(len(references)) if clusters is None else cluster_index(clusters)
-    kept = [np.flatnonzero(index != g) for g in range(int(index.max()) + 1)]
+    kept = [np.flatnonzero(index != g).tolist() for g in range(int(index.max()) + 1)]
     if len(kept) < 2:
         raise HarnessError("a jackknife needs two examples or clusters")
 
@@ -158,7 +159,7 @@ def mean_of_metrics(parts: Sequence[Observations]) -> Observations:
     """
     if len({part.columns.shape[:-1] for part in parts}) != 1:
         raise HarnessError("metrics to average are of different runs or examples: give them the same clusters")
-    return _joined(parts, [part.columns for part in parts], [part.slopes for part in parts])
+    return _joined(parts, lambda i, columns: columns)
 
 
 def mean_of_splits(parts: Sequence[Observations]) -> Observations:
@@ -177,21 +178,22 @@ def mean_of_splits(parts: Sequence[Observations]) -> Observations:
         around = (sum(sizes[:i]), sum(sizes[i + 1 :]))
         return np.pad(columns, [(0, 0)] * (columns.ndim - 2) + [around, (0, 0)])
 
-    return _joined(
-        parts,
-        [padded(i, part.columns) for i, part in enumerate(parts)],
-        [padded(i, part.slopes) for i, part in enumerate(parts)],
-    )
+    return _joined(parts, padded)
 
 
-def _joined(parts: Sequence[Observations], columns: Sequence[Array], slopes: Sequence[Array]) -> Observations:
+def _joined(parts: Sequence[Observations], arranged: Callable[[int, Array], Array]) -> Observations:
+    """The columns of all parts side by side, each arranged by its number, and the mean of their values."""
     ends = np.cumsum([part.columns.shape[-1] for part in parts])[:-1].tolist()
 
     def value(totals: Array) -> Array:
         pieces = np.split(totals, ends, axis=-1)
-        return sum(part.value(piece) for part, piece in zip(parts, pieces, strict=True)) / np.float64(len(parts))
+        return np.mean([part.value(piece) for part, piece in zip(parts, pieces, strict=True)], axis=0)
 
-    return Observations(np.concatenate(columns, axis=-1), np.concatenate(slopes, axis=-1), value)
+    columns = np.concatenate([arranged(i, part.columns) for i, part in enumerate(parts)], axis=-1)
+    if all(part.slopes is part.columns for part in parts):
+        return Observations(columns, columns, value)
+    slopes = np.concatenate([arranged(i, part.slopes) for i, part in enumerate(parts)], axis=-1)
+    return Observations(columns, slopes, value)
 
 
 def jackknife(columns: Array, value: Callable[[Array], Array], slopes: Array | None = None) -> Array:

@@ -26,7 +26,7 @@ CELLS = (
 
 def test_false_positives_are_5_percent():
     rng = np.random.default_rng(0)
-    rates = [false_positives(*cell, 500, rng) for cell in CELLS]
+    rates = [false_positives(metric, (spread, spread), seeds, n, 500, rng) for metric, spread, seeds, n in CELLS]
     crossed = [rate["crossed"] for rate in rates]
     assert all(0.02 < rate < 0.08 for rate in crossed), crossed  # 500 repetitions: 5 % with a standard error of 1 %
     assert 0.03 < np.mean(crossed) < 0.07
@@ -49,10 +49,10 @@ def test_more_is_found_than_by_the_multi_bootstrap():
 
 @pytest.mark.parametrize("metric", calibration.NAMES)
 def test_expected_scores_are_those_of_the_simulation(metric):
-    models = two_models(metric, 0.03, DIFFERENCE)
+    models = two_models(metric, (0.003, 0.03), DIFFERENCE)
     expected = [expected_scores(metric, model).mean() for model in models]
     assert expected[0] - expected[1] == pytest.approx(DIFFERENCE, abs=1e-6)
-    assert expected_scores(metric, models[0]).std() == pytest.approx(0.03, abs=1e-6)
+    assert expected_scores(metric, models[0]).std() == pytest.approx(0.003, abs=1e-6)
     for observations, _ in simulate(metric, models, 10, 1000, 20, np.random.default_rng(3)):
         for runs, score in zip(observations, expected, strict=True):
             assert runs.scores.mean() == pytest.approx(score, abs=0.012)

@@ -152,6 +152,8 @@ def test_what_does_not_fit_is_refused():
         observe("acuracy", [[1]], [1])
     with pytest.raises(HarnessError, match="do not fit"):
         observe("accuracy", [[1, 0, 1]], [1, 0])
+    with pytest.raises(HarnessError, match="do not fit"):
+        observe("accuracy", [[[1, 0], [0, 1]]], [[1, 0], [0, 1]])
     with pytest.raises(HarnessError, match="question"):
         observe("exact_match", [[1, 0]], [1, 0])
     with pytest.raises(HarnessError, match="cluster names"):
