@@ -92,13 +92,15 @@ class CrossedVariance:
         residual: for each model, mean square of what neither seed nor example explains, / (n S). It is in both of
             the above, so it is taken off once.
         n, counts: examples, and seeds of each model.
+
+    Where one model has a single run, both models' parts come from the other's runs and are added up to one.
     """
 
     examples: Array
-    seeds: tuple[Array, Array]
-    residual: tuple[Array, Array]
+    seeds: tuple[Array, ...]
+    residual: tuple[Array, ...]
     n: int
-    counts: tuple[int, int]
+    counts: tuple[int, ...]
 
     @property
     def total(self) -> Array:
@@ -150,28 +152,26 @@ def crossed_variance(a: Array, b: Array) -> CrossedVariance:
         raise HarnessError(f"models are compared on the same two or more examples, not on {n} and {b.shape[-1]}")
     if max(counts) < 2:
         raise HarnessError("a variance over seeds needs two runs of a model")
-    means = a.mean(axis=-2), b.mean(axis=-2)
-    squares = [_squares(values, mean) for values, mean in zip((a, b), means, strict=True)]
-    seeds_a, residual_a = squares[0] or squares[1]  # type: ignore[misc]
-    seeds_b, residual_b = squares[1] or squares[0]  # type: ignore[misc]
-    return CrossedVariance(
-        examples=(means[0] - means[1]).var(axis=-1, ddof=1) / n,
-        seeds=(seeds_a / counts[0], seeds_b / counts[1]),
-        residual=(residual_a / (n * counts[0]), residual_b / (n * counts[1])),
-        n=n,
-        counts=(counts[0] if counts[0] > 1 else counts[1], counts[1] if counts[1] > 1 else counts[0]),
-    )
+    example_means = a.mean(axis=-2), b.mean(axis=-2)
+    examples = (example_means[0] - example_means[1]).var(axis=-1, ddof=1) / n
+    squares = [_squares(a, example_means[0]), _squares(b, example_means[1])]
+    if 1 in counts:
+        (scores, residual), count = squares[counts.index(max(counts))], max(counts)
+        share = 1 / counts[0] + 1 / counts[1]
+        return CrossedVariance(examples, (scores * share,), (residual * share / n,), n, (count,))
+    seeds = tuple(scores / count for (scores, _), count in zip(squares, counts, strict=True))
+    rest = tuple(residual / (n * count) for (_, residual), count in zip(squares, counts, strict=True))
+    return CrossedVariance(examples, seeds, rest, n, counts)
 
 
-def _squares(values: Array, example_means: Array) -> tuple[Array, Array] | None:
-    """(...) variance of the seeds' scores and mean square of the residual; None for a single run."""
+def _squares(values: Array, example_means: Array) -> tuple[Array, Array]:
+    """(...) variance of the seeds' scores and mean square of the residual; 0 of a single run."""
     seeds, n = values.shape[-2:]
-    if seeds < 2:
-        return None
     scores = values.mean(axis=-1)
     all_squares = ((values - example_means[..., None, :]) ** 2).sum(axis=(-1, -2))
-    between = scores.var(axis=-1)  # sum of squares of seeds, / S
-    return scores.var(axis=-1, ddof=1), (all_squares - n * seeds * between) / ((seeds - 1) * (n - 1))
+    of_seeds = seeds * scores.var(axis=-1)
+    freedom = max(seeds - 1, 1)
+    return of_seeds / freedom, (all_squares - n * of_seeds) / (freedom * (n - 1))
 
 
 def compare(a: Observations, b: Observations) -> Comparison:
@@ -198,13 +198,9 @@ def _compare_checkpoints(a: Observations, b: Observations, values_a: Array, valu
     n = len(values_a)
     if len(values_b) != n or n < 2:
         raise HarnessError(f"checkpoints are compared on the same two or more examples, not on {n} and {len(values_b)}")
-    right = [np.rint(values).astype(int) for values in (values_a, values_b)]
-    binary = all(
-        np.isin(r, (0, 1)).all() and np.allclose(r, v, atol=1e-6)
-        for r, v in zip(right, (values_a, values_b), strict=True)
-    )
+    binary = all((np.minimum(abs(values), abs(values - 1)) < 1e-6).all() for values in (values_a, values_b))
     test = "exact McNemar test" if binary else "paired permutation test"
-    p = float(mcnemar(*right)) if binary else permutation_test(a, b)
+    p = float(mcnemar(values_a > 0.5, values_b > 0.5)) if binary else permutation_test(a, b)
     difference = values_a - values_b
     se = float(difference.std(ddof=1)) / math.sqrt(n)
     method = f"{test} of these two checkpoints"
@@ -250,13 +246,13 @@ def seeds_needed(a: Observations, b: Observations, difference: float, most: int 
         None where ``most`` do not suffice: it takes more examples.
 
     Raises:
-        HarnessError: see `crossed_variance`.
+        HarnessError: a single run of a model; see `crossed_variance`.
     """
     variance = crossed_variance(a.values, b.values)
-    runs = a.values.shape[-2], b.values.shape[-2]
-    residual = float(sum(variance.residual))
-    examples = max(float(variance.examples) - residual, 0.0)
-    of_one_seed = sum(float(part) * count for part, count in zip(variance.seeds, runs, strict=True))
+    if len(variance.seeds) < 2:
+        raise HarnessError("how many seeds it takes is seen from two runs of each model, at least")
+    examples = max(float(variance.examples) - float(sum(variance.residual)), 0.0)
+    of_one_seed = sum(float(part) * count for part, count in zip(variance.seeds, variance.counts, strict=True))
     for seeds in range(2, most + 1):
         of_seeds = of_one_seed / seeds
         total = examples + of_seeds

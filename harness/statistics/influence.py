@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,12 @@ class Observations:
     slopes: Array
     value: Callable[[Array], Array]
 
-    @property
+    @cached_property
     def scores(self) -> Array:
         """(..., seeds) values of the metric."""
         return self.value(self.columns.sum(axis=-2))
 
-    @property
+    @cached_property
     def values(self) -> Array:
         """(..., seeds, n) values, one per example, whose mean is the score (see `jackknife`)."""
         return jackknife(self.columns, self.value, self.slopes)

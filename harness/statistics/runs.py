@@ -16,15 +16,15 @@ from harness.statistics.comparison import ALPHA, Interval
 from harness.statistics.influence import Observations
 from harness.statistics.sums import Array
 
-NEARLY_ALL = 0.99
-"""The share of equal answers, or of variance that is missing, from which on a run counts as constant."""
+NO_VARIATION = 0.02
+"""The share of the most varied run's variation up to which another run's answers count as constant."""
 
 
 def collapsed_runs(runs: Sequence[Sequence[Any]]) -> NDArray[np.bool_]:
     """(seeds,) which runs gave nearly one answer to everything, where others did not; all False where all did.
 
-    A run is constant where 99 % of its answers are the same; of real numbers, where their standard deviation is less
-    than 1 % of the largest among the runs.
+    A run's variation is the share of answers that are not its commonest one; of real numbers, their standard
+    deviation. Up to 2 % of the largest among the runs is none: 99 % of equal answers where others are half and half.
 
     Args:
         runs: (seeds, n) predictions: class indices, numbers, or rows of labels.
@@ -34,13 +34,11 @@ def collapsed_runs(runs: Sequence[Sequence[Any]]) -> NDArray[np.bool_]:
     >>> collapsed_runs([[1, 0, 1, 0], [1, 1, 1, 1]]).tolist()
     [False, True]
     """
-    numbers = np.array(runs) if all(isinstance(answer, float) for run in runs for answer in run) else None
-    if numbers is not None:
-        spread = numbers.std(axis=-1)
-        constant = spread <= (1 - NEARLY_ALL) * spread.max()
+    if all(isinstance(answer, float) for run in runs for answer in run):
+        variation = np.std(runs, axis=-1)
     else:
-        commonest = [Counter(map(repr, run)).most_common(1)[0][1] / len(run) for run in runs]
-        constant = np.array(commonest) >= NEARLY_ALL
+        variation = np.array([1 - Counter(map(repr, run)).most_common(1)[0][1] / len(run) for run in runs])
+    constant = variation <= NO_VARIATION * variation.max()
     return constant & ~constant.all()
 
 

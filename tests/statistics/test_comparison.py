@@ -105,9 +105,10 @@ def test_many_repetitions_at_once_are_the_same_as_one_by_one():
 def test_a_single_run_has_the_other_models_variance():
     rng = np.random.default_rng(5)
     several, single = rng.normal(size=(5, 30)), rng.normal(size=(1, 30))
-    variance = crossed_variance(several, single)
-    assert variance.seeds[1] == pytest.approx(5 * variance.seeds[0])
-    assert variance.residual[1] == pytest.approx(5 * variance.residual[0])
+    variance, own = crossed_variance(several, single), crossed_variance(several, several)
+    assert variance.seeds == pytest.approx((6 * own.seeds[0],)) and variance.counts == (5,)
+    assert variance.residual == pytest.approx((6 * own.residual[0],))
+    assert crossed_variance(single, several).df == pytest.approx(variance.df)
     comparison = compare(of_values(several), of_values(single))
     assert comparison.n_seeds == (5, 1) and "single run" in comparison.method
 
@@ -151,6 +152,8 @@ def test_more_seeds_find_smaller_differences_until_the_examples_are_too_few():
     needed = [seeds_needed(*runs, difference) for difference in (0.5, 0.2, 0.1)]
     assert needed == sorted(needed) and needed[0] < needed[2]
     assert seeds_needed(*runs, 1e-6) is None
+    with pytest.raises(HarnessError, match="two runs of each"):
+        seeds_needed(runs[0], of_values(rng.normal(size=(1, 200))), 0.1)
     comparison = compare(*runs)
     assert seeds_needed(*runs, comparison.detectable * 1.3) <= 5 <= seeds_needed(*runs, comparison.detectable * 0.8)
 

@@ -23,6 +23,8 @@ def test_collapsed_runs_are_constant_where_others_are_not():
     nearly = [1] * 199 + [0]
     assert collapsed_runs([good, nearly, good]).tolist() == [False, True, False]
     assert collapsed_runs([nearly, nearly]).tolist() == [False, False]
+    rare = [1] * 3 + [0] * 197  # a task of which one class is rare: few other answers are no collapse
+    assert collapsed_runs([rare, nearly, [0] * 200]).tolist() == [False, False, True]
     assert collapsed_runs([good]).tolist() == [False]
     scores = rng.normal(size=200)
     assert collapsed_runs([scores.tolist(), (2.5 + 0.001 * scores).tolist()]).tolist() == [False, True]
