@@ -185,6 +185,19 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
         if (head := getattr(self, "classification_head", None)) is not None:
             _init_head(head, self.config)
 
+    @contextlib.contextmanager
+    def fixed_weights(self) -> Iterator[None]:
+        """A context for predicting many texts, in which the weights stay as they are.
+
+        What depends on them alone, how the prompts see one another and what they ask, is computed once, not for
+        every batch.
+        """
+        self._enct5._question = {}
+        try:
+            yield
+        finally:
+            self._enct5._question = None
+
     @torch.no_grad()
     def set_prompts_from_words(self, names: Sequence[Sequence[int]]) -> None:
         """Let each prompt start as the mean word embedding of its label's name.
@@ -227,18 +240,6 @@ class EncT5Model(EncT5PreTrainedModel):
         self._question: dict[Any, tuple[torch.Tensor, torch.Tensor]] | None = None
         self.post_init()
         self.fix_prompt_position_bias()
-
-    @contextlib.contextmanager
-    def fixed_weights(self) -> Iterator[None]:
-        """A context in which the weights stay as they are: what depends on them alone is computed only once.
-
-        For predicting many texts one after the other.
-        """
-        self._question = {}
-        try:
-            yield
-        finally:
-            self._question = None
 
     def fix_prompt_position_bias(self) -> None:
         """With `prompt_position_bias=False`: zero and freeze the decoder's relative position bias, and skip it."""
