@@ -4,10 +4,11 @@ Liu et al. 2021, "EncT5: A Framework for Fine-tuning T5 as Non-autoregressive Mo
 https://arxiv.org/abs/2110.08426. Names and checkpoint layout are those of hackyon/EncT5.
 """
 
+import contextlib
 import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, cast
@@ -18,7 +19,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig
 from transformers.modeling_outputs import Seq2SeqModelOutput, SequenceClassifierOutput, TokenClassifierOutput
-from transformers.models.t5.modeling_t5 import T5PreTrainedModel, T5Stack
+from transformers.models.t5.modeling_t5 import T5Attention, T5Block, T5PreTrainedModel, T5Stack
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, can_return_tuple
 from transformers.utils.hub import cached_file
 
@@ -184,6 +185,19 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
         if (head := getattr(self, "classification_head", None)) is not None:
             _init_head(head, self.config)
 
+    @contextlib.contextmanager
+    def fixed_weights(self) -> Iterator[None]:
+        """A context for predicting many texts, in which the weights stay as they are.
+
+        What depends on them alone, how the prompts see one another and what they ask, is computed once, not for
+        every batch.
+        """
+        self._enct5._question = {}
+        try:
+            yield
+        finally:
+            self._enct5._question = None
+
     @torch.no_grad()
     def set_prompts_from_words(self, names: Sequence[Sequence[int]]) -> None:
         """Let each prompt start as the mean word embedding of its label's name.
@@ -223,6 +237,7 @@ class EncT5Model(EncT5PreTrainedModel):
                 vocab_size=config.decoder_vocab_size,
             )
         )
+        self._question: dict[Any, tuple[torch.Tensor, torch.Tensor]] | None = None
         self.post_init()
         self.fix_prompt_position_bias()
 
@@ -270,6 +285,10 @@ class EncT5Model(EncT5PreTrainedModel):
         extras = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         extras = {name: value for name, value in extras.items() if value is not None}
         encoded = self.encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, return_dict=True, **extras)
+        flat = attention_mask is None or attention_mask.dim() == 2
+        if word_positions is None and flat and not any(extras.values()) and self._only_predicts():
+            states = self._answer(encoded.last_hidden_state, attention_mask)
+            return Seq2SeqModelOutput(last_hidden_state=states, encoder_last_hidden_state=encoded.last_hidden_state)
         prompts = self._prompts(len(inputs_embeds), inputs_embeds.device)
         if word_positions is not None:
             prompts = self._word_prompts(prompts, encoded.last_hidden_state, word_positions)
@@ -308,6 +327,65 @@ class EncT5Model(EncT5PreTrainedModel):
         """The prompts' embeddings for a batch, `(batch, decoder_vocab_size, d_model)`."""
         ids = torch.arange(self.decoder.embed_tokens.num_embeddings, device=device)
         return self.decoder.embed_tokens(ids).expand(batch, -1, -1)
+
+    def _only_predicts(self) -> bool:
+        """Whether `_answer` may take the decoder's place: one layer as T5 has it, nothing to learn or to show."""
+        config = self.config
+        block: Any = self.decoder.block[0]
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or len(self.decoder.block) > 1:
+            return False
+        attention, size = block.layer[1].EncDecAttention, (config.num_heads * config.d_kv, config.d_model)
+        prompts, dtype = self.decoder.embed_tokens.num_embeddings, block.layer[1].layer_norm.weight.dtype
+        return (
+            type(block) is T5Block
+            and dtype != torch.float16  # for which T5 clamps
+            and all(type(part) is nn.Linear and part.weight.shape == size for part in (attention.k, attention.v))
+            and prompts * config.num_heads <= config.d_model
+            and not (config.output_attentions or config.output_hidden_states)
+            and not any(map(_is_watched, self.decoder.modules()))
+        )
+
+    def _answer(self, text: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """The decoder's states `(batch, decoder_vocab_size, d_model)` for a text `(batch, length, d_model)`.
+
+        Scores are (query Wk) text instead of query (Wk text), and the context is Wv (weights text) instead of
+        weights (Wv text): the same sums, without projecting a text that is longer than the prompts.
+        """
+        block: Any = self.decoder.block[0]
+        attention, batch = block.layer[1].EncDecAttention, len(text)
+        prompts, query = self._ask(text.device.type)
+        heads, count = query.shape[:2]
+        with torch.autocast(text.device.type, enabled=False):  # T5's scores are not scaled, and grow large
+            scores = F.linear(text.float(), query.flatten(0, 1)).transpose(1, 2)
+            if attention_mask is not None:
+                scores = scores.masked_fill(attention_mask[:, None] == 0, torch.finfo(scores.dtype).min)
+            weights = scores.softmax(-1)
+        seen = (weights.to(text.dtype) @ text).unflatten(1, (heads, count)).transpose(0, 1).flatten(1, 2)
+        context = (seen @ _by_head(attention.v, heads).transpose(1, 2)).unflatten(1, (batch, count))
+        states = prompts + attention.o(context.permute(1, 2, 0, 3).flatten(2))
+        return self.decoder.final_layer_norm(block.layer[2](states))
+
+    def _ask(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is the same for all texts: the prompts `(1, prompts, d_model)` that have seen one another, and their
+        query to a text, multiplied by the keys' projection, `(heads, prompts, d_model)` in float32.
+        """
+        precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        if self._question is not None and precision in self._question:
+            return self._question[precision]
+        block: Any = self.decoder.block[0]
+        own, cross = block.layer[0], block.layer[1]
+        prompts = self._prompts(1, self.decoder.embed_tokens.weight.device)
+        if prompts.shape[1] == 1:  # a prompt alone sees itself, with weight 1
+            prompts = prompts + own.SelfAttention.o(own.SelfAttention.v(own.layer_norm(prompts)))
+        else:
+            prompts = own(prompts, attention_mask=_prompt_mask(prompts, self.config.label_attention))[0]
+        attention: T5Attention = cross.EncDecAttention
+        query = attention.q(cross.layer_norm(prompts))[0].unflatten(-1, (attention.n_heads, -1)).transpose(0, 1)
+        with torch.autocast(device, enabled=False):
+            query = query.float() @ _by_head(attention.k, attention.n_heads).float()
+        if self._question is not None:
+            self._question[precision] = prompts, query
+        return prompts, query
 
     def _word_prompts(self, prompts: torch.Tensor, states: torch.Tensor, word_positions: torch.Tensor) -> torch.Tensor:
         """The one prompt for each word, with the word's state, `(batch, words, d_model)`."""
@@ -490,6 +568,16 @@ def _stack_config(config: EncT5Config, **changes: Any) -> EncT5Config:
     for name, value in changes.items():
         setattr(stack_config, name, value)
     return stack_config
+
+
+def _by_head(projection: nn.Linear, heads: int) -> torch.Tensor:
+    """The weight of a projection, `(heads, d_kv, d_model)`."""
+    return projection.weight.unflatten(0, (heads, -1))
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether others act where the module is called: by hooks, or in its place."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def _prompt_mask(

@@ -22,7 +22,7 @@ from harness.data.features import Features
 from harness.models import Architecture
 from harness.training.batching import evaluation_batches
 from harness.training.device import DTYPES, synchronize
-from harness.training.evaluation import batch_tokens
+from harness.training.evaluation import batch_tokens, predicting
 from harness.training.loop import RunState
 from harness.training.trainer import Training
 
@@ -153,12 +153,9 @@ def measured(training: Training, features: Features, taken: float) -> dict[str, 
     Only one process needs to call this: it starts no exchange with others.
     """
     inference, budget = Inference(training, features), min(LONGEST, SHARE * taken) / 2
-    return {
-        **inference.flops(),
-        "tokens_per_example": float(tokens_per_group(features).mean()),
-        **inference.latency(budget),
-        **inference.throughput(training.recipe.batch_size, budget),
-    }
+    counted = {**inference.flops(), "tokens_per_example": float(tokens_per_group(features).mean())}
+    with predicting(training):
+        return {**counted, **inference.latency(budget), **inference.throughput(training.recipe.batch_size, budget)}
 
 
 # Training --------------------------------------------------------------------------------------------------------

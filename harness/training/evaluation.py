@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
+from torch import nn
 
 from harness.data.features import Features
 from harness.task.functions import decide, metric_inputs, parse
@@ -91,18 +93,25 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
     return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
 
 
-@torch.no_grad()
+@contextlib.contextmanager
+def predicting(training: Training) -> Iterator[nn.Module]:
+    """The model in evaluation mode and the recipe's precision; within, its weights have to stay as they are."""
+    module: Any = training.accelerator.unwrap_model(training.module).eval()
+    fixed = getattr(module, "fixed_weights", contextlib.nullcontext)  # EncT5 computes what depends on them alone once
+    # By no_grad, because inference_mode switches off autocast's cache: every batch would convert all weights anew.
+    with torch.no_grad(), training.autocast(), fixed():
+        yield module
+
+
 def model_outputs(training: Training, features: Features) -> list[Any]:
     """The model's output for each group, in order.
 
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
     """
-    # By no_grad, because inference_mode switches off autocast's cache: every batch would convert all weights anew.
     architecture, accelerator = training.architecture, training.accelerator
-    module = accelerator.unwrap_model(training.module).eval()
     batches = evaluation_batches(features.lengths, features.sizes, batch_tokens(training))
     mine: list[tuple[int, Any]] = []
-    with training.autocast():  # around all batches: weights are converted once
+    with predicting(training) as module:  # around all batches: weights are converted once
         for groups in deal(batches, accelerator.process_index, accelerator.num_processes):
             batch = architecture.collate(features, groups.tolist())
             with memory_errors(batch, PASSES):

@@ -5,25 +5,25 @@ import torch
 
 from harness.config.schema import Recipe
 from harness.errors import HarnessError
-from harness.training.device import provenance, resolve, resolve_compile, resolve_precision
+from harness.training import device
+from harness.training.device import bf16_speedup, provenance, resolve, resolve_compile, resolve_precision
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
 @pytest.fixture
 def hardware(monkeypatch):
-    """``hardware(bf16)``: whether this machine multiplies bf16 natively."""
+    """``hardware(bf16)``: whether this machine multiplies bf16 fast."""
 
     def pretend(bf16):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        monkeypatch.setattr(device, "bf16_speedup", lambda: 1.8 if bf16 else 0.6)
 
     return pretend
 
 
 @pytest.mark.parametrize(
-    ("device", "bf16", "bears_fp16", "expected"),
+    ("where", "bf16", "bears_fp16", "expected"),
     [
         (CUDA, True, True, "bf16"),
         (CUDA, True, False, "bf16"),
@@ -34,9 +34,13 @@ def hardware(monkeypatch):
         (MPS, False, True, "fp32"),
     ],
 )
-def test_auto_is_what_hardware_and_model_bear(device, bf16, bears_fp16, expected, hardware):
+def test_auto_is_what_hardware_and_model_bear(where, bf16, bears_fp16, expected, hardware):
     hardware(bf16)
-    assert resolve_precision("auto", device, bears_fp16) == expected
+    assert resolve_precision("auto", where, bears_fp16) == expected
+
+
+def test_the_speed_of_bf16_is_measured_once():
+    assert bf16_speedup() > 0 and bf16_speedup() == bf16_speedup()
 
 
 def test_an_explicit_word_counts(hardware):
