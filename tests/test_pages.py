@@ -12,7 +12,8 @@ import pytest
 
 import harness
 from harness.cli import parser
-from harness.config.schema import OPTIONS, BenchmarkEntry, FileEntry, Limit, Model, Overrides, Recipe, Sweep
+from harness.config.architectures import ARCHITECTURES
+from harness.config.schema import BenchmarkEntry, FileEntry, Limit, Model, Overrides, Recipe, Sweep
 from harness.config.yaml import parse_scalar
 from harness.data.custom import KEYS
 from harness.data.formats import FORMATS
@@ -190,7 +191,11 @@ def test_keys_of_a_benchmark_file():
 
 
 def test_values_of_keys():
-    for schema, page in ((BenchmarkEntry, "benchmarks"), (Recipe, "benchmarks"), (Model, "models")):
+    for schema, page in (
+        (BenchmarkEntry, "benchmarks"),
+        (Recipe, "benchmarks"),
+        *((settings, "models") for settings in ARCHITECTURES.values()),
+    ):
         choices = {word for field in schema.model_fields.values() for word in literals(field.annotation)}
         assert choices <= names_in(text_of(f"docs/{page}.md")), schema
 
@@ -204,10 +209,12 @@ def literals(annotation: object) -> list[str]:
 def test_keys_and_options_of_a_model():
     keys = table(section("docs/models.md", "## Keys"))
     options = table(section("docs/models.md", "## Options"))
-    fields = defaults(Model)
-    check_defaults(keys, 0, {key: value for key, value in fields.items() if key not in OPTIONS})
-    check_defaults(options, 1, {key: value for key, value in fields.items() if key in OPTIONS})
-    for option, having in OPTIONS.items():
+    of = {name: settings(name=name).options() for name, settings in ARCHITECTURES.items()}
+    every = {option: default for own in of.values() for option, default in own.items()}
+    check_defaults(keys, 0, {key: value for key, value in defaults(Model).items() if key not in every})
+    check_defaults(options, 1, every)
+    for option in every:
+        having = [name for name, own in of.items() if option in own]
         assert options[option][0] == ("all" if len(having) == 3 else ", ".join(having))
 
 

@@ -292,14 +292,14 @@ class BenchmarkSpec(BenchmarkEntry):
     def recipes_for(self, task: str, model: str) -> tuple[Recipe, ...]:
         """The recipes that the sweep tries for a task and a model, in order, each once.
 
-        There is one where nothing is swept, or where a later layer sets what is. ``epochs`` makes no difference where
-        ``max_steps`` is given.
+        There is one where nothing is swept, or where a more specific layer sets what is swept. ``epochs`` makes no
+        difference where ``max_steps`` is given.
         """
         recipes = (self.recipe_for(task, model, swept) for swept in self.sweep.combinations(task, model))
-        found: dict[str, Recipe] = {}
+        distinct: dict[str, Recipe] = {}
         for recipe in recipes:
-            found.setdefault(recipe.model_dump_json(exclude={"epochs"} if recipe.max_steps else None), recipe)
-        return tuple(found.values())
+            distinct.setdefault(recipe.model_dump_json(exclude={"epochs"} if recipe.max_steps else None), recipe)
+        return tuple(distinct.values())
 
     def source(self, task: Task) -> str | Path:
         """Where the task's data come from: ``"hub"``, ``"sample"`` or a folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
-from harness.models.checkpoints import HEADS, check_loaded, class_for, kept_config, make, new_config, not_loaded
+from harness.models.checkpoints import HEADS, class_for, kept_config, make, new_config
 from harness.models.heads import ScoringArchitecture, at_words
 from harness.models.tokenizers import check_tokenizer, encode, encode_words
 from harness.task.task import Instance
@@ -30,10 +30,9 @@ class Bert(ScoringArchitecture):
     def build(self) -> nn.Module:
         """`AutoModelForSequenceClassification` or `AutoModelForTokenClassification`, with a fresh head for the task."""
         auto = AutoModelForTokenClassification if self.of_words else AutoModelForSequenceClassification
-        module, info = make(auto, self.model, self.folder, self.config)
-        if info is not None:
-            check_loaded(self.model.name, info, f"{module.base_model_prefix}.")
-            _renew_head(module, info, auto)
+        module, new = make(auto, self.model, self.folder, self.config, new_head=True)
+        if self.folder is not None:
+            _renew_head(module, new, auto)
         check_tokenizer(self.tokenizer, module, self.model.name)
         self._check_positions(module)
         return module
@@ -119,9 +118,8 @@ class Bert(ScoringArchitecture):
         return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **outputs))
 
 
-def _renew_head(module: nn.Module, info: Mapping[str, Any], auto: Any) -> None:
+def _renew_head(module: nn.Module, new: set[str], auto: Any) -> None:
     """Put a new head in the place of one that the checkpoint was trained with: its classes may have another order."""
-    new = not_loaded(info)
     heads = {name.split(".")[0] for name, _ in module.named_parameters() if name.startswith(HEADS) and name not in new}
     if heads:
         fresh = auto.from_config(module.config, dtype=torch.float32)

@@ -90,63 +90,50 @@ def _problem(path: Path) -> str | None:
     except FileNotFoundError:
         return f"is missing, and the index names it: get the checkpoint again, with all files that {INDEX} names"
     except SafetensorError as error:
-        return f"is cut short or damaged, or no safetensors file ({_detail(error)}): get it again"
+        problem = str(error).removeprefix("Error while deserializing header: ")
+        return f"is cut short or damaged, or no safetensors file ({problem}): get it again"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
-
-
-def _detail(error: Exception) -> str:
-    return str(error).removeprefix("Error while deserializing header: ")
 
 
 # Models ----------------------------------------------------------------------------------------------------------
 
 
 def make(
-    auto: Any, model: Model, folder: Path | None, config: PretrainedConfig
-) -> tuple[nn.Module, Mapping[str, Any] | None]:
-    """A model in float32 by one of the auto classes, and its ``loading_info`` (None: its weights are random).
+    auto: Any, model: Model, folder: Path | None, config: PretrainedConfig, new_head: bool = False
+) -> tuple[nn.Module, set[str]]:
+    """A model in float32 by one of the auto classes, and the names of the weights that its checkpoint did not have.
 
     Args:
         folder: the checkpoint's files, or None to start from random weights.
+        new_head: whether the checkpoint may lack all that is not of the pretrained part: a head is new in every
+            fine-tuning. Poolers may be lacking in any case: models pretrained without a sentence task have none.
 
     Raises:
-        HarnessError: a configuration that no model can have, files that are damaged or do not fit together.
+        HarnessError: a configuration that no model can have; files that are damaged or do not fit together; a
+            checkpoint that lacks weights, or has them in other shapes.
     """
     if folder is None:
         with building(model):
-            return auto.from_config(config), None
+            return auto.from_config(config), set()
     with loading(model, folder):
-        return auto.from_pretrained(
+        module, info = auto.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # `check_loaded` says which
+            ignore_mismatched_sizes=True,  # they are named below
             output_loading_info=True,
         )
-
-
-def check_loaded(model: str, info: Mapping[str, Any], pretrained: str = "") -> None:
-    """Refuse a checkpoint that lacks weights of the pretrained part, or has them in other shapes.
-
-    Args:
-        model: the model's name, for the message.
-        info: the ``loading_info`` of ``from_pretrained``.
-        pretrained: what the names in the pretrained part begin with; all others are new in every fine-tuning, and so
-            are poolers, which models pretrained without a sentence task do not have.
-    """
-    lost = sorted(name for name in not_loaded(info) if name.startswith(pretrained) and ".pooler." not in name)
-    if lost:
+    new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    pretrained = f"{module.base_model_prefix}." if new_head else ""
+    if lost := sorted(name for name in new if name.startswith(pretrained) and ".pooler." not in name):
         raise HarnessError(
-            f"model '{model}': its checkpoint lacks {len(lost)} weights of the pretrained model, or has them in other "
-            f"shapes ({lost[0]}, ...): it is damaged, or of another architecture: get it again, or name another one"
+            f"model '{model.name}': its checkpoint lacks {len(lost)} weights of the pretrained model, or has them in "
+            f"other shapes ({lost[0]}, ...): it is damaged, or of another architecture: get it again, or name another "
+            "one"
         )
-
-
-def not_loaded(info: Mapping[str, Any]) -> set[str]:
-    """The weights that a checkpoint did not have, or in another shape."""
-    return {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    return module, new
 
 
 def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed: Any) -> PretrainedConfig:
@@ -170,10 +157,8 @@ def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed:
         if key not in usual and not hasattr(defaults, key):
             hint = did_you_mean(key, defaults.to_dict())
             raise HarnessError(f"{name}: a config of model_type '{model_type}' has no '{key}'.{hint}")
-    try:
+    with building(model):
         return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model.dropout)
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        raise HarnessError(f"{name}: its config is refused: {in_one_line(error)}") from error
 
 
 def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:

@@ -17,7 +17,7 @@ from harness.config.architectures import T5Settings
 from harness.data.features import Features, Group
 from harness.errors import HarnessError
 from harness.models.base import Architecture, Batch, chunks, pad
-from harness.models.checkpoints import check_loaded, class_for, kept_config, make, new_config
+from harness.models.checkpoints import class_for, kept_config, make, new_config
 from harness.models.t5_decoding import Answers, Decoder, greedy, is_plain, rank
 from harness.models.tokenizers import check_tokenizer, encode, tokenize
 from harness.task.functions import bare_text, text_to_text, training_texts
@@ -39,9 +39,7 @@ class T5(Architecture):
                 f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
                 f"'{self.task.name}' does not have: use decoding: generate"
             )
-        module, info = make(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
-        if info is not None:
-            check_loaded(self.model.name, info)
+        module, _ = make(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
         check_tokenizer(self.tokenizer, module, self.model.name)
         compute_output_at_answers(module)
         return module

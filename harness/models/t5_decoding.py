@@ -40,8 +40,8 @@ NEUTRAL_SETTINGS = {
 class Answers:
     """Answers with a common beginning.
 
-    ``tokens`` is the rest of what they share; ``branches`` is how they go on, each with another first token, in order
-    of first appearance; ``answer`` is the number of the only answer, where there are no branches.
+    ``tokens`` is the rest of what they share; ``branches`` are their continuations, each with another first token,
+    in order of first appearance; ``answer`` is the number of the only answer, where there are no branches.
     """
 
     tokens: tuple[int, ...]
@@ -117,7 +117,7 @@ class Decoder:
         self.cache.self_attention_cache = DynamicCache()
 
     def rows(self, chosen: Tensor) -> Decoder:
-        """A decoder for some of the rows (their indices), which goes on from the same point."""
+        """A decoder for some of the rows (their indices), which continues from the same point."""
         twin = copy.copy(self)
         twin.states, twin.mask = self.states[chosen], self.mask[chosen]
         twin.cache = copy.copy(self.cache)
@@ -203,7 +203,7 @@ def _write(
 
 
 def _keep(tokens: Tensor, rows: Tensor, stop: Tensor, written: dict[int, list[int]]) -> None:
-    """Add rows of ``tokens`` up to the first one that ends an answer (rows that go on are overwritten later)."""
+    """Add rows of ``tokens`` up to the first one that ends an answer (rows that continue are overwritten later)."""
     for row, line, ended in zip(rows.tolist(), tokens[:, 1:].tolist(), torch.isin(tokens[:, 1:], stop), strict=True):
         length = int(ended.int().argmax()) + 1 if bool(ended.any()) else len(line)
         written[row] = line[:length]

@@ -170,9 +170,9 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``)."""
     from harness.data import sample
-    from harness.task import entities
+    from harness.task import entities, functions, problem_types
 
-    modules = (entities, sample)
+    modules = (entities, functions, problem_types, sample)
     sources = [*(Path(str(module.__file__)) for module in modules), sample.WORD_LISTS, Path(__file__), *builtin_files()]
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     file = cache / "tokenizers" / f"sample-{family}-{version}.json"

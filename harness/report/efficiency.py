@@ -139,7 +139,6 @@ def _machine(record: Record) -> str:
 
 def cost_table(board: Leaderboard) -> Table:
     """What the runs of each row took; the share of invalid predictions only where some model generates."""
-    generates = any(row.cost and row.cost.invalid is not None for row in board.rows)
     headers = ["Model", "Params (trained)", "Time per run", "All runs", "Train ex/s", "Infer ex/s"]
     rows = []
     for row in board.rows:
@@ -150,8 +149,8 @@ def cost_table(board: Leaderboard) -> Table:
         parameters = f"{count(cost.total)} ({count(cost.trained)})"
         cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
         cells += [rate(cost.train_rate), rate(cost.inference_rate)]
-        rows.append([*cells, _invalid(cost, board)] if generates else cells)
-    return ([*headers, "Invalid"] if generates else headers), rows
+        rows.append([*cells, _invalid(cost, board)] if board.generates else cells)
+    return ([*headers, "Invalid"] if board.generates else headers), rows
 
 
 def _invalid(cost: Cost, board: Leaderboard) -> str:
@@ -261,9 +260,9 @@ def definitions(board: Leaderboard) -> str:
     return (
         "Params: all parameters. Active: those that inference computes with, without tables of which it looks up rows. "
         "FLOPs/ex: FLOPs of the matrix products of one answer to an example of mean length, all that is generated "
-        "included. Train ex/s and tok/s: without the first update (Startup) and those in which something was compiled "
-        "(Compile), and without padding. MFU: FLOPs of training (three times a forward pass) per second, as a share of "
-        "the machine's measured matrix rate, which is that of a large matrix product of the same precision. "
+        "included. Train ex/s and tok/s: without the first update and those in which something was compiled (Startup), "
+        "and without padding. MFU: FLOPs of training (three times a forward pass) per second, as a share of the "
+        "machine's measured matrix rate, which is that of a large matrix product of the same precision. "
         f"Infer ex/s:{batches}. p50 and p95: the time to answer a single example. Memory: the most that the process "
         "had in use. FLOPs, latency and Infer ex/s are measured once for each task, model and recipe, with the model "
         "of the first seed."

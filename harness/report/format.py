@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -155,8 +157,8 @@ def _alignment(headers: Sequence[str]) -> list[str]:
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """A line of CSV for each row: nothing where a row has no value, ``nan`` where it is undefined."""
-    from pandas import DataFrame
-
-    values = [["nan" if value != value else value for value in map(row.get, columns)] for row in rows]
-    frame = DataFrame(values, columns=list(columns), dtype=object)  # objects: a whole number stays one beside a gap
-    return frame.to_csv(index=False, lineterminator="\n")
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -214,6 +214,11 @@ class Leaderboard:
         """The tasks of all suites."""
         return [column for section in self.sections for column in section.columns]
 
+    @property
+    def generates(self) -> bool:
+        """Whether the predictions of some model are generated text."""
+        return any(row.cost is not None and row.cost.invalid is not None for row in self.rows)
+
     def title(self, task: str) -> str:
         """A task's name as tables show it."""
         return next((column.title for column in self.columns if column.task == task), task)

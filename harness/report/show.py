@@ -80,24 +80,22 @@ def _training(record: Record) -> Iterable[tuple[str, Any]]:
 
 
 def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
+    """What was measured, each number in the unit that its name ends with."""
     for name, value in efficiency.measured().items():
-        words = name.replace("_", " ")
-        if not isinstance(value, int | float):
+        words, unit = name.replace("_", " "), name.rpartition("_")[2]
+        if isinstance(value, str):
             yield words, value
-        elif name.startswith("latency") and name.endswith("_seconds"):
-            yield words.removesuffix(" seconds"), f"{milliseconds(value)} ms"
-        elif name.endswith("_seconds"):
-            yield words.removesuffix(" seconds"), duration(value)
-        elif name.endswith("_bytes"):
-            yield words.removesuffix(" bytes"), memory(value)
         elif "flops" in name:
             yield words, flops(value)
-        elif name.endswith("matrix_rate"):
-            yield words, f"{percent(value)} %"
-        elif name.endswith("_per_second"):
+        elif name.endswith("per_second"):
             yield words, rate(value)
+        elif unit == "seconds":
+            latency = name.startswith("latency")
+            yield words.removesuffix(" seconds"), f"{milliseconds(value)} ms" if latency else duration(value)
+        elif unit == "bytes":
+            yield words.removesuffix(" bytes"), memory(value)
         else:
-            yield words, value
+            yield words, f"{percent(value)} %" if unit == "rate" else value
 
 
 def _settings(record: Record) -> Iterable[tuple[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import PurePath
 
 from harness.io import fingerprint
@@ -13,34 +14,28 @@ def signature(model: str, records: Sequence[Record]) -> str:
     """``checkpoint@revision | data | seeds | recipe | version``; empty without finished records."""
     if not records:
         return ""
-    seeds = sorted({record.seed for record in records})
-    versions = sorted({f"v{record.provenance['harness']}" for record in records if "harness" in record.provenance})
-    parts = [_model(model, records), _data(records), _seeds(seeds), _recipe(records), "+".join(versions)]
-    return " | ".join(part for part in parts if part)
-
-
-def _model(name: str, records: Sequence[Record]) -> str:
-    return "+".join(dict.fromkeys(_checkpoint(name, record) for record in records))
-
-
-def _checkpoint(name: str, record: Record) -> str:
-    if not record.checkpoint:
-        return f"{name}@random weights"
-    if record.revision:
-        return f"{record.checkpoint}@{record.revision[:7]}"
-    # A folder: its content says what it is, its path only where it happens to lie.
-    return f"{PurePath(record.checkpoint).name}@{(record.settings.model.content or 'unpinned')[:8]}"
-
-
-def _data(records: Sequence[Record]) -> str:
+    checkpoints = dict.fromkeys(_checkpoint(model, record) for record in records)
     sources: dict[str, dict[str, DataIdentity]] = {}
     for record in records:
         for task, data in record.settings.data.items():
             sources.setdefault(data.source, {})[task] = data
-    return "+".join(_source(source, by_task) for source, by_task in sorted(sources.items()))
+    data_parts = [_data(source, by_task) for source, by_task in sorted(sources.items())]
+    versions = sorted({f"v{record.provenance['harness']}" for record in records if "harness" in record.provenance})
+    seeds = _seeds(sorted({record.seed for record in records}))
+    parts = ["+".join(checkpoints), "+".join(data_parts), seeds, _recipe(records), "+".join(versions)]
+    return " | ".join(filter(None, parts))
 
 
-def _source(source: str, by_task: dict[str, DataIdentity]) -> str:
+def _checkpoint(model: str, record: Record) -> str:
+    if not record.checkpoint:
+        return f"{model}@random weights"
+    if record.revision:
+        return f"{record.checkpoint}@{record.revision[:7]}"
+    # A folder is identified by its content; of its path, which differs between machines, only the name is shown.
+    return f"{PurePath(record.checkpoint).name}@{(record.settings.model.content or 'unpinned')[:8]}"
+
+
+def _data(source: str, by_task: Mapping[str, DataIdentity]) -> str:
     if source == "sample":
         return source
     revisions = dict.fromkeys(data.revision[:7] for data in by_task.values() if data.revision)
@@ -49,24 +44,16 @@ def _source(source: str, by_task: dict[str, DataIdentity]) -> str:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    return "seeds " + ",".join(_ranges(seeds))
-
-
-def _ranges(numbers: Sequence[int]) -> Iterable[str]:
-    start = previous = numbers[0]
-    for number in [*numbers[1:], None]:
-        if number is not None and number == previous + 1:
-            previous = number
-            continue
-        yield str(start) if start == previous else f"{start}-{previous}"
-        if number is not None:
-            start = previous = number
+    """``seed 1``, ``seeds 1-3,7``: seeds that follow one another have the same distance to their position."""
+    ranges = []
+    for _, group in groupby(enumerate(seeds), key=lambda item: item[1] - item[0]):
+        consecutive = [seed for _, seed in group]
+        ranges.append("-".join(map(str, dict.fromkeys((consecutive[0], consecutive[-1])))))
+    return f"seed{'s' * (len(seeds) > 1)} {','.join(ranges)}"
 
 
 def _recipe(records: Sequence[Record]) -> str:
     digests = {record.task: fingerprint({"recipe": record.settings.recipe})[:8] for record in records}
     if len(set(digests.values())) == 1:
-        return f"recipe {next(iter(digests.values()))}"
+        return f"recipe {digests[records[0].task]}"
     return f"recipes {fingerprint(digests)[:8]}"

@@ -150,7 +150,7 @@ def markdown(board: Leaderboard) -> str:
     if rows:
         words = "Time is that of training. ex/s: examples per second in training and in inference, mean over runs."
         words += " FLOPs, latency, memory: [efficiency.md](efficiency.md)."
-        if "Invalid" in headers:
+        if board.generates:
             words += " Invalid: share of generated answers that stand for no prediction and count as wrong."
         signatures = [f"- {escape(row.name)}: `{row.signature}`" for row in board.rows if row.signature]
         blocks += ["## Cost", markdown_table(headers, rows), words, "## Signatures", "\n".join(signatures)]

@@ -70,12 +70,12 @@ class Store:
             yield
 
     def checkpoint_directories(self) -> list[Path]:
-        """Those of the runs that are under way, or were when a command ended."""
+        """The checkpoint directories of all runs."""
         with disk_errors(self.folder):
             return [path for path in (self.folder / ".work").glob("*") if _FINGERPRINT.fullmatch(path.name)]
 
     def checkpoint_directory(self, fingerprint: str) -> Path:
-        """Where the training state of a run under way is kept; made if it is not there."""
+        """Where a run keeps its state while it is under way; made if it is not there."""
         folder = self.folder / ".work" / _check_fingerprint(fingerprint)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def tag_names_problem(tags: Sequence[str]) -> str | None:
 
 
 def iob2_problem(tags: Sequence[str]) -> str | None:
-    """Where a sentence's tags break the rules of IOB2: an entity begins with B-, and I- goes on with one."""
+    """Where a sentence's tags break the rules of IOB2: an entity begins with B-, and I- continues one."""
     for i, tag in enumerate(tags):
         before = tags[i - 1] if i else OUTSIDE
         if tag.startswith("I-") and before[2:] != tag[2:]:

@@ -230,7 +230,7 @@ def _definition_problem(task: Task) -> str | None:
 def source_of(function: Callable[..., Any]) -> str:
     """The source of a function and of all that it uses of its own module: functions, classes and values.
 
-    Values are those in the module, in closures and of default arguments. Of objects whose content cannot be told, and
+    Values are those in the module, in closures and of default arguments. Of objects whose content is unknown, and
     of functions and classes of other modules, only the name counts.
 
     Args:

@@ -689,11 +689,12 @@ def test_a_failed_run_shows_its_traceback() -> None:
 def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
+from harness.report import efficiency, tables
 from harness.report.build import leaderboard
 from harness.task.plugins import load_plugins
 plugins = load_plugins()
 board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)
-board.markdown, board.text
+board.markdown, board.text, tables.csv_text(board), tables.as_data(board), efficiency.csv_text(board)
 print([name for name in ("torch", "transformers", "datasets", "sklearn", "scipy", "pandas") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

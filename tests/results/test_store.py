@@ -513,9 +513,9 @@ def test_read_record_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_folders(store: Store) -> None:
-    scratch = store.checkpoint_directory(FINGERPRINT)
-    assert scratch == store.folder / ".work" / FINGERPRINT and scratch.is_dir()
-    assert store.checkpoint_directory(FINGERPRINT) == scratch
+    directory = store.checkpoint_directory(FINGERPRINT)
+    assert directory == store.folder / ".work" / FINGERPRINT and directory.is_dir()
+    assert store.checkpoint_directory(FINGERPRINT) == directory
     assert store.cache == store.results / ".cache"
     store.update_manifest({("cola", "bert-tiny", 1): FINGERPRINT})
     assert benchmarks_in(store.results) == ["glue"]
