@@ -49,9 +49,9 @@ class Store:
         self.benchmark = check_name("benchmark", benchmark)
         self.folder = self.results / benchmark
         self.warnings: list[str] = []
-        for place in (self.results, self.folder):
-            if place.exists() and not place.is_dir():
-                raise HarnessError(f"{place} is a file: results need a folder; name another one with --results")
+        for folder in (self.results, self.folder):
+            if folder.exists() and not folder.is_dir():
+                raise HarnessError(f"{folder} is a file: results need a folder; name another one with --results")
 
     @property
     def cache(self) -> Path:
@@ -136,14 +136,16 @@ class Store:
 
     def clean(self) -> None:
         """Tidy up after killed processes: half-written things go, a record that was already whole gets its place."""
-        if not self.folder.is_dir():
-            return
-        with self.locked(), disk_errors(self.folder):
-            for folder in sorted((self.folder / "runs").glob("*/*")):
-                settle_leftovers(folder)
-            for folder in (self.folder, self.models, *self.checkpoint_directories(), self.cache / "features"):
-                for path, _, _ in leftovers(folder):
-                    remove(path)
+        with disk_errors(self.results):
+            drafts = [*leftovers(self.cache / "features"), *leftovers(self.cache / "tokenizers")]
+            if self.folder.is_dir():
+                with self.locked():
+                    for folder in sorted((self.folder / "runs").glob("*/*")):
+                        settle_leftovers(folder)
+                for folder in (self.folder, self.models, *self.checkpoint_directories()):
+                    drafts += leftovers(folder)
+            for path, _, _ in drafts:
+                remove(path)
 
     def update_manifest(
         self,
@@ -171,16 +173,14 @@ class Store:
             table: what `table` gives later.
             tasks, models: all that the benchmark has; None: any.
         """
-
         for key, value in fingerprints.items():
             self.run_folder("0" * 64 if value is None else value, *key)  # refuses what cannot be a run's
+        pairs = (configurations or {}).items()
         given = Manifest(
             data=plain(data),
             table=Table.model_validate(dict(table or {})),
             runs=tuple(CurrentRun(task=t, model=m, seed=s, fingerprint=f) for (t, m, s), f in fingerprints.items()),
-            configurations=tuple(
-                Configuration(task=t, model=m, configuration=c) for (t, m), c in (configurations or {}).items()
-            ),
+            configurations=tuple(Configuration(task=t, model=m, configuration=c) for (t, m), c in pairs),
             sweeps=tuple(choices),
         )
 
@@ -214,10 +214,10 @@ class Store:
         return choices
 
     def _manifest(self) -> Manifest:
-        path = next((self.folder / name for name in MANIFESTS if (self.folder / name).exists()), None)
-        if path is None:
-            return Manifest(data=None, runs=())
-        with disk_errors(path):
+        with disk_errors(self.folder):
+            path = next((self.folder / name for name in MANIFESTS if (self.folder / name).exists()), None)
+            if path is None:
+                return Manifest(data=None, runs=())
             content = read_file(path)
         try:
             return parse_manifest(content)

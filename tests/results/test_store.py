@@ -275,6 +275,20 @@ def test_a_record_of_another_schema_is_not_used(store: Store) -> None:
     assert "another version" in store.warnings[0]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "device"])
+@pytest.mark.parametrize("name", [*CHECKED, "efficiency.json"])
+def test_what_is_no_regular_file_is_not_read(store: Store, kind: str, name: str) -> None:
+    folder = write(store).folder
+    assert folder is not None
+    (folder / name).unlink()
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda path: os.symlink(path, path)}
+    make.get(kind, lambda path: os.symlink("/dev/zero", path))(folder / name)
+    assert (find(store) is None) == (name in CHECKED)
+    assert len(store.warnings) == 1 and name in store.warnings[0]
+    if name in CHECKED:
+        assert write(store).finished and len(list(folder.parent.iterdir())) == 1
+
+
 def test_damaged_times_do_not_cost_the_scores(store: Store) -> None:
     folder = write(store).folder
     assert folder is not None
