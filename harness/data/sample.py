@@ -78,8 +78,6 @@ class Draw:
         """The options in a random order."""
         return sorted(options, key=lambda option: self.rng.random())
 
-    # Labels and their signs
-
     def label(self, count: int | None = None) -> int:
         """A class index; the first class is a little more frequent than the last (two classes: 55 to 45 %)."""
         count = len(self.task.labels) if count is None else count
@@ -108,8 +106,6 @@ class Draw:
         round_, adjective = divmod(label, len(adjectives))
         own_nouns = nouns[round_ % len(nouns) :: min(rounds, len(nouns))]
         return f"with the {adjectives[adjective]} {self.pick(own_nouns)}"
-
-    # Texts
 
     def event(self) -> Event:
         """A made-up event."""
