@@ -69,13 +69,13 @@ class Store:
         with Leases() as leases, leases.held(self.folder / ".work" / "lock"):
             yield
 
-    def workplaces(self) -> list[Path]:
-        """The working folders of runs that are there."""
+    def checkpoint_directories(self) -> list[Path]:
+        """The checkpoint directories of all runs."""
         with disk_errors(self.folder):
             return [path for path in (self.folder / ".work").glob("*") if _FINGERPRINT.fullmatch(path.name)]
 
-    def scratch(self, fingerprint: str) -> Path:
-        """The private working folder of a run that is under way; made if it is not there."""
+    def checkpoint_directory(self, fingerprint: str) -> Path:
+        """Where a run keeps its state while it is under way; made if it is not there."""
         folder = self.folder / ".work" / _check_fingerprint(fingerprint)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ class Store:
         with self.locked(), disk_errors(self.folder):
             for folder in sorted((self.folder / "runs").glob("*/*")):
                 settle_leftovers(folder)
-            for folder in (self.folder, self.models, *self.workplaces(), self.cache / "features"):
+            for folder in (self.folder, self.models, *self.checkpoint_directories(), self.cache / "features"):
                 for path, _, _ in leftovers(folder):
                     remove(path)
 

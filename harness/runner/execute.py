@@ -103,7 +103,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         KeyboardInterrupt, Terminated: it was stopped; its state is saved.
     """
     state, spec = RunState(), context.spec
-    folder = context.store.scratch(run.fingerprint)
+    folder = context.store.checkpoint_directory(run.fingerprint)
     directory = CheckpointDirectory(folder, spec.checkpoint_every, context.interrupts, context.accelerator, lease)
     with Usage(context.accelerator.device) as usage:
         training = prepare(context, run, load_model(context, run.parent) if run.parent else None)

@@ -16,8 +16,8 @@ from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.io import fingerprint, plain
+from harness.results.manifest import Key
 from harness.results.record import Caveat, CaveatKind, RunSettings
-from harness.results.store import Key
 from harness.runner.resources import HOLDOUT, Resources
 from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve

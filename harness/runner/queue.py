@@ -142,7 +142,7 @@ class RunQueue:
         for run in list(self.left):
             if run.parent in self.left:
                 continue
-            self.lease = self.context.leases.take(self.context.store.scratch(run.fingerprint))
+            self.lease = self.context.leases.take(self.context.store.checkpoint_directory(run.fingerprint))
             if self.lease is None:
                 continue
             if not self._was_done(run):
@@ -171,7 +171,7 @@ def tidy(context: Context, statuses: Statuses) -> None:
     """Remove training states that no command resumes: of runs that are done, and those untouched for a month."""
     done = {run.fingerprint for run in having(statuses, Status.DONE)}
     done -= {run.fingerprint for run in having(statuses, *TO_TRAIN)}
-    for folder in context.store.workplaces():
+    for folder in context.store.checkpoint_directories():
         with contextlib.suppress(FileNotFoundError):  # another command was faster
             if folder.name in done or time.time() - folder.stat().st_mtime > ABANDONED:
                 lease = context.leases.take(folder)

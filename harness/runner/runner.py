@@ -196,7 +196,7 @@ def predict_tests_of(context: Context, run: Run) -> bool:
     """
     lease = None
     if context.main and not has_tests(context, run):
-        lease = context.leases.take(context.store.scratch(test_fingerprint(run, context.resources)))
+        lease = context.leases.take(context.store.checkpoint_directory(test_fingerprint(run, context.resources)))
     [is_ours] = broadcast_object_list([lease is not None])
     if not is_ours:
         return True
@@ -238,7 +238,7 @@ def _show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> 
 
 def _drop_models(context: Context, runs: Sequence[Run]) -> None:
     """Remove models that were kept for the runs that start from them, unless other commands may still need them."""
-    if not any(context.leases.is_taken(folder) for folder in context.store.workplaces()):
+    if not any(context.leases.is_taken(folder) for folder in context.store.checkpoint_directories()):
         for run in runs:
             remove(model_file(context, run))
 

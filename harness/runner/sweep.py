@@ -9,8 +9,7 @@ from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.io import remove
-from harness.results.manifest import Choice, Trial, in_words
-from harness.results.store import Key
+from harness.results.manifest import Choice, Key, Trial, in_words
 from harness.runner.plan import Pair, Run
 from harness.runner.queue import Status, Statuses, model_file, record_of
 from harness.runner.resources import Context

@@ -213,7 +213,7 @@ class Others:
     def __init__(self, bench: Bench, done: Path, monkeypatch: pytest.MonkeyPatch):
         self.bench, self.done = bench, done
         record = json.loads((done / "record.json").read_text())
-        self.lease = Leases().take(bench.store.scratch(record["fingerprint"]))
+        self.lease = Leases().take(bench.store.checkpoint_directory(record["fingerprint"]))
         seed = record["settings"]["seed"]
         self.place = bench.store.run_folder(record["fingerprint"], record["task"], record["model"], seed)
         monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
@@ -277,7 +277,7 @@ def test_a_run_that_was_done_meanwhile_is_not_done_again(two_runs, monkeypatch):
 def test_the_run_of_a_dead_command_is_taken_over(two_runs, monkeypatch, dead):
     bench, done, expected = two_runs
     fingerprint = json.loads((done / "record.json").read_text())["fingerprint"]
-    foreign(bench.store.scratch(fingerprint), this_machine(), dead)
+    foreign(bench.store.checkpoint_directory(fingerprint), this_machine(), dead)
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == 8
@@ -374,7 +374,7 @@ def test_a_command_that_was_taken_for_dead_leaves_the_run_to_the_other(bench, mo
 
 def test_models_of_parents_stay_while_another_command_is_at_work(bench, monkeypatch):
     bench.write(tasks=["mnli", "rte"], init_from={"rte": "mnli"})
-    lease = Leases().take(Store(bench.results, "b").scratch(FINGERPRINT))
+    lease = Leases().take(Store(bench.results, "b").checkpoint_directory(FINGERPRINT))
     bench.run()
     assert lease is not None and bench.model_file(bench.record("mnli")).is_file()
     lease.release()

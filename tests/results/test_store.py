@@ -443,7 +443,7 @@ def test_names_never_become_paths(tmp_path: Path, name: str) -> None:
             store.update_manifest({(task, model, 1): FINGERPRINT})
     for wrong in ("../x", FINGERPRINT[:12], FINGERPRINT + "\n", FINGERPRINT.upper() + "G"):
         with pytest.raises(HarnessError, match="fingerprint"):
-            store.scratch(wrong)
+            store.checkpoint_directory(wrong)
     with pytest.raises(HarnessError, match="seed"):
         store.find(FINGERPRINT, "cola", "bert", "1/../..")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
@@ -499,9 +499,9 @@ def test_read_record_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_folders(store: Store) -> None:
-    scratch = store.scratch(FINGERPRINT)
-    assert scratch == store.folder / ".work" / FINGERPRINT and scratch.is_dir()
-    assert store.scratch(FINGERPRINT) == scratch
+    directory = store.checkpoint_directory(FINGERPRINT)
+    assert directory == store.folder / ".work" / FINGERPRINT and directory.is_dir()
+    assert store.checkpoint_directory(FINGERPRINT) == directory
     assert store.cache == store.results / ".cache"
     store.update_manifest({("cola", "bert-tiny", 1): FINGERPRINT})
     assert benchmarks_in(store.results) == ["glue"]

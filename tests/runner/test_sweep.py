@@ -442,7 +442,7 @@ def test_a_trial_that_another_command_does_is_waited_for(bench, monkeypatch, sam
     done = bench.folder / "done"
     shutil.copytree(first.folder, done)
     shutil.rmtree(bench.store.folder)
-    lease = Leases().take(bench.store.scratch(first.fingerprint))
+    lease = Leases().take(bench.store.checkpoint_directory(first.fingerprint))
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
 
     def sleep(seconds: float) -> None:
