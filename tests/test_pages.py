@@ -245,6 +245,7 @@ def test_commands_and_options():
     [commands] = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
     listed = {name.split()[0] for name in table(section(page, ""))}
     assert listed == commands.choices.keys()
+    assert "--version" in section(page, "")
     for name, command in commands.choices.items():
         options = {o for a in command._actions for o in a.option_strings if o not in ("-h", "--help")}
         explained = table(section(page, f"## {name}")) if options else {}
@@ -253,7 +254,14 @@ def test_commands_and_options():
 
 def test_functions_for_python():
     explained = names_in(text_of("docs/python.md"))
-    for function in (harness.run, harness.report, harness.submit, harness.load_tasks, harness.load_examples):
+    for function in (
+        harness.run,
+        harness.report,
+        harness.show,
+        harness.submit,
+        harness.load_tasks,
+        harness.load_examples,
+    ):
         assert {function.__name__, *inspect.signature(function).parameters} <= explained, function
 
 
