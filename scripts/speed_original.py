@@ -7,6 +7,7 @@ few steps, or predicts, and prints the examples per second.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import sys
 import tempfile
@@ -38,7 +39,7 @@ class Clock(transformers.TrainerCallback):
         self.ended = time.perf_counter()
 
 
-def train(model: Any, tokenizer: Any, folder: Path) -> float:
+def train(model: Any, tokenizer: Any, folder: Path, precision: str) -> float:
     """As the original's README trains: the Trainer's defaults, padded to the longest of each batch."""
     rows = sentences(folder, "train")[: 2 * BATCH * STEPS]
     data = [
@@ -53,6 +54,8 @@ def train(model: Any, tokenizer: Any, folder: Path) -> float:
         logging_strategy="no",
         report_to=[],
         disable_tqdm=True,
+        bf16=precision == "bf16",
+        use_cpu=True,
     )
     collator = transformers.DataCollatorWithPadding(tokenizer)
     transformers.Trainer(model, arguments, collator, data, callbacks=[clock]).train()
@@ -61,8 +64,8 @@ def train(model: Any, tokenizer: Any, folder: Path) -> float:
 
 
 @torch.no_grad()
-def predict(model: Any, tokenizer: Any, folder: Path) -> float:
-    """As the original's README predicts: batch by batch in the order of the file."""
+def predict(model: Any, tokenizer: Any, folder: Path, precision: str) -> float:
+    """As the original's README predicts: batch by batch in the order of the file, tokenised on the way, in fp32."""
     texts = [row["sentence"] for row in sentences(folder, "dev")[:TEXTS]]
     model.eval()
     started = time.perf_counter()
@@ -72,14 +75,34 @@ def predict(model: Any, tokenizer: Any, folder: Path) -> float:
     return TEXTS / (time.perf_counter() - started)
 
 
+@torch.no_grad()
+def predict_prepared(model: Any, tokenizer: Any, folder: Path, precision: str) -> float:
+    """All that the harness has, too: the whole split, tokenised beforehand, sorted by length, in its precision."""
+    texts = [row["sentence"] for row in sentences(folder, "dev")]
+    ids = sorted(tokenizer(texts, truncation=True, max_length=128)["input_ids"], key=len, reverse=True)
+    model.eval()
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext():
+        for i in range(0, len(ids), BATCH):
+            batch = tokenizer.pad({"input_ids": ids[i : i + BATCH]}, return_tensors="pt")
+            model(batch["input_ids"], attention_mask=batch["attention_mask"])
+    return len(ids) / (time.perf_counter() - started)
+
+
+ACTIONS = {"train": train, "predict": predict, "predict-prepared": predict_prepared}
+
+
 def main() -> None:
     """Answer every line."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("source", help="the folder with the original's enct5 package")
-    parser.add_argument("action", choices=("train", "predict"))
+    parser.add_argument("action", choices=tuple(ACTIONS))
     parser.add_argument("data", type=Path, help="the folder of the official GLUE files")
     parser.add_argument("vocabulary", help="T5's spiece.model")
+    parser.add_argument("precision", choices=("fp32", "bf16"))
+    parser.add_argument("threads", type=int)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     sys.path.insert(0, options.source)
     from enct5.configuration_enct5 import EncT5Config
     from enct5.modeling_enct5 import EncT5ForSequenceClassification
@@ -89,11 +112,11 @@ def main() -> None:
     size = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "num_decoder_layers": 1}
     task = {"num_labels": 2, "problem_type": "single_label_classification", "decoder_vocab_size": 1}
     model = EncT5ForSequenceClassification(EncT5Config(vocab_size=len(tokenizer), pad_token_id=0, **size, **task))
-    action = {"train": train, "predict": predict}[options.action]
-    action(model, tokenizer, options.data)
+    action = ACTIONS[options.action]
+    action(model, tokenizer, options.data, options.precision)
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(f"rate {action(model, tokenizer, options.data)}", flush=True)
+        print(f"rate {action(model, tokenizer, options.data, options.precision)}", flush=True)
 
 
 if __name__ == "__main__":

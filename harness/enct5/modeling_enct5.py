@@ -353,7 +353,7 @@ class EncT5Model(EncT5PreTrainedModel):
         """
         block: Any = self.decoder.block[0]
         attention, batch = block.layer[1].EncDecAttention, len(text)
-        prompts, query = self._ask(text.device.type)
+        prompts, query = self._ask(text.device)
         heads, count = query.shape[:2]
         with torch.autocast(text.device.type, enabled=False):  # T5's scores are not scaled, and grow large
             scores = F.linear(text.float(), query.flatten(0, 1)).transpose(1, 2)
@@ -365,26 +365,26 @@ class EncT5Model(EncT5PreTrainedModel):
         states = prompts + attention.o(context.permute(1, 2, 0, 3).flatten(2))
         return self.decoder.final_layer_norm(block.layer[2](states))
 
-    def _ask(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _ask(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """What is the same for all texts: the prompts `(1, prompts, d_model)` that have seen one another, and their
         query to a text, multiplied by the keys' projection, `(heads, prompts, d_model)` in float32.
         """
-        precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        if self._question is not None and precision in self._question:
-            return self._question[precision]
+        key = device, torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+        if self._question is not None and key in self._question:
+            return self._question[key]
         block: Any = self.decoder.block[0]
         own, cross = block.layer[0], block.layer[1]
-        prompts = self._prompts(1, self.decoder.embed_tokens.weight.device)
+        prompts = self._prompts(1, device)
         if prompts.shape[1] == 1:  # a prompt alone sees itself, with weight 1
             prompts = prompts + own.SelfAttention.o(own.SelfAttention.v(own.layer_norm(prompts)))
         else:
             prompts = own(prompts, attention_mask=_prompt_mask(prompts, self.config.label_attention))[0]
         attention: T5Attention = cross.EncDecAttention
         query = attention.q(cross.layer_norm(prompts))[0].unflatten(-1, (attention.n_heads, -1)).transpose(0, 1)
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             query = query.float() @ _by_head(attention.k, attention.n_heads).float()
         if self._question is not None:
-            self._question[precision] = prompts, query
+            self._question[key] = prompts, query
         return prompts, query
 
     def _word_prompts(self, prompts: torch.Tensor, states: torch.Tensor, word_positions: torch.Tensor) -> torch.Tensor:
