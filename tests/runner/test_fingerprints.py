@@ -250,9 +250,8 @@ def test_the_version_of_the_scores_counts(original, world, monkeypatch):
 
 def test_what_this_machine_makes_of_the_precision_counts(original, world, monkeypatch):
     automatic = replace(world, recipe={**RECIPE, "precision": "auto"})
-    for supported, precision in ((False, "fp32"), (True, "bf16")):
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-            monkeypatch.setattr(torch.cpu, name, lambda supported=supported: supported)
+    for speedup, precision in ((0.6, "fp32"), (1.8, "bf16")):
+        monkeypatch.setattr("harness.training.device.bf16_speedup", lambda speedup=speedup: speedup)
         chosen = replace(world, recipe={**RECIPE, "precision": precision}).fingerprint()
         assert automatic.fingerprint() == chosen
         assert (chosen == original[1]) == (precision == "fp32")
