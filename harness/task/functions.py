@@ -6,7 +6,6 @@ A task's own function is guarded: what it raises, or returns wrongly, becomes a 
 from __future__ import annotations
 
 import traceback
-import types
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,9 +69,9 @@ def repairs(task: Task, example: Example) -> list[str]:
 
 def cluster_of(task: Task, example: Example) -> str:
     """The name of the cluster that the example is in: equal for the examples that belong together (`Task.cluster`)."""
-    if isinstance(task.cluster, types.FunctionType):
+    if callable(task.cluster):
         return str(_own(task, "cluster", example))
-    fields = (task.cluster or task.text_fields[0],) if isinstance(task.cluster, str | None) else task.cluster
+    fields = task.cluster_fields
     if lacking := [name for name in fields if name not in example]:
         hint = did_you_mean(lacking[0], example)
         raise HarnessError(

@@ -176,11 +176,16 @@ class Task:
         return tuple((split, score_key(metric)) for split in self.validation_splits for metric in self.metrics)
 
     @property
+    def cluster_fields(self) -> tuple[str, ...]:
+        """The fields by which examples belong together; none where a function says it."""
+        if callable(self.cluster):
+            return ()
+        return (self.cluster or self.text_fields[0],) if isinstance(self.cluster, str | None) else self.cluster
+
+    @property
     def cluster_definition(self) -> Any:
         """What says which examples belong together, as plain data."""
-        if isinstance(self.cluster, types.FunctionType):
-            return {"function": source_of(self.cluster)}
-        return [self.cluster or self.text_fields[0]] if isinstance(self.cluster, str | None) else list(self.cluster)
+        return {"function": source_of(self.cluster)} if callable(self.cluster) else list(self.cluster_fields)
 
     def definition(self) -> dict[str, Any]:
         """Everything that decides this task's scores, as plain data: what a run's fingerprint hashes.
