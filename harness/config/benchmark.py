@@ -226,7 +226,7 @@ def _check_recipes(spec: BenchmarkSpec, catalogue: Catalogue, problems: Problems
 
 def _contradictions(spec: BenchmarkSpec) -> list[str]:
     """For each model, what does not fit together in the first of its recipes where something does not."""
-    problems = {}
+    problems: dict[str, str] = {}
     for task, model in itertools.product(spec.trained, spec.models):
         for recipe in spec.recipes_for(task, model):
             if (recipe.min_steps or 0) > (recipe.max_steps or math.inf):
