@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.io import fingerprint
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.lengths import shorter_inputs
 from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
@@ -60,6 +61,8 @@ def leaderboard(
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     rows = [_without_caveats(row, common) for row in rows]
+    lengths = shorter_inputs(runs)
+    rows = [replace(row, notes=(*row.notes, *lengths.get((row.folder, row.model), ()))) for row in rows]
     efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
     shown = published() if references is True else references or ()
     board = Leaderboard(
