@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, did_you_mean
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from harness.config.benchmark import BenchmarkFile
     from harness.config.schema import BenchmarkSpec
     from harness.report.leaderboard import Leaderboard
+    from harness.results.store import Store
     from harness.submission.write import Submission
+
+INTERVALS = ("auto", "std", "ci")
+"""What tables show behind a mean: the standard deviation over seeds, the 95 % interval, or this from three seeds on."""
 
 
 def read(
@@ -24,6 +28,7 @@ def read(
     seeds: Sequence[int] | None = None,
     data: str | None = None,
     settings: Mapping[str, str] | None = None,
+    interval: str | None = None,
 ) -> tuple[BenchmarkFile, list[BenchmarkSpec]]:
     """A benchmark file, and what is asked for of its benchmarks. The arguments are those of `run`.
 
@@ -32,9 +37,17 @@ def read(
     """
     from harness.config.benchmark import narrow, read_benchmarks
 
+    check_interval(interval)
     names: list[str | None] = [benchmarks] if isinstance(benchmarks, str) else [*benchmarks] or [None]
     loaded = read_benchmarks(file, overrides=settings or {})
-    return loaded, [narrow(loaded.benchmark(name), tasks, models, seeds, data) for name in names]
+    specs = [narrow(loaded.benchmark(name), tasks, models, seeds, data) for name in names]
+    return loaded, [spec.model_copy(update={"interval": interval}) for spec in specs] if interval else specs
+
+
+def check_interval(interval: str | None) -> None:
+    """Refuse what is no way to show the spread of a score."""
+    if interval not in (None, *INTERVALS):
+        raise HarnessError(f"interval '{interval}': it is {' or '.join(INTERVALS)}.{did_you_mean(interval, INTERVALS)}")
 
 
 def run(
@@ -50,6 +63,7 @@ def run(
     retrain: bool = False,
     progress: bool = False,
     offline: bool = False,
+    interval: str | None = None,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
@@ -62,6 +76,8 @@ def run(
         retrain: train runs again that lack test predictions and whose models were not kept.
         progress: show the progress of the runs.
         offline: use no network: what is on the Hub comes from its cache.
+        interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
+            benchmark says).
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -76,7 +92,8 @@ def run(
     from harness.data.hub_access import network
     from harness.runner.runner import run_benchmark
 
-    loaded, specs = read(file, benchmarks, tasks=tasks, models=models, seeds=seeds, data=data, settings=settings)
+    chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
+    loaded, specs = read(file, benchmarks, interval=interval, **chosen)
     boards = {}
     with network(offline):
         for spec in specs:
@@ -90,6 +107,7 @@ def report(
     *,
     plugins: Sequence[str | Path] = (),
     references: bool = False,
+    interval: str | None = None,
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
@@ -100,6 +118,7 @@ def report(
         benchmark: only this one (default: all).
         plugins: folders with task plugins; a task that no plugin defines is shown as the records describe it.
         references: add published rows also where the benchmark does not ask for them.
+        interval: what tables show behind a mean: ``std``, ``ci`` or ``auto`` (default: as the benchmark says).
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -109,8 +128,26 @@ def report(
     """
     from harness.report.build import leaderboard_of
     from harness.report.tables import write_leaderboard
-    from harness.results.store import Store, benchmarks_in
     from harness.task.plugins import load_plugins
+
+    check_interval(interval)
+    stores = stores_in(results, benchmark)
+    loaded = load_plugins(plugins)
+    boards = {}
+    for name, own in stores.items():
+        board = leaderboard_of(own, loaded.tasks, loaded.suites, references=references, interval=interval)
+        boards[name] = board
+        write_leaderboard(own[0].folder, board)
+    return boards
+
+
+def stores_in(results: str | Path | Sequence[str | Path], benchmark: str | None) -> dict[str, list[Store]]:
+    """The benchmarks of results folders by their names, or the one that is asked for: a store for each folder.
+
+    Raises:
+        HarnessError: a folder that does not exist, no results, no such benchmark.
+    """
+    from harness.results.store import Store, benchmarks_in
 
     folders = [Path(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
     stores: dict[str, list[Store]] = {}
@@ -122,12 +159,7 @@ def report(
         raise HarnessError(f"no results of benchmark '{benchmark}' here.{did_you_mean(benchmark, stores)}{others}")
     if not stores:
         raise HarnessError(f"{', '.join(map(str, folders))}: no results here; 'run' makes them")
-    loaded = load_plugins(plugins)
-    boards = {}
-    for name in sorted(stores) if benchmark is None else [benchmark]:
-        boards[name] = leaderboard_of(stores[name], loaded.tasks, loaded.suites, references=references)
-        write_leaderboard(stores[name][0].folder, boards[name])
-    return boards
+    return {name: stores[name] for name in (sorted(stores) if benchmark is None else [benchmark])}
 
 
 def show(run: str | Path) -> str:

@@ -17,6 +17,8 @@ SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
 first process prints it at once, and its launcher then ends the others."""
 
+INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
+
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
   python -m harness run benchmarks.yaml glue --data PATH   the real thing, from official files
@@ -86,6 +88,7 @@ def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
+    run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     run.set_defaults(command=command_run)
 
 
@@ -95,6 +98,7 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--benchmark", help="only this benchmark")
     report.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
+    report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
     show = commands.add_parser("show", help="everything about one run")
@@ -166,6 +170,7 @@ def command_run(options: argparse.Namespace) -> int:
         seeds=options.seeds,
         data=options.data,
         settings=settings(options.set),
+        interval=options.interval,
     )
     from harness.runner.runner import dry_run, run_benchmark
 
@@ -199,7 +204,13 @@ def leave_group() -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
-    boards = harness.report(options.results, options.benchmark, plugins=options.plugins, references=options.references)
+    boards = harness.report(
+        options.results,
+        options.benchmark,
+        plugins=options.plugins,
+        references=options.references,
+        interval=options.interval,
+    )
     for board in boards.values():
         print(board.text)
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]

@@ -38,6 +38,8 @@ def leaderboard(
     references: Sequence[Reference] | bool = (),
     choices: Mapping[str, Sequence[Choice]] | None = None,
     warnings: Iterable[str] = (),
+    interval: str = "auto",
+    statistics: bool = True,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's records.
 
@@ -50,6 +52,9 @@ def leaderboard(
         references: published rows to show below; True: all of references.yaml. Never beside sample data.
         choices: ``Store.choices()`` by the name of the folder (a single one: ``""``).
         warnings: about records that could not be read.
+        interval: what stands behind a mean: ``std``, ``ci``, or ``auto``: the 95 % interval where all numbers are
+            of three seeds or more.
+        statistics: read the predictions, for intervals and tie groups; without them nothing is bold.
     """
     choices = choices or {}
     folders = entries if isinstance(entries, Mapping) else {"": entries}
@@ -74,11 +79,20 @@ def leaderboard(
         efficiency=tuple(filter(None, efficiency)),
         labels=label_tables(folders),
     )
+    if statistics:
+        from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
+
+        board = with_statistics(board, runs, interval)
     return replace(board, markdown=markdown(board), text=terminal_table(board))
 
 
 def leaderboard_of(
-    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], *, references: bool = False
+    stores: Sequence[Store],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    references: bool = False,
+    interval: str | None = None,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's current records in one or several results folders.
 
@@ -86,6 +100,7 @@ def leaderboard_of(
         stores: of the benchmark, one for each folder.
         tasks, suites: as for `leaderboard`.
         references: add published rows also where the benchmark does not ask for them.
+        interval: as for `leaderboard`; None: as the benchmark says.
     """
     tables = [store.table() for store in stores]
     return leaderboard(
@@ -97,6 +112,7 @@ def leaderboard_of(
         references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
         warnings=[warning for store in stores for warning in store.warnings],
+        interval=interval or tables[0].interval,
     )
 
 

@@ -11,7 +11,16 @@ from harness.report.format import MISSING, Footnotes, cut, escape, markdown_tabl
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page
-from harness.report.words import about, deviations, lacking_words, means, metric_words, seeds_done, shown_references
+from harness.report.words import (
+    about,
+    deviations,
+    lacking_words,
+    means,
+    metric_words,
+    seeds_done,
+    shown_references,
+    statistics_words,
+)
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
@@ -71,10 +80,7 @@ def _legend(board: Leaderboard) -> list[str]:
     words = [
         "Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average."
     ]
-    if any(len(row.seeds) > 1 for row in board.rows):
-        words.append("Mean ± sample standard deviation over seeds.")
-    if len(board.rows) > 1:
-        words.append("Bold: best of a column whose rows can be compared.")
+    words += statistics_words(board)
     if board.references:
         words.append("In italics: published dev-set scores, with averages computed here.")
     return words
@@ -90,7 +96,7 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
         for key in keys:
             cell = row.cell(key)
             score = f"**{means(cell)}**" if i in best[key] else means(cell)
-            cells.append(f"{score}{deviations(cell)}{seeds_done(cell)}{notes.mark(cell.notes)}")
+            cells.append(f"{score}{deviations(cell, board.spread)}{seeds_done(cell)}{notes.mark(cell.notes)}")
         rows.append(cells)
     for row in shown_references(board, section):
         cells = [f"*{escape(row.name)}*{notes.mark(row.notes)}"]

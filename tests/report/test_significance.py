@@ -1,0 +1,199 @@
+"""Leaderboards with statistics: intervals, tie groups, collapsed runs, from the predictions of records on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hand_made import NAN, SUITES, TASKS, caveats, cells, entries, failed, record
+
+from harness.io import to_json
+from harness.report.build import leaderboard
+from harness.report.leaderboard import Leaderboard
+from harness.report.numbers import as_data, csv_text
+from harness.results.record import CaveatKind, Record
+from harness.results.store import Store
+from harness.task.metrics import compute_metrics
+
+SEEN, UNPINNED = CaveatKind.SEEN_IN_PRETRAINING, CaveatKind.UNPINNED_CHECKPOINT
+N = 400
+LABELS = np.random.default_rng(0).integers(0, 2, N)
+
+
+def rows(task: str, split: str, predictions: Sequence[Any], labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Lines of predictions.jsonl."""
+    return [
+        {"task": task, "split": split, "index": i, "idx": i, "label": label, "prediction": p, "scores": [[0.0, 0.0]]}
+        for i, (p, label) in enumerate(zip(predictions, labels, strict=True))
+    ]
+
+
+class Answered:
+    """Writes records with predictions into a store, with the scores that these have."""
+
+    def __init__(self, folder: Path):
+        self.store = Store(folder, "mini")
+
+    def __call__(self, name: str, model: str, seed: int, right: float | Sequence[int], **changes: Any) -> Record:
+        """A run with this share of right answers (drawn anew for each), or with these predictions."""
+        rng = np.random.default_rng([seed, sum(map(ord, model))])
+        predictions = right if not isinstance(right, float) else np.where(rng.random(N) < right, LABELS, 1 - LABELS)
+        own, scores = [], dict[str, Any]()
+        tasks = [TASKS[name], *(task for task in TASKS.values() if task.evaluated_by == name)]
+        for task in tasks:
+            for split in task.validation_splits:
+                found = rows(task.name, split, np.asarray(predictions).tolist(), LABELS.tolist())
+                values = compute_metrics(task.metrics, [r["prediction"] for r in found], LABELS.tolist())
+                own += found
+                scores.setdefault(task.name, {})[split] = values
+        made = record(name, model, seed, scores=changes.pop("scores", scores), **changes)
+        return self.store.write(made, predictions=own)
+
+
+@pytest.fixture
+def answered(tmp_path: Path) -> Answered:
+    return Answered(tmp_path)
+
+
+def board(*records: Any, **options: Any) -> Leaderboard:
+    return leaderboard(entries(*records), TASKS, SUITES, benchmark="mini", **options)
+
+
+def seeds(answered: Answered, shares: Mapping[str, float], number: int = 3, name: str = "one") -> list[Record]:
+    return [answered(name, model, seed, share) for model, share in shares.items() for seed in range(1, number + 1)]
+
+
+# Tie groups ------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_and_all_that_cannot_be_told_from_it_are_bold(answered: Answered) -> None:
+    found = board(*seeds(answered, {"a": 0.85, "b": 0.84, "c": 0.6}))
+    shown = [cells(found.markdown, model)["One acc"] for model in "abc"]
+    assert [text.startswith("**") for text in shown] == [True, True, False]
+    assert set(found.rankings["one"].tied) == {"a", "b"}
+    assert found.rankings["one"].ranks == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+    assert "Bold: the best of a column and all that cannot be told from it, unless these are all" in found.markdown
+    assert "Student's t, variance over seeds and examples crossed, 3 seeds; Holm over all pairs" in found.markdown
+
+
+def test_nothing_is_bold_where_all_are_equal(answered: Answered) -> None:
+    found = board(*seeds(answered, {"a": 0.80, "b": 0.80, "c": 0.81}))
+    assert "**" not in found.markdown and len(found.rankings["one"].tied) == 3
+
+
+def test_one_seed_is_a_claim_about_checkpoints(answered: Answered) -> None:
+    found = board(*seeds(answered, {"a": 0.85, "b": 0.6}, number=1))
+    assert cells(found.markdown, "a")["One acc"].startswith("**")
+    assert "one seed: a claim about these checkpoints, not about models" in found.markdown
+    assert "±" not in found.markdown
+
+
+def test_averages_have_tie_groups_and_intervals(answered: Answered) -> None:
+    runs = [run for name in ("one", "pair", "nli") for run in seeds(answered, {"a": 0.85, "b": 0.7}, name=name)]
+    found = board(*runs)
+    assert cells(found.markdown, "a")["Mini avg"].startswith("**")
+    average = found.rows[0].averages["Mini avg"].interval
+    parts = [found.rows[0].cells[task].interval for task in ("one", "pair", "nli")]
+    assert average and all(parts)
+    assert average.se == pytest.approx(sum(part.se**2 for part in parts if part) ** 0.5 / 3)
+    assert cells(found.markdown, "a")["NLI acc m/mm"].count("/") == 2  # two means, two intervals
+    assert "Probe MCC" in cells(found.markdown, "a") and found.rows[0].cells["probe"].interval is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"caveats": caveats(SEEN)},
+        {"settings": {"limit": {"train": 10}}},
+        {"settings": {"data": {"one": {"source": "hub", "revision": "another"}}}},
+        {"settings": {"selection": "holdout"}},
+        {"scores": {"one": {"validation": {"accuracy": NAN}}}, "caveats": caveats(UNPINNED)},
+    ],
+)
+def test_nothing_is_best_among_what_cannot_be_compared(answered: Answered, changes: Any) -> None:
+    first, second = answered("one", "a", 1, 0.9), answered("one", "b", 1, 0.5)
+    assert "**" in board(first, second).markdown
+    assert "**" not in board(first, answered("one", "c", 1, 0.5, **changes)).markdown
+
+
+@pytest.mark.parametrize("other", [("one", "b", 1), failed("one", "oom", model="b")])
+def test_nothing_is_best_beside_nothing(answered: Answered, other: Any) -> None:
+    assert "**" not in board(answered("one", "a", 1, 0.9), other).markdown
+
+
+def test_nothing_is_best_while_seeds_are_missing(answered: Answered) -> None:
+    runs: list[Any] = [answered("one", m, s, share) for m, share in (("a", 0.9), ("b", 0.6)) for s in (1, 2)]
+    assert "**" not in board(*runs[:3], ("one", "b", 2)).markdown
+    assert cells(board(*runs).markdown, "a")["One acc"].startswith("**")
+
+
+def test_models_of_other_examples_are_not_compared(answered: Answered) -> None:
+    runs = seeds(answered, {"a": 0.9})
+    other = answered("one", "b", 1, 0.5)
+    assert other.folder is not None
+    lines = [{**row, "label": 1 - row["label"], "prediction": 1 - row["prediction"]} for row in other.predictions()]
+    changed = record("one", "c", 1, scores=other.scores)
+    assert "**" not in board(runs[0], answered.store.write(changed, predictions=lines)).markdown
+
+
+def test_scores_that_predictions_do_not_give_have_no_statistics(answered: Answered) -> None:
+    found = board(
+        answered("one", "a", 1, 0.9), answered("one", "b", 1, 0.5, scores={"one": {"validation": {"accuracy": 0.99}}})
+    )
+    assert "**" not in found.markdown
+    assert (
+        "no statistics: one accuracy cannot" in found.markdown or "do not give the recorded accuracy" in found.markdown
+    )
+
+
+def test_without_statistics_the_page_is_made_at_once(answered: Answered) -> None:
+    runs = seeds(answered, {"a": 0.85, "b": 0.6})
+    found = board(*runs, statistics=False)
+    assert "**" not in found.markdown and "Bold" not in found.markdown and found.spread == "std"
+
+
+# Intervals -------------------------------------------------------------------------------------------------------
+
+
+def test_the_interval_is_shown_from_three_seeds_on_and_on_demand(answered: Answered) -> None:
+    runs = seeds(answered, {"a": 0.85, "b": 0.6})
+    found = board(*runs)
+    interval, value = found.rows[0].cells["one"].interval, found.rows[0].cells["one"].score
+    assert interval and value and value.std
+    half = 100 * (interval.high - interval.low) / 2
+    assert interval.low < value.mean < interval.high
+    assert cells(found.markdown, "a")["One acc"] == f"**{100 * value.mean:.1f}** ± {half:.1f}"
+    assert "Mean ± half of its 95 % interval" in found.markdown and f"± {half:.1f}" in found.text
+    spread = board(*runs, interval="std")
+    assert cells(spread.markdown, "a")["One acc"] == f"**{100 * value.mean:.1f}** ± {100 * value.std:.1f}"
+    assert "Mean ± sample standard deviation over seeds" in spread.markdown
+    two = [run for run in runs if run.seed < 3]
+    assert board(*two).spread == "std" and board(*two, interval="ci").spread == "ci"
+
+
+def test_numbers_for_programs_have_intervals_and_ranks(answered: Answered) -> None:
+    found = board(*seeds(answered, {"a": 0.85, "b": 0.6}))
+    data = json.loads(to_json(as_data(found)))
+    score = data["rows"][0]["tasks"]["one"]["score"]
+    assert score["interval"][0] < score["mean"] < score["interval"][1] and score["ranks"] == [1, 1]
+    assert data["statistics"] == {"interval": "ci", "tie_groups": {"one": ["a"]}, "version": 1}
+    header, first, *_ = csv_text(found).splitlines()
+    line = dict(zip(header.split(","), first.split(","), strict=True))
+    assert float(line["one accuracy low"]) < float(line["one accuracy"]) < float(line["one accuracy high"])
+    assert line["one ranks"] == "1-1"
+
+
+# Collapsed runs --------------------------------------------------------------------------------------------------
+
+
+def test_collapsed_runs_are_marked_and_counted(answered: Answered) -> None:
+    runs = [answered("one", "a", seed, 0.9) for seed in (1, 2, 3)]
+    runs.append(answered("one", "a", 4, [1] * N))
+    found = board(*runs)
+    assert "1 of 4 runs collapsed to nearly one answer (seed 4); interquartile mean of all 8" in found.markdown
+    assert as_data(found)["rows"][0]["tasks"]["one"]["collapsed_seeds"] == (4,)
+    assert found.rows[0].cells["one"].done == 4  # the mean has them all
