@@ -79,7 +79,11 @@ class ModelIdentity(Stored):
 
 
 class DataIdentity(Stored):
-    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each."""
+    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each.
+
+    ``held_out`` is a hash of what says which examples belong together, where a part of the training data is not
+    trained on.
+    """
 
     source: str
     content: dict[str, str | None] = {}
@@ -87,6 +91,7 @@ class DataIdentity(Stored):
     config: str | None = None
     revision: str | None = None
     limit: dict[str, Count | None] | None = None
+    held_out: Digest | None = None
 
 
 class RunSettings(Stored):
@@ -216,7 +221,8 @@ Answer = int | float | str | list[int] | list[str] | None
 class Prediction(TypedDict):
     """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by ``text``.
 
-    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it).
+    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it), ``cluster``
+    the index of the first of the examples that it belongs together with; none for one that is alone.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -225,6 +231,7 @@ class Prediction(TypedDict):
     split: str
     index: Count
     idx: NotRequired[Json]
+    cluster: NotRequired[Count]
     label: Answer
     prediction: Answer
     scores: NotRequired[list[list[Logit]]]

@@ -23,7 +23,7 @@ from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
 from harness.training.trainer import plan_of, steps_of, trained_parameters
 
-SCORE_VERSION = 4
+SCORE_VERSION = 5
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
 SELECTED = Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION)
@@ -206,7 +206,7 @@ def _runs_of(
         "model": resources.model_identity(model),
         "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
-            task.name: resources.data(task, (str(task.train_split), *own)),
+            task.name: resources.data(task, (str(task.train_split), *own), model),
             **{t.name: resources.data(t, (split,)) for t, split in diagnostics},
         },
         "limit": spec.limit.model_dump() if spec.limit else None,

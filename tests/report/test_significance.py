@@ -156,6 +156,19 @@ def test_without_statistics_the_page_is_made_at_once(answered: Answered) -> None
     assert "**" not in found.markdown and "Bold" not in found.markdown and found.spread == "std"
 
 
+def test_examples_that_belong_together_are_one_observation(answered: Answered) -> None:
+    alone = answered("one", "a", 1, 0.7)
+    pairs = [{**row, "cluster": row["index"] // 2 * 2} for row in alone.predictions()]
+    twice = [{**row, "label": pairs[i // 2]["label"], "prediction": pairs[i // 2]["prediction"], "cluster": i // 2 * 2}
+             for i, row in enumerate(pairs)]  # fmt: skip
+    share = sum(row["label"] == row["prediction"] for row in twice) / N
+    scores = {"one": {"validation": {"accuracy": share}}}
+    doubled = answered.store.write(record("one", "b", 1, scores=scores), predictions=twice)
+    interval = board(doubled).rows[0].cells["one"].interval
+    assert interval and interval.n_examples == N // 2
+    assert interval.se == pytest.approx((share * (1 - share) / (N / 2 - 1)) ** 0.5, rel=0.01)
+
+
 # Intervals -------------------------------------------------------------------------------------------------------
 
 
