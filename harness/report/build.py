@@ -79,7 +79,7 @@ def leaderboard(
         efficiency=tuple(filter(None, efficiency)),
         labels=label_tables(folders),
     )
-    if statistics:
+    if statistics and any(row.cost and row.cost.runs for row in rows):
         from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
 
         board = with_statistics(board, runs, interval)
