@@ -23,16 +23,13 @@ from harness.report.words import (
 )
 
 
-def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
-    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+def contents(board: Leaderboard) -> dict[str, bytes]:
+    """The files of a leaderboard by name; empty ones are not there.
 
     leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
     labels.md where a task is scored label by label.
-
-    Raises:
-        HarnessError: the disk says no.
     """
-    contents = {
+    return {
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
@@ -42,12 +39,21 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
         "labels.md": board.labels.encode(),
     }
-    for name, content in contents.items():
+
+
+def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
+    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    files = contents(board)
+    for name, content in files.items():
         if content:
             write_file(folder / name, content)
         else:
             remove(folder / name)
-    return [folder / name for name, content in contents.items() if content]
+    return [folder / name for name, content in files.items() if content]
 
 
 def markdown(board: Leaderboard) -> str:
