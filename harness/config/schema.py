@@ -59,6 +59,8 @@ class Recipe(Settings):
         max_length: the longest input, in tokens.
         precision: what matrix products are computed in; ``auto`` is the fastest one of good scores (see
             `harness.training.device.resolve_precision`), ``tf32`` is fp32 with TF32 products on GPUs that have them.
+        evaluations: how many evaluations choose the best checkpoint, evenly spread over the steps, the last one after
+            the last step; ``eval_every``, when given, decides instead.
         eval_every: steps between evaluations, or ``epoch``.
         patience: evaluations without improvement before training stops; None never stops early.
         gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
@@ -78,7 +80,10 @@ class Recipe(Settings):
     schedule: Literal["linear", "constant"] = "linear"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
-    eval_every: Count | Literal["epoch"] = Field(default="epoch", description="a whole number of at least 1, or epoch")
+    evaluations: Count = 10
+    eval_every: Count | Literal["epoch"] | None = Field(
+        default=None, description="a whole number of at least 1, epoch or null"
+    )
     patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
     gradient_accumulation: Count = 1
     gradient_checkpointing: Flag = False
@@ -86,17 +91,22 @@ class Recipe(Settings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
 
 
+TWO_NAMES = {"epochs": "max_steps", "evaluations": "eval_every"}
+"""Settings with a second name, which decides where it is given."""
+
+
 def layered(*layers: Recipe) -> Recipe:
     """One recipe out of several: a later one wins in what it sets.
 
     The length of training is one setting with two names: a layer that gives only ``epochs`` ends an earlier layer's
-    ``max_steps``.
+    ``max_steps``. So are the steps of evaluations: one that gives only ``evaluations`` ends an ``eval_every``.
     """
     settings: dict[str, Any] = {}
     for layer in layers:
         own = layer.model_dump(exclude_unset=True)
-        if "epochs" in own and "max_steps" not in own:
-            settings.pop("max_steps", None)
+        for name, stronger in TWO_NAMES.items():
+            if name in own and stronger not in own:
+                settings.pop(stronger, None)
         settings |= own
     return Recipe(**settings)
 
@@ -293,12 +303,13 @@ class BenchmarkSpec(BenchmarkEntry):
         """The recipes that the sweep tries for a task and a model, in order, each once.
 
         There is one where nothing is swept, or where a more specific layer sets what is swept. ``epochs`` makes no
-        difference where ``max_steps`` is given.
+        difference where ``max_steps`` is given, and ``evaluations`` none where ``eval_every`` is.
         """
         recipes = (self.recipe_for(task, model, swept) for swept in self.sweep.combinations(task, model))
         distinct: dict[str, Recipe] = {}
         for recipe in recipes:
-            distinct.setdefault(recipe.model_dump_json(exclude={"epochs"} if recipe.max_steps else None), recipe)
+            idle = {name for name, stronger in TWO_NAMES.items() if getattr(recipe, stronger) is not None}
+            distinct.setdefault(recipe.model_dump_json(exclude=idle), recipe)
         return tuple(distinct.values())
 
     def source(self, task: Task) -> str | Path:

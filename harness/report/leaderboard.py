@@ -49,6 +49,7 @@ class Cell:
         planned: the seeds that were asked for.
         parts: a value for each part of the column; None where there is none.
         score: the mean of the parts (NaN counts 0), over the seeds that have them all.
+        last: the parts by the last checkpoints; `parts` are by the best ones.
         failed: whether a run behind it failed.
         notes: footnotes.
     """
@@ -57,6 +58,7 @@ class Cell:
     parts: tuple[Value | None, ...]
     score: Value | None
     failed: bool = False
+    last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -136,7 +138,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared."""
+    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared.
+
+    ``evaluations`` are the numbers of evaluations that chose its checkpoints, each once.
+    """
 
     model: str
     cells: Mapping[str, Cell]
@@ -145,6 +150,7 @@ class Row:
     folder: str = ""
     architecture: str = ""
     seeds: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     cost: Cost | None = None
     signature: str = ""
@@ -187,6 +193,7 @@ class Leaderboard:
         rows: the models.
         references: published rows.
         caveats: those that hold for every number.
+        evaluations: how many evaluations chose the checkpoints, where that is the same for all rows.
         sources: where the data came from: ``hub``, ``files``, ``sample``.
         warnings: about records that could not be read.
         sweeps: what sweeps tried and chose, by the names of rows.
@@ -201,6 +208,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     references: tuple[Row, ...] = ()
     caveats: tuple[Caveat, ...] = ()
+    evaluations: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.io import remove, to_json, write_file
 from harness.report import efficiency
+from harness.report.differences import best_of_words
 from harness.report.efficiency import cost_table
 from harness.report.format import (
     MISSING,
@@ -117,6 +118,8 @@ def about(board: Leaderboard) -> list[str]:
     for caveat in board.caveats:
         sample = caveat.kind is CaveatKind.SAMPLE_DATA
         sentences.append(SAMPLE if sample else f"All rows: {caveat.explained}.")
+    if board.evaluations:
+        sentences.append(f"All rows: {best_of_words(board.evaluations)}.")
     return sentences
 
 
@@ -368,6 +371,7 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
         "folder": row.folder,
         "architecture": row.architecture,
         "seeds": row.seeds,
+        "evaluations": row.evaluations,
         "caveats": [*map(str, row.caveats)],
         "signature": row.signature,
         "cost": None if row.cost is None else vars(row.cost),
@@ -375,16 +379,22 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
 
 
 def _cell_data(column: Column, cell: Cell) -> dict[str, Any]:
-    splits: dict[str, dict[str, Any]] = {}
-    for (split, metric), value in zip(column.parts, cell.parts, strict=True):
-        splits.setdefault(split, {})[metric] = _value_data(value)
+    splits, last = _by_split(column, cell.parts), _by_split(column, cell.last)
     return {
         "status": cell.status,
         "planned_seeds": cell.planned,
         "score": _value_data(cell.score),
         "splits": splits,
+        **({"last_checkpoint": last} if any(cell.last) else {}),
         "notes": cell.notes,
     }
+
+
+def _by_split(column: Column, values: Sequence[Value | None]) -> dict[str, dict[str, Any]]:
+    splits: dict[str, dict[str, Any]] = {}
+    for (split, metric), value in zip(column.parts, values, strict=bool(values)):
+        splits.setdefault(split, {})[metric] = _value_data(value)
+    return splits
 
 
 def _value_data(value: Value | None) -> dict[str, Any] | None:

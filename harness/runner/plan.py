@@ -23,7 +23,7 @@ from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
 from harness.training.trainer import plan_of, steps_of, trained_parameters
 
-SCORE_VERSION = 4
+SCORE_VERSION = 5
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
 SELECTED = Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION)

@@ -89,7 +89,8 @@ def mistakes(read, tmp_path):
         ("recipe: {compile: yes}", "recipe.compile must be true, false or auto, not 'yes'"),
         (
             "recipe: {eval_every: epochs}",
-            "recipe.eval_every must be a whole number of at least 1, or epoch, not 'epochs'. Did you mean 'epoch'?",
+            "recipe.eval_every must be a whole number of at least 1, epoch or null, not 'epochs'. "
+            "Did you mean 'epoch'?",
         ),
         ("recipe: {patience: 0}", "recipe.patience must be a whole number of at least 1, or null, not 0"),
         ("recipe: {label_smoothing: 1}", "recipe.label_smoothing must be a number from 0 to below 1, not 1"),

@@ -160,6 +160,7 @@ def test_records_are_indented_sorted_and_end_with_a_newline(store: Store) -> Non
         '  "best_step": null,\n'
         '  "caveats": [\n    {\n      "detail": "é",\n      "kind": "intermediate_training"\n    }\n  ],\n'
         '  "checkpoint": null,\n  "columns": {},\n  "counts": {},\n  "error": null,\n'
+        '  "evaluations": null,\n'
         f'  "fingerprint": "{FINGERPRINT}",\n'
     )
     assert text.endswith('  "threshold": null,\n  "traceback": null,\n  "unread_words": {}\n}\n')
