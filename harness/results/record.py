@@ -79,7 +79,11 @@ class ModelIdentity(Stored):
 
 
 class DataIdentity(Stored):
-    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each."""
+    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each.
+
+    ``held_out`` is a hash of what says which examples belong together, where a part of the training data is not
+    trained on.
+    """
 
     source: str
     content: dict[str, str | None] = {}
@@ -87,6 +91,7 @@ class DataIdentity(Stored):
     config: str | None = None
     revision: str | None = None
     limit: dict[str, Count | None] | None = None
+    held_out: Digest | None = None
 
 
 class RunSettings(Stored):

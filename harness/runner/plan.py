@@ -206,7 +206,7 @@ def _runs_of(
         "model": resources.model_identity(model),
         "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
-            task.name: resources.data(task, (str(task.train_split), *own)),
+            task.name: resources.data(task, (str(task.train_split), *own), model),
             **{t.name: resources.data(t, (split,)) for t, split in diagnostics},
         },
         "limit": spec.limit.model_dump() if spec.limit else None,
