@@ -123,8 +123,9 @@ def test_all_rows_say_on_which_data_the_checkpoint_was_chosen(bench):
 
 def test_report_leaves_the_tables_of_a_run_as_they_are(bench):
     """Also of a task that the benchmark file alone defines, and a diagnostic without its model."""
-    rows = "".join(f"Anna\tB-name\nBell\tI-name\nsold\tO\nhats\tO\nin\tO\nRome\t{tag}\n\n" for tag in ("O", "B-name"))
-    (bench.folder / "names.conll").write_text(rows * 20)
+    sentence = "Anna\tB-name\nBell\tI-name\nsold\tO\n{}\tO\nhats\tO\nin\tO\nRome\t{}\n\n"
+    rows = (sentence.format(number, tag) for number in range(20) for tag in ("O", "B-name"))
+    (bench.folder / "names.conll").write_text("".join(rows))
     bench.write(tasks=["names", "cola", "ax"])
     document = json.loads(bench.path.read_text())
     document["tasks"] = {"names": {"problem_type": "token_classification", "train": "names.conll"}}
