@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Sequence
-from typing import Any
-=======
 from typing import TYPE_CHECKING, Any
->>>>>>> main
 
 from harness.report.format import to_csv
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Value
@@ -147,44 +143,32 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
     }
 
 
-<<<<<<< HEAD
-def _cell_data(column: Column, cell: Cell) -> dict[str, Any]:
-    splits, last = _by_split(column, cell.parts), _by_split(column, cell.last)
-=======
 def _cell_data(column: Column, cell: Cell, ranks: tuple[int, int] | None) -> dict[str, Any]:
-    splits: dict[str, dict[str, Any]] = {}
-    intervals = cell.intervals or [None] * len(cell.parts)
-    for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
-        splits.setdefault(split, {})[metric] = _value_data(value, interval)
->>>>>>> main
+    last = _by_split(column, cell.last)
     return {
         "status": cell.status,
         "planned_seeds": cell.planned,
         "score": _value_data(cell.score, cell.interval, ranks),
-        "splits": splits,
-<<<<<<< HEAD
+        "splits": _by_split(column, cell.parts, cell.intervals),
         **({"last_checkpoint": last} if any(cell.last) else {}),
-=======
         "collapsed_seeds": cell.collapsed,
->>>>>>> main
         "notes": cell.notes,
     }
 
 
-<<<<<<< HEAD
-def _by_split(column: Column, values: Sequence[Value | None]) -> dict[str, dict[str, Any]]:
+def _by_split(
+    column: Column, values: Sequence[Value | None], intervals: Sequence[Comparison | None] = ()
+) -> dict[str, dict[str, Any]]:
     splits: dict[str, dict[str, Any]] = {}
-    for (split, metric), value in zip(column.parts, values, strict=bool(values)):
-        splits.setdefault(split, {})[metric] = _value_data(value)
+    shown = zip(column.parts, values, intervals or [None] * len(values), strict=True) if values else ()
+    for (split, metric), value, interval in shown:
+        splits.setdefault(split, {})[metric] = _value_data(value, interval)
     return splits
 
 
-def _value_data(value: Value | None) -> dict[str, Any] | None:
-=======
 def _value_data(
     value: Value | None, interval: Comparison | None = None, ranks: tuple[int, int] | None = None
 ) -> dict[str, Any] | None:
->>>>>>> main
     if value is None:
         return None
     data: dict[str, Any] = {"mean": value.mean, "std": value.std, "n": value.n, "values": value.seeds}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from harness.report.differences import best_of_words
-=======
 from typing import TYPE_CHECKING
 
->>>>>>> main
+from harness.report.differences import best_of_words
 from harness.report.format import MISSING, percent, plural
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section
 from harness.results.record import CaveatKind
