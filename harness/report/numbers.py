@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from harness.report.format import to_csv
@@ -12,7 +13,7 @@ from harness.results.manifest import Choice
 
 def csv_text(board: Leaderboard) -> str:
     """The content of leaderboard.csv: a line per model, with scores times 100 and their standard deviations."""
-    rows = [_csv_row(row, board) for row in board.rows]
+    rows = [_csv_row(row, board) for row in (*board.rows, *board.baselines)]
     return to_csv(rows, list(dict.fromkeys(name for row in rows for name in row)) or ["model"])
 
 
@@ -29,6 +30,8 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             for (split, metric), value in zip(column.parts, cell.parts, strict=True):
                 name = f"{column.task} {split} {metric}" if splits > 1 else f"{column.task} {metric}"
                 cells |= _csv_numbers(name, value)
+    for name, value in _test_values(row, board):
+        cells |= _csv_numbers(name, value)
     cost = row.cost
     if cost is not None:
         cells |= {
@@ -41,6 +44,14 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             "invalid": None if cost.invalid_mean is None else 100 * cost.invalid_mean,
         }
     return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}
+
+
+def _test_values(row: Row, board: Leaderboard) -> Iterable[tuple[str, Value | None]]:
+    """The scores of a row on test splits, each with its column of the .csv file."""
+    for tested in board.tests.rows_like(row) if board.tests else ():
+        for column in board.tests.columns if board.tests else ():
+            for (split, metric), value in zip(column.parts, tested.cells[column.task].parts, strict=True):
+                yield f"{column.task} {split} {metric}", value
 
 
 def _csv_numbers(name: str, value: Value | None) -> dict[str, float | None]:
@@ -68,6 +79,8 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
         "sources": board.sources,
         "suites": suites,
         "rows": [_row_data(row, board) for row in board.rows],
+        "baselines": [_scores_data(row, board) for row in board.baselines],
+        **({"tests": _tests_data(board.tests)} if board.tests else {}),
         **({"sweeps": sweeps} if sweeps else {}),
         "references": [_row_data(row, board) for row in board.references],
     }
@@ -85,18 +98,29 @@ def _trial_data(choice: Choice) -> list[dict[str, Any]]:
     return trials
 
 
-def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
-    data: dict[str, Any] = {
+def _tests_data(tests: Leaderboard) -> dict[str, Any]:
+    """The scores on test splits."""
+    return {
+        "rows": [_scores_data(row, tests) for row in tests.rows],
+        "baselines": [_scores_data(row, tests) for row in tests.baselines],
+    }
+
+
+def _scores_data(row: Row, board: Leaderboard) -> dict[str, Any]:
+    return {
         "model": row.model,
-        "notes": row.notes,
+        "folder": row.folder,
         "averages": {title: _value_data(cell.score) for title, cell in row.averages.items()},
         "tasks": {column.task: _cell_data(column, row.cells[column.task]) for column in board.columns},
     }
+
+
+def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
+    data: dict[str, Any] = {**_scores_data(row, board), "notes": row.notes}
     if row.source:
         return {**data, "source": row.source, "split": "dev"}
     return {
         **data,
-        "folder": row.folder,
         "architecture": row.architecture,
         "seeds": row.seeds,
         "caveats": [*map(str, row.caveats)],

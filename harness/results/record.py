@@ -263,6 +263,8 @@ class Record(Stored):
         settings: all that decides the scores.
         checkpoint, revision: where the weights came from; None for random ones.
         init_from: the task whose trained model the run started from.
+        baseline: likewise what one constant answer scores, which the training labels choose.
+        constant: the answer of a model that gives the same one to every example of a split, in words.
         selection_score: the score that chose the checkpoint.
         missing: why a (task, split) has no scores.
         invalid: share of generated answers that stand for no prediction; {} where nothing is generated.
@@ -275,6 +277,7 @@ class Record(Stored):
         threshold: the probability from which on a label is predicted.
         error, traceback: why a failed run failed, in one line and in full.
         predicts_tests_of: the fingerprint of the run whose test predictions these are.
+        tests: the record of the run's test predictions, where a benchmark asks for them.
     """
 
     fingerprint: Digest
@@ -287,6 +290,8 @@ class Record(Stored):
     revision: str | None = None
     init_from: str | None = None
     scores: dict[str, dict[str, dict[str, Score]]] = {}
+    baseline: dict[str, dict[str, dict[str, Score]]] = {}
+    constant: dict[str, dict[str, str]] = {}
     selection_score: Score | None = None
     steps: Count = 0
     best_step: Count | None = None
@@ -307,6 +312,7 @@ class Record(Stored):
     traceback: str | None = None
     predicts_tests_of: Digest | None = None
 
+    tests: Record | None = Field(default=None, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
     efficiency: Efficiency = Field(default=Efficiency(), exclude=True)
 
