@@ -273,6 +273,7 @@ class Record(Stored):
         repaired: examples whose data did not fit and was put right.
         unread_words: words of token classification that the model did not read.
         parameters: ``total``, ``trained`` and ``active``.
+        batch_size: examples per update, also where the recipe gives ``batch_tokens``.
         labels: the labels of tasks that are scored label by label.
         threshold: the probability from which on a label is predicted.
         error, traceback: why a failed run failed, in one line and in full.
@@ -302,6 +303,8 @@ class Record(Stored):
     repaired: dict[str, dict[str, Count]] = {}
     unread_words: dict[str, dict[str, Count]] = {}
     parameters: dict[str, Count] = {}
+    batch_size: Count | None = None
+    updates_per_epoch: Count | None = None
     micro_batch_tokens: Count | None = None
     labels: dict[str, Texts] = {}
     columns: dict[str, TaskColumn] = {}
