@@ -21,6 +21,7 @@ from harness.results.store import Entry, Store
 from harness.task.task import Suite, Task
 
 SAMPLE_DATA = Caveat(kind=CaveatKind.SAMPLE_DATA)
+SELECTION = (Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION), Caveat(kind=CaveatKind.SELECTED_ON_HOLDOUT))
 RECIPE_CHOSEN = Caveat(kind=CaveatKind.RECIPE_FROM_VALIDATION)
 """Of runs whose recipe was chosen by the data that their scores are measured on. It is not in their records: the run
 does not deserve it, the use that is made of it does."""
@@ -70,7 +71,7 @@ def leaderboard(
         sections=tuple(sections),
         rows=tuple(rows),
         baselines=tuple(baseline_rows(runs, columns, sections)),
-        tests=test_board(runs, tasks, suites, benchmark),
+        tests=test_board(runs, tasks, suites, benchmark, common),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
@@ -164,9 +165,9 @@ def _baseline_cell(column: Column, rows: Iterable[RunsOfTask]) -> Cell:
 
 
 def test_board(
-    runs: Runs, tasks: Mapping[str, Task], suites: Mapping[str, Suite], benchmark: str
+    runs: Runs, tasks: Mapping[str, Task], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
 ) -> Leaderboard | None:
-    """The scores on the test splits that have labels; None where none was predicted."""
+    """The scores on the test splits that have labels, which chose no checkpoint; None where none was predicted."""
     tests = {
         row: {
             task: {seed: record.tests if record else None for seed, record in of_seed.items()}
@@ -189,6 +190,7 @@ def test_board(
         for section in _sections(columns, suites, set())
     ]
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in tests.items()]
+    rows = [_without_caveats(row, [*common, *SELECTION]) for row in rows]
     return Leaderboard(benchmark, tuple(sections), tuple(rows), tuple(baseline_rows(tests, columns, sections)))
 
 

@@ -123,8 +123,9 @@ def test_all_rows_say_on_which_data_the_checkpoint_was_chosen(bench):
 
 def test_report_leaves_the_tables_of_a_run_as_they_are(bench):
     """Also of a task that the benchmark file alone defines, and a diagnostic without its model."""
-    rows = "".join(f"Anna\tB-name\nBell\tI-name\nsold\tO\nhats\tO\nin\tO\nRome\t{tag}\n\n" for tag in ("O", "B-name"))
-    (bench.folder / "names.conll").write_text(rows * 20)
+    lines = "Anna\tB-name\nBell\tI-name\nsold\tO\n{i}\tO\nhats\tO\nin\tO\nRome\t{tag}\n\n"
+    rows = "".join(lines.format(i=i, tag="O" if i % 2 else "B-name") for i in range(40))
+    (bench.folder / "names.conll").write_text(rows)
     bench.write(tasks=["names", "cola", "ax"])
     document = json.loads(bench.path.read_text())
     document["tasks"] = {"names": {"problem_type": "token_classification", "train": "names.conll"}}
@@ -601,7 +602,7 @@ def test_a_test_split_with_labels_is_scored_beside_the_averages(bench, updates):
     assert board.tests.rows[0].cells["mine"].parts[0].mean == pytest.approx(right)
     assert [column.parts[0][0] for column in board.columns] == ["validation", "validation"]
     for text in (board.markdown, board.text):
-        assert text.count("test sets\n") == 1
+        assert text.count(": test sets") == 1
     assert "mine test accuracy" in (bench.store.folder / "leaderboard.csv").read_text().splitlines()[0]
     later = content(tests.folder)
     shutil.rmtree(bench.results / "b")
