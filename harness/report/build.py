@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.io import fingerprint
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
-from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
+from harness.report.notes import OfSeed, finished, gaps, overlaps, truncations, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
 from harness.report.signature import signature
@@ -224,6 +224,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
             *gaps(column, of_seed),
             *undefined(parts),
             *overlaps(column, of_seed),
+            *truncations(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from harness.report.format import failure
+from harness.report.format import failure, percent
 from harness.report.leaderboard import Column, Value
 from harness.results.record import Record
 
 OfSeed = Mapping[int, Record | None]
 """The records of a task in one row, by seed."""
+
+MANY = 0.01
+"""The share of texts from which on truncation is worth a footnote."""
 
 
 def finished(of_seed: OfSeed) -> list[Record]:
@@ -64,4 +67,19 @@ def overlaps(column: Column, of_seed: OfSeed) -> list[str]:
             if number and split in splits:
                 total = record.counts.get(column.task, {}).get(split, number)
                 notes[f"{number} of {total} {split} texts are in the training data, too"] = None
+    return list(notes)
+
+
+def truncations(column: Column, of_seed: OfSeed) -> list[str]:
+    """What part of the texts was too long for the recipe's ``max_length``, where it is more than a hundredth."""
+    splits = {"train", *(split for split, _ in column.parts)}
+    notes: dict[str, None] = {}
+    for record in finished(of_seed):
+        for split, number in record.truncated.get(column.task, {}).items():
+            total = record.counts.get(column.task, {}).get(split, 0)
+            if split in splits and number > MANY * total:
+                share, longest = percent(number / max(1, total), 1), record.settings.recipe.get("max_length")
+                notes[f"{share} % of the {split} texts are longer than max_length ({longest}) and were truncated"] = (
+                    None
+                )
     return list(notes)

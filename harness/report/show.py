@@ -44,6 +44,7 @@ def show_run(record: Record) -> str:
         _block("Time", _time(record.efficiency)),
         _block("Examples", _flat(record.counts)),
         _block("Evaluated texts that are in the training data, too", _flat(record.overlap)),
+        _block("Examples with a text that was truncated", _flat(record.truncated)),
         *(_block(name.capitalize(), _flat(value)) for name, value in _settings(record)),
         _block("Made with", _flat(record.provenance)),
         _evaluations(record),

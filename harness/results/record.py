@@ -268,6 +268,7 @@ class Record(Stored):
         invalid: share of generated answers that stand for no prediction; {} where nothing is generated.
         counts: examples.
         overlap: evaluated examples whose texts are in the training data, too.
+        truncated: examples of which a text was longer than ``max_length`` and lost tokens.
         repaired: examples whose data did not fit and was put right.
         unread_words: words of token classification that the model did not read.
         parameters: ``total``, ``trained`` and ``active``.
@@ -294,6 +295,7 @@ class Record(Stored):
     invalid: dict[str, dict[str, Amount]] = {}
     counts: dict[str, dict[str, Count]] = {}
     overlap: dict[str, dict[str, Count]] = {}
+    truncated: dict[str, dict[str, Count]] = {}
     repaired: dict[str, dict[str, Count]] = {}
     unread_words: dict[str, dict[str, Count]] = {}
     parameters: dict[str, Count] = {}

@@ -317,7 +317,11 @@ def _scored_by_label(task: Task) -> bool:
 
 def split_results(context: Context, run: Run, training: Training, evaluated: Evaluated) -> dict[str, Any]:
     """The fields of the record that have a value for each task and split."""
-    fields: dict[str, Any] = {"counts": {run.task.name: {"train": len(training.features)}}}
+    features = training.features
+    fields: dict[str, Any] = {
+        "counts": {run.task.name: {"train": len(features)}},
+        "truncated": {run.task.name: {"train": features.truncated}},
+    }
 
     def enter(name: str, split: Split, value: Any) -> None:
         fields.setdefault(name, {}).setdefault(split.task.name, {})[split.name] = value
@@ -327,6 +331,7 @@ def split_results(context: Context, run: Run, training: Training, evaluated: Eva
         enter("overlap", split, overlaps[split.task.name, split.name])
         enter("scores", split, evaluation.scores)
         enter("counts", split, len(evaluation.predictions))
+        enter("truncated", split, split.features.truncated)
         if repaired := context.resources.repairs(split.task, split.name):
             enter("repaired", split, repaired)
         if evaluation.unread:

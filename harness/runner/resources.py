@@ -26,8 +26,9 @@ from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
-from harness.task.functions import normalised, repairs
+from harness.task.functions import repairs
 from harness.task.task import Example, Task
+from harness.task.texts import normalised
 from harness.training.evaluation import Split
 
 T = TypeVar("T")
