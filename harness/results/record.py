@@ -221,7 +221,8 @@ Answer = int | float | str | list[int] | list[str] | None
 class Prediction(TypedDict):
     """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by ``text``.
 
-    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it).
+    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it), ``cluster``
+    the index of the first of the examples that it belongs together with; none for one that is alone.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -230,6 +231,7 @@ class Prediction(TypedDict):
     split: str
     index: Count
     idx: NotRequired[Json]
+    cluster: NotRequired[Count]
     label: Answer
     prediction: Answer
     scores: NotRequired[list[list[Logit]]]
@@ -272,6 +274,7 @@ class Record(Stored):
         repaired: examples whose data did not fit and was put right.
         unread_words: words of token classification that the model did not read.
         parameters: ``total``, ``trained`` and ``active``.
+        batch_size: examples per update, also where the recipe gives ``batch_tokens``.
         labels: the labels of tasks that are scored label by label.
         threshold: the probability from which on a label is predicted.
         error, traceback: why a failed run failed, in one line and in full.
@@ -299,6 +302,8 @@ class Record(Stored):
     repaired: dict[str, dict[str, Count]] = {}
     unread_words: dict[str, dict[str, Count]] = {}
     parameters: dict[str, Count] = {}
+    batch_size: Count | None = None
+    updates_per_epoch: Count | None = None
     micro_batch_tokens: Count | None = None
     labels: dict[str, Texts] = {}
     columns: dict[str, TaskColumn] = {}
