@@ -193,12 +193,12 @@ class Resources:
             raise HarnessError(f"{name} starts from random weights: name its tokenizer (tokenizer: ...)")
         return load_tokenizer(checkpoint.folder, name)
 
-    def model_identity(self, model: Model) -> dict[str, Any]:
-        """What the model is by content: never by name or path."""
+    def model_identity(self, model: Model, task: Task) -> dict[str, Any]:
+        """What the model of a task is by content: never by name or path."""
         checkpoint = self.checkpoint(model)
         return {
             "architecture": model.architecture,
-            "options": model.options(),
+            "options": model.options(task),
             "content": checkpoint.content if checkpoint else None,
             "config": model.config,
             "tokenizer": self._tokenizer(model)[1],
