@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -241,10 +242,12 @@ def command_models(options: argparse.Namespace) -> int:
 
 def command_validate(options: argparse.Namespace) -> int:
     from harness.config.benchmark import read_benchmarks
+    from harness.config.effective import effective_recipes
 
     file = read_benchmarks(options.file, check_folders=True)
     for spec in file.benchmarks.values():
         print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds")
+        print(textwrap.indent(effective_recipes(spec), "  "))
     print(f"{options.file} is valid")
     return 0
 

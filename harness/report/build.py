@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib import resources
-from typing import Annotated
-
-from pydantic import Field, TypeAdapter
 
 from harness.io import fingerprint
 from harness.report.efficiency import cost_of, efficiency_of
-from harness.report.format import failure
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
+from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
 from harness.report.signature import signature
 from harness.report.tables import markdown
 from harness.report.terminal import terminal_table
 from harness.results.manifest import Choice
-from harness.results.record import Caveat, CaveatKind, Record, Stored
+from harness.results.record import Caveat, CaveatKind, Record
 from harness.results.store import Entry, Store
 from harness.task.task import Suite, Task
 
@@ -29,9 +23,6 @@ SAMPLE_DATA = Caveat(kind=CaveatKind.SAMPLE_DATA)
 RECIPE_CHOSEN = Caveat(kind=CaveatKind.RECIPE_FROM_VALIDATION)
 """Of runs whose recipe was chosen by the data that their scores are measured on. It is not in their records: the run
 does not deserve it, the use that is made of it does."""
-
-OfSeed = Mapping[int, Record | None]
-"""The records of a task in one row, by seed."""
 
 RunsOfTask = Mapping[str, OfSeed]
 """The records of one row, by task and seed."""
@@ -75,7 +66,7 @@ def leaderboard(
         benchmark=benchmark,
         sections=tuple(sections),
         rows=tuple(rows),
-        references=() if SAMPLE_DATA in common else tuple(_published_rows(shown, columns, sections)),
+        references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
         warnings=tuple(warnings),
@@ -200,13 +191,9 @@ def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], defined: s
 # Rows ------------------------------------------------------------------------------------------------------------
 
 
-def _finished(of_seed: OfSeed) -> list[Record]:
-    return [record for record in of_seed.values() if record and record.finished]
-
-
 def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], sections: Sequence[Section]) -> Row:
-    finished = [record for of_seed in runs.values() for record in _finished(of_seed)]
-    caveats = _common([record.caveats for record in finished])
+    records = [record for of_seed in runs.values() for record in finished(of_seed)]
+    caveats = _common([record.caveats for record in records])
     cells = {column.task: _cell(column, runs.get(column.answered_by, {}), caveats) for column in columns}
     averages = {title: tasks for section in sections for title, tasks in section.averages.items()}
     data = {column.task: _data_key(column, runs.get(column.answered_by, {})) for column in columns}
@@ -216,27 +203,27 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         architecture=next((r.architecture for of_seed in runs.values() for r in of_seed.values() if r), ""),
         seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
         cells=cells,
-        averages={title: _average(cells, tasks) for title, tasks in averages.items()},
+        averages={title: average(cells, tasks) for title, tasks in averages.items()},
         caveats=caveats,
         notes=tuple(caveat.explained for caveat in caveats),
-        cost=cost_of(finished),
-        signature=signature(model, finished),
+        cost=cost_of(records),
+        signature=signature(model, records),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, tasks in averages.items()}},
     )
 
 
 def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cell:
     parts = tuple(_value(column.task, split, metric, of_seed) for split, metric in column.parts)
-    caveats = dict.fromkeys(caveat for record in _finished(of_seed) for caveat in record.caveats)
+    caveats = dict.fromkeys(caveat for record in finished(of_seed) for caveat in record.caveats)
     return Cell(
         planned=tuple(of_seed),
         parts=parts,
-        score=_mean_value(parts),
+        score=mean_value(parts),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
-            *_gaps(column, of_seed),
-            *_undefined(parts),
-            *_overlaps(column, of_seed),
+            *gaps(column, of_seed),
+            *undefined(parts),
+            *overlaps(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),
     )
@@ -252,130 +239,11 @@ def _value(task: str, split: str, metric: str, of_seed: OfSeed) -> Value | None:
     return Value(seeds) if seeds else None
 
 
-def _mean_value(values: Iterable[Value | None]) -> Value | None:
-    """The mean of several values for each seed that has them all, where NaN counts 0; None where no seed has."""
-    by_value = [value.seeds if value else {} for value in values]
-    complete = [seed for seed in by_value[0] if all(seed in seeds for seeds in by_value)]
-    means = {seed: statistics.fmean(_defined(seeds[seed]) for seeds in by_value) for seed in complete}
-    return Value(means) if means else None
-
-
-def _defined(score: float) -> float:
-    return 0.0 if math.isnan(score) else score
-
-
-def _average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
-    """The mean over tasks for each seed that has them all; no number where none has."""
-    planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
-    value = _mean_value(cells[task].score for task in tasks)
-    seeds = set(value.seeds) if value else set()
-    undefined = any(seeds.intersection(part.undefined) for task in tasks for part in cells[task].parts if part)
-    notes = ("an undefined correlation in it counts 0",) if undefined else ()
-    return Cell(planned=planned, parts=(value,), score=value, notes=notes)
-
-
 def _data_key(column: Column, of_seed: OfSeed) -> str:
     """Equal for cells that were trained, chosen and measured on the same data, and bear the same caveats."""
     keys = set()
-    for record in _finished(of_seed):
+    for record in finished(of_seed):
         settings = record.settings.model_dump(include={"data", "limit", "selection", "allow_partial"})
         data = [settings["data"].get(name) for name in (column.answered_by, column.task)]
         keys.add(fingerprint({**settings, "data": data, "caveats": [str(caveat) for caveat in record.caveats]}))
     return " ".join(sorted(keys))
-
-
-# Footnotes -------------------------------------------------------------------------------------------------------
-
-
-def _gaps(column: Column, of_seed: OfSeed) -> list[str]:
-    """Why numbers are missing; a reason that does not hold for all seeds names its seeds."""
-    if not of_seed:
-        if column.diagnostic:
-            return [f"{column.title} is answered by the {column.answered_by} model, which is not in this benchmark"]
-        return ["no record yet"]
-    seeds: dict[str, list[int]] = {}
-    for seed, record in of_seed.items():
-        for reason in _gaps_of(column, record):
-            seeds.setdefault(reason, []).append(seed)
-    return [
-        reason if len(which) == len(of_seed) else f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))}: {reason}"
-        for reason, which in seeds.items()
-    ]
-
-
-def _gaps_of(column: Column, record: Record | None) -> list[str]:
-    if record is None:
-        return ["no record yet"]
-    if not record.finished:
-        return [failure(record.error)]
-    scores, missing = record.scores.get(column.task, {}), record.missing.get(column.task, {})
-    lacking = dict.fromkeys(split for split, metric in column.parts if metric not in scores.get(split, {}))
-    several = len({split for split, _ in column.parts}) > 1
-    reasons = {split: missing.get(split, "the record has no score for it") for split in lacking}
-    return [f"{split}: {reason}" if several else reason for split, reason in reasons.items()]
-
-
-def _undefined(parts: Iterable[Value | None]) -> list[str]:
-    undefined = [value for value in parts if value and value.undefined]
-    if not undefined:
-        return []
-    if all(len(value.undefined) == value.n for value in undefined):
-        return ["nan: undefined, because all predictions are the same; counts 0 in an average"]
-    seeds = sorted({seed for value in undefined for seed in value.undefined})
-    return [f"undefined with seed {', '.join(map(str, seeds))}, where it counts 0"]
-
-
-def _overlaps(column: Column, of_seed: OfSeed) -> list[str]:
-    """What part of the evaluated texts the model was trained on."""
-    splits = {split for split, _ in column.parts}
-    notes: dict[str, None] = {}
-    for record in _finished(of_seed):
-        for split, number in record.overlap.get(column.task, {}).items():
-            if number and split in splits:
-                total = record.counts.get(column.task, {}).get(split, number)
-                notes[f"{number} of {total} {split} texts are in the training data, too"] = None
-    return list(notes)
-
-
-# Published rows --------------------------------------------------------------------------------------------------
-
-
-class Reference(Stored):
-    """A published row: scores times 100, ``scores[task][split][metric]``.
-
-    ``note`` holds for all of it, ``notes`` for a task each.
-    """
-
-    model: str
-    source: str
-    scores: dict[str, dict[str, dict[str, Annotated[float, Field(gt=0, le=100)]]]]
-    note: str = ""
-    notes: dict[str, str] = Field(default_factory=dict)
-
-
-@functools.cache
-def published() -> tuple[Reference, ...]:
-    """The rows of references.yaml."""
-    import yaml
-
-    text = resources.files("harness.report").joinpath("references.yaml").read_text(encoding="utf-8")
-    return tuple(TypeAdapter(list[Reference]).validate_python(yaml.safe_load(text)))
-
-
-def _published_rows(
-    references: Iterable[Reference], columns: Sequence[Column], sections: Sequence[Section]
-) -> Iterable[Row]:
-    for reference in references:
-        cells = {column.task: _published_cell(column, reference) for column in columns}
-        if any(cell.done for cell in cells.values()):
-            averages = {t: _average(cells, tasks) for s in sections for t, tasks in s.averages.items()}
-            notes = tuple(filter(None, [f"published: {reference.source}", reference.note]))
-            yield Row(reference.model, cells, averages, notes, source=reference.source)
-
-
-def _published_cell(column: Column, reference: Reference) -> Cell:
-    splits = reference.scores.get(column.task, {})
-    scores = [splits.get(split, {}).get(metric) for split, metric in column.parts]
-    parts = tuple(None if score is None else Value({0: score / 100}) for score in scores)
-    note = reference.notes.get(column.task)
-    return Cell((0,), parts, _mean_value(parts), notes=(note,) if note and any(parts) else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.results.manifest import Choice
@@ -76,6 +76,28 @@ class Cell:
             complete = self.score is not None and self.score.n == len(self.planned)
             return "done" if complete else "partial"
         return "failed" if self.failed else "missing"
+
+
+def mean_value(values: Iterable[Value | None]) -> Value | None:
+    """The mean of several values for each seed that has them all, where NaN counts 0; None where no seed has."""
+    by_value = [value.seeds if value else {} for value in values]
+    complete = [seed for seed in by_value[0] if all(seed in seeds for seeds in by_value)]
+    means = {seed: statistics.fmean(_defined(seeds[seed]) for seeds in by_value) for seed in complete}
+    return Value(means) if means else None
+
+
+def _defined(score: float) -> float:
+    return 0.0 if math.isnan(score) else score
+
+
+def average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
+    """The mean over tasks for each seed that has them all; no number where none has."""
+    planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
+    value = mean_value(cells[task].score for task in tasks)
+    seeds = set(value.seeds) if value else set()
+    undefined = any(seeds.intersection(part.undefined) for task in tasks for part in cells[task].parts if part)
+    notes = ("an undefined correlation in it counts 0",) if undefined else ()
+    return Cell(planned=planned, parts=(value,), score=value, notes=notes)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ def _scores(record: Record) -> Iterable[tuple[str, str]]:
 def _training(record: Record) -> Iterable[tuple[str, Any]]:
     yield "steps", record.steps
     yield "best step", record.best_step
+    yield "examples per update", record.batch_size
+    yield "updates per epoch", record.updates_per_epoch
     yield "selection score", None if record.selection_score is None else percent(record.selection_score, 2)
     for name, number in record.parameters.items():
         yield f"{name} parameters", f"{number:,} ({count(number)})"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from harness.report.efficiency import cost_table, machine_words, summary_table
 from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
 from harness.report.leaderboard import Cell, Leaderboard, Section
-from harness.report.tables import about, chosen_table, lacking_words, published_rows
+from harness.report.sweeps import chosen_table
+from harness.report.words import about, lacking_words, shown_references
 
 WIDTH = 120
 
@@ -39,7 +40,7 @@ def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
     keys = [*section.averages, *(column.task for column in section.columns)]
     titles = [title.removeprefix(f"{section.title} ") for title in section.averages]
     headers = ["Model", *titles, *(column.title for column in section.columns)]
-    rows = [*board.rows, *published_rows(board, section)]
+    rows = [*board.rows, *shown_references(board, section)]
     # The notes get their letters once, whichever table fits.
     letters = [[notes.mark(note) for note in (row.notes, *(row.cell(key).notes for key in keys))] for row in rows]
     for spread in (True, False):

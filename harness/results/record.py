@@ -79,7 +79,11 @@ class ModelIdentity(Stored):
 
 
 class DataIdentity(Stored):
-    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each."""
+    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each.
+
+    ``held_out`` is a hash of what says which examples belong together, where a part of the training data is not
+    trained on.
+    """
 
     source: str
     content: dict[str, str | None] = {}
@@ -87,6 +91,7 @@ class DataIdentity(Stored):
     config: str | None = None
     revision: str | None = None
     limit: dict[str, Count | None] | None = None
+    held_out: Digest | None = None
 
 
 class RunSettings(Stored):
@@ -266,6 +271,7 @@ class Record(Stored):
         repaired: examples whose data did not fit and was put right.
         unread_words: words of token classification that the model did not read.
         parameters: ``total``, ``trained`` and ``active``.
+        batch_size: examples per update, also where the recipe gives ``batch_tokens``.
         labels: the labels of tasks that are scored label by label.
         threshold: the probability from which on a label is predicted.
         error, traceback: why a failed run failed, in one line and in full.
@@ -292,6 +298,8 @@ class Record(Stored):
     repaired: dict[str, dict[str, Count]] = {}
     unread_words: dict[str, dict[str, Count]] = {}
     parameters: dict[str, Count] = {}
+    batch_size: Count | None = None
+    updates_per_epoch: Count | None = None
     micro_batch_tokens: Count | None = None
     labels: dict[str, Texts] = {}
     columns: dict[str, TaskColumn] = {}

@@ -143,7 +143,8 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
     resources, spec = context.resources, context.spec
     if state.evaluated < 0:
         state.note(f"{run.task.name} · {run.model.name} · seed {run.seed} · {run.fingerprint[:12]}")
-        state.note(f"{len(training.features)} training examples, {training.steps} steps, recipe {run.recipe}")
+        state.note(f"{len(training.features)} training examples, {training.plan.batch_size} in an update")
+        state.note(f"{training.steps} steps, recipe {run.recipe}")
     names = (HOLDOUT,) if spec.selection == HOLDOUT else run.own_splits
     selection = [resources.evaluated(training.architecture, run.task, name) for name in names]
     tuned = run.model.label_threshold == "tuned" and run.task.has_threshold
@@ -296,6 +297,8 @@ def result_of(
         best_step=state.best.step,
         selection_score=state.best.selection_score,
         parameters=training.parameters,
+        batch_size=training.plan.batch_size,
+        updates_per_epoch=training.plan.updates_per_epoch,
         micro_batch_tokens=training.plan.micro_batch_tokens,
         labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
         threshold=state.best.threshold if run.task.has_threshold and not generates else None,

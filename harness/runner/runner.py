@@ -12,6 +12,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 
 from harness.config.benchmark import BenchmarkFile
+from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
@@ -263,14 +264,15 @@ def make_board(context: Context) -> Leaderboard:
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
-    """The runs of a benchmark as a table: which are done, and why others would be trained (again)."""
+    """The runs of a benchmark as a table: which are done, why others would be trained (again); then the recipes."""
     store = Store(results, spec.name)
     resources = Resources(spec, store.cache)
     context = Context(file, resources, store, make_accelerator(), Display(), Interrupts(), Leases())
     tried = trials(file, resources, context.accelerator.device)
     choices = choose(context, tried)
     runs = runs_of(context, tried, choices)
-    return run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs))
+    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs))
+    return f"{table}\n\n{effective_recipes(spec)}"
 
 
 def prepare_libraries() -> None:

@@ -155,7 +155,7 @@ def measured(training: Training, features: Features, taken: float) -> dict[str, 
     inference, budget = Inference(training, features), min(LONGEST, SHARE * taken) / 2
     counted = {**inference.flops(), "tokens_per_example": float(tokens_per_group(features).mean())}
     with predicting(training):
-        return {**counted, **inference.latency(budget), **inference.throughput(training.recipe.batch_size, budget)}
+        return {**counted, **inference.latency(budget), **inference.throughput(training.plan.batch_size, budget)}
 
 
 # Training --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def train(
     """Train to the last step: updates, evaluations, the best checkpoint, early stopping.
 
     The model is evaluated before the first update, then every ``eval_every`` steps or every epoch, and after the last
-    update. With ``patience``, training ends after so many evaluations without a better score.
+    update. With ``patience``, training ends after so many evaluations without a better score, but not before
+    ``min_steps``.
 
     Args:
         training: the model, its optimizer and its data; possibly in the middle of a training.
@@ -46,7 +47,8 @@ def train(
     if state.evaluated < 0:
         yield evaluate_checkpoint(training, state, selection, tuning, keep_best)
     for target in evaluation_steps(recipe, training.plan, training.steps):
-        if recipe.patience is not None and state.waited >= recipe.patience:
+        impatient = recipe.patience is not None and state.waited >= recipe.patience
+        if impatient and training.step >= (recipe.min_steps or 0):
             state.note(f"stopped early: no better score in {state.waited} evaluations")
             break
         if target <= state.evaluated:

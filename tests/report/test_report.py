@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 import harness
 from harness.errors import HarnessError
 from harness.io import fingerprint, to_json
-from harness.report.build import Reference, leaderboard, published
+from harness.report.build import leaderboard
 from harness.report.format import escape
 from harness.report.leaderboard import Value
+from harness.report.numbers import as_data, csv_text
+from harness.report.published import Reference, published
 from harness.report.show import show_run
-from harness.report.tables import as_data, csv_text, write_leaderboard
+from harness.report.tables import write_leaderboard
 from harness.report.terminal import terminal_table
 from harness.results.record import CaveatKind, Record
 from harness.results.store import Store

@@ -1,5 +1,6 @@
 """What the runs of a command share: which examples choose, train and are reported, and what is read only once."""
 
+import dataclasses
 import json
 import shutil
 
@@ -38,6 +39,27 @@ def test_what_is_held_out_chooses_and_is_not_trained_on(bench):
     assert 0 < sum(e["label"] for e in held) < 80
     assert session_of(bench, limit=None, selection="holdout").examples(task, HOLDOUT) == held
     assert holdout.examples(task, "validation") == plain.examples(task, "validation")
+
+
+@pytest.mark.data
+def test_no_held_out_answer_of_multirc_has_its_paragraph_in_training(bench, data_folder):
+    task, resources = (
+        TASKS["multirc"],
+        session_of(bench, limit=None, selection="holdout", tasks=["multirc"], data=str(data_folder)),
+    )
+    trained, held = (resources.examples(task, name) for name in ("train", HOLDOUT))
+    assert 1900 < len(held) <= 2000 and len(trained) + len(held) == 27243
+    assert not {e["paragraph"] for e in held} & {e["paragraph"] for e in trained}
+
+
+def test_who_belongs_together_counts_only_where_something_is_held_out(bench):
+    task, other = TASKS["rte"], dataclasses.replace(TASKS["rte"], cluster="sentence2")
+    plain, holdout = session_of(bench), session_of(bench, selection="holdout")
+    model = read_benchmarks(bench.path).models["bert"]
+    assert task.definition() == other.definition()
+    assert plain.data(task, ("train",), model) == session_of(bench).data(other, ("train",), model)
+    of_one = session_of(bench, selection="holdout").data(task, ("train",), model)
+    assert of_one == holdout.data(task, ("train",), model) != holdout.data(other, ("train",), model)
 
 
 def test_with_holdout_the_evaluation_split_chooses_nothing(bench):

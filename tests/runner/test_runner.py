@@ -348,6 +348,25 @@ def test_patience_stops_when_nothing_gets_better(bench):
     assert "stopped early: no better score in 2 evaluations" in record.log()
 
 
+def test_patience_ends_no_training_before_the_floor_of_steps(bench):
+    bench.write({**UNMOVED, "max_steps": 12, "min_steps": 7, "eval_every": 1, "patience": 1})
+    bench.run()
+    assert bench.record().steps == 7
+
+
+def test_the_record_has_the_batch_size_that_follows_from_the_tokens(bench, capsys):
+    bench.write({"batch_tokens": 200})
+    bench.run()
+    record = bench.record()
+    assert "batch_size" not in record.settings.recipe and 1 < record.batch_size < 48
+    assert record.updates_per_epoch == math.ceil(record.counts["cola"]["train"] / record.batch_size)
+    assert main(["show", str(record.folder)]) == 0
+    lines = {tuple(line.rsplit(maxsplit=1)) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert ("  examples per update", str(record.batch_size)) in {(name.rstrip(), value) for name, value in lines}
+    assert bench.command("--set", "recipe.batch_size=8") == 0
+    assert bench.record().batch_size == 8 == bench.record().settings.recipe["batch_size"]
+
+
 def test_diagnostics_are_answered_by_the_best_model_not_by_the_last(bench):
     """T5 writes no answer for a long time: all scores are 0, and the first step stays the best, wrecked or not."""
     wreck = {"learning_rate": 0.05, "warmup_ratio": 0.0, "eval_every": 1, "max_steps": 2}

@@ -1,0 +1,86 @@
+"""sweep.md: every trial of a sweep, and what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.report.format import MISSING, Table, cut, duration, escape, failure, markdown_table, percent
+from harness.report.leaderboard import Leaderboard
+from harness.results.manifest import Choice, Trial, value_text
+
+SELECTIONS = {"validation": "on the validation data", "holdout": "on the part held out of the training data"}
+
+
+def sweep_page(board: Leaderboard) -> str:
+    """The content of sweep.md: every trial of every sweep."""
+    table = markdown_table(*trial_table(board))
+    return f"# Sweep: {escape(board.benchmark)}\n\n{chosen_words(board)}\n\n{table}\n"
+
+
+def chosen_words(board: Leaderboard) -> str:
+    """How the recipes were chosen."""
+    seeds = sorted({choice.seed for _, choice in board.sweeps})
+    selections = dict.fromkeys(choice.selection for _, choice in board.sweeps)
+    where = " or ".join(SELECTIONS.get(selection, selection) for selection in selections)
+    return (
+        f"For each model and task, the recipe with the best score {where} was chosen, with seed "
+        f"{' or '.join(map(str, seeds))} alone; of equal ones the first."
+    )
+
+
+def chosen_table(board: Leaderboard) -> Table:
+    """The chosen values of each model and task, their score, of how many trials they are the best, and their time."""
+    settings = _swept(board)
+    rows = []
+    for row, choice in board.sweeps:
+        times = [time for time in map(_train_seconds, choice.trials) if time is not None]
+        score = percent(choice.winner.score if choice.winner else None)
+        values = _values(choice.winner, settings)
+        time = duration(sum(times) if times else None)
+        rows.append([row, board.title(choice.task), *values, score, _trials(choice), time])
+    return ["Model", "Task", *settings, "Score", "Trials", "Their time"], rows
+
+
+def trial_table(board: Leaderboard) -> Table:
+    """Every trial: its values, its score, whether it failed or was chosen, the time that it took, and its folder."""
+    settings = _swept(board)
+    rows = []
+    for row, choice in board.sweeps:
+        for trial in choice.trials:
+            outcome = [percent(trial.score), _status(trial, choice), duration(_train_seconds(trial)), folder_of(trial)]
+            rows.append([row, board.title(choice.task), *_values(trial, settings), *outcome])
+    return ["Model", "Task", *settings, "Score", "", "Time", "Run"], rows
+
+
+def _swept(board: Leaderboard) -> list[str]:
+    """The settings that differ in some sweep."""
+    return list(dict.fromkeys(name for _, choice in board.sweeps for trial in choice.trials for name in trial.values))
+
+
+def _values(trial: Trial | None, settings: Iterable[str]) -> list[str]:
+    return [value_text(trial.values[name]) if trial and name in trial.values else MISSING for name in settings]
+
+
+def _train_seconds(trial: Trial) -> float | None:
+    return trial.record.efficiency.train_seconds if trial.record else None
+
+
+def _trials(choice: Choice) -> str:
+    """``4``, ``4, 1 failed`` or ``1 of 4 so far``."""
+    number, made = len(choice.trials), [trial.record for trial in choice.trials if trial.record]
+    failed = sum(not record.finished for record in made)
+    text = str(number) if len(made) == number else f"{len(made)} of {number} so far"
+    return f"{text}, {failed} failed" if failed else text
+
+
+def _status(trial: Trial, choice: Choice) -> str:
+    if trial.record is None:
+        return "no record yet"
+    if not trial.record.finished:
+        return cut(failure(trial.record.error), 68)
+    return "chosen" if trial.fingerprint == choice.chosen else ""
+
+
+def folder_of(trial: Trial) -> str:
+    """The run's folder in that of the benchmark."""
+    return "/".join(trial.record.folder.parts[-4:]) if trial.record and trial.record.folder else ""

@@ -1,0 +1,85 @@
+"""What tables say of a leaderboard, in words that the page and the terminal share."""
+
+from __future__ import annotations
+
+from harness.report.format import MISSING, percent, plural
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section
+from harness.results.record import CaveatKind
+
+SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
+SHORT = {
+    "accuracy": "acc",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "matthews_correlation": "MCC",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+    "f1_a": "F1a",
+    "f1_m": "F1m",
+    "exact_match": "EM",
+    "entity_f1": "entity F1",
+    "gender_parity": "parity",
+    "matched": "m",
+    "mismatched": "mm",
+}
+SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the built-in sample"}
+
+
+def metric_words(column: Column) -> str:
+    """What a column's numbers are: ``acc``, ``F1/acc``, ``acc m/mm``."""
+    metrics = "/".join(dict.fromkeys(SHORT.get(metric, metric) for _, metric in column.parts))
+    splits = list(dict.fromkeys(split for split, _ in column.parts))
+    if len(splits) == 1:
+        return metrics
+    names = [split.removeprefix("validation_").removeprefix("test_") for split in splits]
+    return f"{metrics} {'/'.join(SHORT.get(name, name) for name in names)}"
+
+
+def means(cell: Cell) -> str:
+    """``88.9/84.1``, ``failed`` or a dash."""
+    if not cell.done:
+        return "failed" if cell.status == "failed" else MISSING
+    return "/".join(percent(value.mean if value else None) for value in cell.parts)
+
+
+def deviations(cell: Cell) -> str:
+    """`` ± 0.4/0.6``; empty with one seed."""
+    stds = [value.std if value else None for value in cell.parts]
+    return "" if all(std is None for std in stds) else f" ± {'/'.join(map(percent, stds))}"
+
+
+def seeds_done(cell: Cell) -> str:
+    """`` (2/5 seeds)`` where not all are done."""
+    return f" ({cell.done}/{len(cell.planned)} seeds)" if 0 < cell.done < len(cell.planned) else ""
+
+
+def about(board: Leaderboard) -> list[str]:
+    """Sentences that hold for all numbers."""
+    models, seeds = len({row.model for row in board.rows}), {len(row.seeds) for row in board.rows}
+    spread = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}" if seeds else "0"
+    source = " and ".join(SOURCES.get(name, name) for name in board.sources)
+    sizes = (
+        f"{plural(models, 'model')}, {plural(len(board.columns), 'task')}, {spread} seed{'' if spread == '1' else 's'}"
+    )
+    sentences = [f"Benchmark {board.benchmark}: {sizes}{f'; data from {source}' if source else ''}."]
+    for caveat in board.caveats:
+        sample = caveat.kind is CaveatKind.SAMPLE_DATA
+        sentences.append(SAMPLE if sample else f"All rows: {caveat.explained}.")
+    return sentences
+
+
+def lacking_words(section: Section) -> list[str]:
+    """Why averages have no column."""
+    titles: dict[tuple[str, ...], list[str]] = {}
+    for title, tasks in section.lacking.items():
+        titles.setdefault(tasks, []).append(title)
+    return [
+        f"No {' and no '.join(which)}: {', '.join(tasks)} {'is' if len(tasks) == 1 else 'are'} not in this benchmark."
+        for tasks, which in titles.items()
+    ]
+
+
+def shown_references(board: Leaderboard, section: Section) -> list[Row]:
+    """The published rows that have a score in a section."""
+    return [row for row in board.references if any(row.cells[column.task].done for column in section.columns)]
