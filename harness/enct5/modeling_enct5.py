@@ -263,7 +263,7 @@ class EncT5Encoder(T5Stack):
         self._model = (model,)
 
     @property
-    def embed_tokens(self) -> nn.Embedding:
+    def embed_tokens(self) -> nn.Embedding:  # type: ignore[override]
         """The word embedding."""
         return cast(nn.Embedding, self._modules["embed_tokens"] if self._model is None else self._model[0].shared)
 
