@@ -482,10 +482,10 @@ def test_the_decoder_starts_with_the_token_of_its_configuration(make):
              "decoder_start_token_id": 1}  # fmt: skip
     examples = sample("cola", "train", 16)
     architecture = make("t5", "cola", config={"model_type": "bart", **sizes}, dropout=0.0)
-    training = start(architecture, examples, RECIPE.model_copy(update={"max_steps": 40}))
+    training = start(architecture, examples, RECIPE.model_copy(update={"max_steps": 100, "learning_rate": 5e-3}))
     features = architecture.features(examples, training=True)
     assert set(architecture.collate(features, range(4)).inputs["decoder_input_ids"][:, 0].tolist()) == {1}
-    for _ in range(40):
+    for _ in range(100):
         training.update()
     texts = architecture.collate(architecture.features(examples, training=False), range(16))
     module = training.module.eval()
