@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.io import fingerprint
-from harness.report.efficiency import cost_of, efficiency_of
+from harness.report.costs import cost_of, with_rates
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.measures import efficiency_of
 from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
@@ -60,18 +61,19 @@ def leaderboard(
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     rows = [_without_caveats(row, common) for row in rows]
-    efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
+    took = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
+    efficiency = tuple(row for row in took if row)
     shown = published() if references is True else references or ()
     board = Leaderboard(
         benchmark=benchmark,
         sections=tuple(sections),
-        rows=tuple(rows),
+        rows=tuple(with_rates(rows, efficiency)),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
         warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
-        efficiency=tuple(filter(None, efficiency)),
+        efficiency=efficiency,
         labels=label_tables(folders),
     )
     return replace(board, markdown=markdown(board), text=terminal_table(board))
