@@ -350,7 +350,7 @@ def bert(size, layers):
               "num_attention_heads": 4}
     return {"architecture": "bert", "config": config, "tokenizer": "sample"}
 
-models = {"small": bert(384, 4), "large": bert(576, 4)}
+models = {"small": bert(384, 6), "large": bert(384, 15)}
 recipe = {"max_steps": 2, "batch_size": 32, "max_length": 32, "precision": "fp32"}
 entry = {"tasks": ["cola"], "data": "sample", "limit": {"train": 64, "validation": 8}, "recipe": recipe}
 for folder, names in ("first", ["small"]), ("second", ["large", "small"]):
