@@ -1,7 +1,7 @@
 # fmt: off  (one task, a few lines: the page reads as a table)
 """GLUE (https://gluebenchmark.com): nine tasks and the diagnostic set AX, which the MNLI model answers."""
 
-from harness.task import HubSource, SplitFile, Suite, Task
+from harness.task import Example, HubSource, SplitFile, Suite, Task
 
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 DIGITS = ("0", "1")
@@ -24,6 +24,11 @@ def files(folder, rows, columns, **options) -> dict[str, SplitFile]:
 
 def pair(first: str, second: str, label: str = "label") -> dict[str, str]:
     return {first: first, second: second, "label": label}
+
+
+def both_ways(example: Example) -> str:
+    """AX has every pair of sentences in both directions."""
+    return "\n".join(sorted((example["premise"], example["hypothesis"])))
 
 
 COLA_COLUMNS = {"sentence": 3, "label": 1}
@@ -162,6 +167,7 @@ TASKS = [
         evaluated_by="mnli",
         train_split=None,
         validation_splits=("test",),
+        cluster=both_ways,
         files={
             "test": SplitFile(
                 "diagnostic/diagnostic.tsv",

@@ -324,6 +324,18 @@ def axb_text(example: Example) -> tuple[str, str]:
     return f"rte hypothesis: {example['sentence2']} premise: {example['sentence1']}", target(ENTAILMENT, example)
 
 
+def axb_cluster(example: Example) -> str:
+    """AX-b has every pair of sentences in both directions."""
+    return "\n".join(sorted((example["sentence1"], example["sentence2"])))
+
+
+# AX-g: rows 2k and 2k + 1 differ in a pronoun's gender alone -------------------------------------------------------
+
+
+def axg_cluster(example: Example) -> int:
+    return int(example["idx"]) // 2
+
+
 # The tasks ---------------------------------------------------------------------------------------------------------
 
 
@@ -365,7 +377,7 @@ RECORD_COLUMNS = same("passage", "query", "entities")
 TASKS = [
     Task(
         name="boolq", title="BoolQ", suite="superglue", problem_type=CLASSES, labels=BOOLEAN,
-        text_fields=("question", "passage"), truncate="passage", metrics=("accuracy",),
+        text_fields=("question", "passage"), truncate="passage", metrics=("accuracy",), cluster="passage",
         hub=hub("boolq"), files=files("BoolQ", (9427, 3270, 3245), same("question", "passage")),
     ),
     Task(
@@ -406,7 +418,7 @@ TASKS = [
         name="wic", title="WiC", suite="superglue", problem_type=CLASSES, labels=BOOLEAN,
         text_fields=("sentence1", "sentence2", "word"), metrics=("accuracy",),
         hub=hub("wic"), files=files("WiC", (5428, 638, 1400), WIC_COLUMNS),
-        instances=wic_instances, repairs=wic_repairs,
+        instances=wic_instances, repairs=wic_repairs, cluster="word",
     ),
     Task(
         name="wsc", title="WSC", suite="superglue", problem_type=CLASSES, labels=BOOLEAN, open_answers=True,
@@ -420,13 +432,13 @@ TASKS = [
         text_fields=("sentence1", "sentence2"), t5_prefix="rte", metrics=("matthews_correlation",),
         hub=hub("axb"), files=diagnostic("AX-b", 1104, same("sentence1", "sentence2")),
         evaluated_by="superglue_rte", train_split=None, validation_splits=("test",),
-        instances=axb_instances, text_to_text=axb_text,
+        instances=axb_instances, text_to_text=axb_text, cluster=axb_cluster,
     ),
     Task(
         name="axg", title="AX-g", suite="superglue", problem_type=CLASSES, labels=ENTAILMENT,
         text_fields=("premise", "hypothesis"), t5_prefix="rte", metrics=("gender_parity", "accuracy"),
         hub=hub("axg"), files=diagnostic("AX-g", 356, same("premise", "hypothesis")),
-        evaluated_by="superglue_rte", train_split=None, validation_splits=("test",),
+        evaluated_by="superglue_rte", train_split=None, validation_splits=("test",), cluster=axg_cluster,
     ),
 ]
 # fmt: on

@@ -83,6 +83,7 @@ def read_benchmarks(
     _check_names("model", "models", top.models, problems)
     _check_names("benchmark", "benchmarks", top.benchmarks, problems)
     catalogue.models = {name: read_model(name, raw, base, problems) for name, raw in top.models.items()}
+    _check_task_recipes(catalogue, problems)
     specs = {name: _benchmark(name, raw, catalogue, problems) for name, raw in top.benchmarks.items()}
     if top.default is not None and top.default not in specs:
         problems.add(("default",), unknown("benchmark", top.default, specs))
@@ -130,6 +131,17 @@ def _check_names(noun: str, part: str, names: Iterable[str], problems: Problems)
         seen.setdefault(name.lower(), name)
 
 
+def _check_task_recipes(catalogue: Catalogue, problems: Problems) -> None:
+    """A model may have recipes for any tasks, whether a benchmark uses them or not."""
+    for model in filter(None, catalogue.models.values()):
+        report = problems.at("models", model.name, "task_recipes")
+        for name in model.task_recipes:
+            if name not in catalogue.tasks and not catalogue.broken & {name, None}:
+                report((name,), unknown("task", name, catalogue.tasks))
+            elif name in catalogue.tasks and (parent := catalogue.tasks[name].evaluated_by):
+                report((name,), f"task '{name}' trains nothing, because the model of '{parent}' answers it")
+
+
 # Benchmarks ------------------------------------------------------------------------------------------------------
 
 
@@ -151,10 +163,17 @@ def _benchmark(name: str, raw: Any, catalogue: Catalogue, problems: Problems) ->
     data = _data(entry.data, catalogue, problems.at("benchmarks", name, "data"))
     if not tasks or not entry.models:
         return None
-    recipes = {name: model.recipe for name, model in catalogue.models.items() if model is not None}
-    update = {"tasks": tasks, "data": data, "model_recipes": recipes, "catalogue": catalogue.tasks}
-    spec = BenchmarkSpec(**{**dict(entry), **update, "first_seed": entry.seeds[0]})
-    _check_sweep(spec, catalogue, problems.at("benchmarks", name, "sweep"))
+    models = {name: model for name, model in catalogue.models.items() if model is not None}
+    update = {
+        "tasks": tasks,
+        "data": data,
+        "model_recipes": {name: model.recipe for name, model in models.items()},
+        "task_recipes": {name: model.task_recipes for name, model in models.items()},
+        "first_seed": entry.seeds[0],
+        "catalogue": catalogue.tasks,
+    }
+    spec = BenchmarkSpec(**{**dict(entry), **update})
+    _check_recipes(spec, catalogue, problems)
     for task in map(catalogue.tasks.__getitem__, tasks):
         if task.hub is None and spec.source(task) == "hub" and not has_own_files(task):
             report(("data",), f"task '{task.name}' is not on the Hub: give its folder in 'data'")
@@ -180,9 +199,10 @@ def _check_parts(
     _check_members("model", [(("models", name), name) for name in parts.models], models, catalogue, report)
 
 
-def _check_sweep(spec: BenchmarkSpec, catalogue: Catalogue, report: Report) -> None:
-    trained = [task for task in spec.tasks if catalogue.tasks[task].evaluated_by is None]
-    sweep = spec.sweep
+def _check_recipes(spec: BenchmarkSpec, catalogue: Catalogue, problems: Problems) -> None:
+    """The sweep, and whether what the layers give together fits."""
+    report = problems.at("benchmarks", spec.name, "sweep")
+    trained, sweep = spec.trained, spec.sweep
     _check_parts(sweep, trained, spec.models, catalogue, report)
     grids: list[tuple[Where, Grid]] = [((), sweep)]
     grids += [(("tasks", name), grid) for name, grid in sweep.tasks.items()]
@@ -196,10 +216,23 @@ def _check_sweep(spec: BenchmarkSpec, catalogue: Catalogue, report: Report) -> N
         if count > MOST_TRIALS:
             report((), f"sweep: {count:,} combinations of values for '{task}' with '{model}': at most {MOST_TRIALS}")
             return
+    for problem in _contradictions(spec):
+        problems.add(("benchmarks", spec.name), problem)
     for task in trained:
         child = next((name for name in trained if spec.parent(name) == task), None)
         if child is not None and any(len(spec.recipes_for(task, model)) > 1 for model in spec.models):
             report((), f"sweep: '{task}' cannot be swept, because '{child}' starts from its model (init_from)")
+
+
+def _contradictions(spec: BenchmarkSpec) -> list[str]:
+    """For each model, what does not fit together in the first of its recipes where something does not."""
+    problems: dict[str, str] = {}
+    for task, model in itertools.product(spec.trained, spec.models):
+        for recipe in spec.recipes_for(task, model):
+            if (recipe.min_steps or 0) > (recipe.max_steps or math.inf):
+                text = f"min_steps {recipe.min_steps} is above max_steps {recipe.max_steps}"
+                problems.setdefault(model, f"'{task}' with '{model}': {text}")
+    return [*problems.values()]
 
 
 def _expand(names: Sequence[str], catalogue: Catalogue, report: Report) -> tuple[str, ...]:
@@ -335,9 +368,11 @@ def narrow(
         update["data"] = data if data in SOURCES else absolute(data, Path.cwd())
         if data not in SOURCES and not os.path.isdir(update["data"]):
             problems.append(f"data: there is no folder {data!r}.{did_you_mean(data, SOURCES)}")
+    narrowed = spec.model_copy(update=update)
+    problems = problems or _contradictions(narrowed)  # the file has none, but its settings with those of --set may
     if problems:
         raise HarnessError("\n".join(f"benchmark '{spec.name}': {problem}" for problem in problems))
-    return spec.model_copy(update=update)
+    return narrowed
 
 
 def _chosen(noun: str, names: Sequence[str], keys: Mapping[str, Sequence[str]], problems: list[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -47,6 +47,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+TWO_NAMES = {"batch_size": "batch_tokens", "epochs": "max_steps", "evaluations": "eval_every"}
+"""Settings with a second name, which decides where it is given."""
+
+
 class Recipe(Settings):
     """The hyper-parameters of one fine-tuning.
 
@@ -54,11 +58,16 @@ class Recipe(Settings):
 
     Attributes:
         batch_size: examples per update, over all processes and accumulation steps.
+        batch_tokens: input tokens per update; when given, it decides instead of ``batch_size`` (see
+            `harness.training.trainer.batch_size_of`).
         epochs: passes over the training data; ``max_steps``, when given, decides instead.
+        min_steps: the least number of updates: of ``epochs``, and before ``patience`` may end the training.
         warmup_ratio: share of the steps in which the learning rate rises from 0.
         max_length: the longest input, in tokens.
         precision: what matrix products are computed in; ``auto`` is the fastest one of good scores (see
             `harness.training.device.resolve_precision`), ``tf32`` is fp32 with TF32 products on GPUs that have them.
+        evaluations: how many evaluations choose the best checkpoint, evenly spread over the steps, the last one after
+            the last step; ``eval_every``, when given, decides instead.
         eval_every: steps between evaluations, or ``epoch``.
         patience: evaluations without improvement before training stops; None never stops early.
         gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
@@ -69,8 +78,10 @@ class Recipe(Settings):
 
     learning_rate: Positive = 1e-4
     batch_size: Count = 32
+    batch_tokens: Count | None = Field(default=None, description="a whole number of at least 1, or null")
     epochs: Positive = 3.0
     max_steps: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    min_steps: Count | None = Field(default=None, description="a whole number of at least 1, or null")
     warmup_ratio: Share = 0.06
     weight_decay: NotNegative = 0.0
     max_length: int = Field(default=256, ge=8, le=1_000_000, description="a whole number of at least 8")
@@ -78,27 +89,48 @@ class Recipe(Settings):
     schedule: Literal["linear", "constant"] = "linear"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
-    eval_every: Count | Literal["epoch"] = Field(default="epoch", description="a whole number of at least 1, or epoch")
+    evaluations: Count = 10
+    eval_every: Count | Literal["epoch"] | None = Field(
+        default=None, description="a whole number of at least 1, epoch or null"
+    )
     patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
     gradient_accumulation: Count = 1
     gradient_checkpointing: Flag = False
     max_grad_norm: NotNegative = 1.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
 
+    def deciding(self) -> dict[str, Any]:
+        """All settings but those whose second name decides."""
+        return self.model_dump(
+            exclude={name for name, stronger in TWO_NAMES.items() if getattr(self, stronger) is not None}
+        )
+
+
+def given_by(layers: Iterable[tuple[str, Recipe]]) -> dict[str, tuple[Any, str]]:
+    """What several layers, each with the name of its source, give together: (value, source) by key.
+
+    A later layer wins in what it sets. Two names of one setting: a layer that gives only the weaker one ends the
+    stronger one of earlier layers. A ``max_steps`` also ends an earlier ``min_steps``.
+    """
+    given: dict[str, tuple[Any, str]] = {}
+    for source, layer in layers:
+        own = layer.model_dump(exclude_unset=True)
+        for name, stronger in TWO_NAMES.items():
+            if name in own and stronger not in own:
+                given.pop(stronger, None)
+        if own.get("max_steps") is not None:
+            given.pop("min_steps", None)
+        given |= {key: (value, source) for key, value in own.items()}
+    return given
+
 
 def layered(*layers: Recipe) -> Recipe:
-    """One recipe out of several: a later one wins in what it sets.
+    """One recipe out of several (see `given_by`)."""
+    given = given_by(("", layer) for layer in layers)
+    return Recipe(**{key: value for key, (value, _) in given.items()})
 
-    The length of training is one setting with two names: a layer that gives only ``epochs`` ends an earlier layer's
-    ``max_steps``.
-    """
-    settings: dict[str, Any] = {}
-    for layer in layers:
-        own = layer.model_dump(exclude_unset=True)
-        if "epochs" in own and "max_steps" not in own:
-            settings.pop("max_steps", None)
-        settings |= own
-    return Recipe(**settings)
+
+_NO_OPTIONS = {"name", "architecture", "checkpoint", "revision", "config", "tokenizer", "recipe", "task_recipes"}
 
 
 class Model(Settings):
@@ -117,7 +149,8 @@ class Model(Settings):
         config: arguments of the configuration of a model with random weights; needs a ``tokenizer``.
         tokenizer: a Hub id, an absolute path, or ``sample`` (trained from the built-in sample text).
         dropout: None keeps the checkpoint's.
-        recipe: the lowest layer of this model's recipes.
+        recipe: what this model's recipes have in common.
+        task_recipes: recipes for single tasks, which win over ``recipe``.
     """
 
     implementation: ClassVar[str]
@@ -135,12 +168,11 @@ class Model(Settings):
     tokenizer: Text | None = Field(default=None, description="a Hub id, a folder or sample")
     dropout: Share | None = Field(default=None, description="a number from 0 to 1")
     recipe: Recipe = Recipe()
+    task_recipes: dict[str, Recipe] = {}
 
     def options(self) -> dict[str, Any]:
         """The options of this architecture, with their values."""
-        return self.model_dump(
-            exclude={"name", "architecture", "checkpoint", "revision", "config", "tokenizer", "recipe"}
-        )
+        return self.model_dump(exclude=_NO_OPTIONS)
 
     @property
     def label_threshold(self) -> float | Literal["tuned"]:
@@ -238,6 +270,7 @@ class BenchmarkEntry(Settings):
     allow_partial: Flag = False
     selection: Literal["validation", "holdout"] = "validation"
     references: Flag = False
+    interval: Literal["auto", "std", "ci"] = "auto"
     keep: Literal["none", "best", "all"] = "none"
     checkpoint_every: NotNegative = 300.0
     predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
@@ -255,17 +288,19 @@ class BenchmarkSpec(BenchmarkEntry):
         models: names of models.
         data: ``hub``, ``sample`` or an absolute path: for all tasks, or by task and suite.
         seeds: a run for each.
-        recipe: what the runs' recipes have in common (see `recipe_for`).
+        recipe: what the runs' recipes have in common (see `layers`).
         sweep: recipes of which the best is chosen for each task and model (see `recipes_for`).
         limit: use only so many examples.
         allow_partial: accept copies of data sets that lack rows or splits.
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
         references: whether tables show published scores.
+        interval: what tables show behind a mean over seeds: the standard deviation or the 95 % interval.
         keep: which models stay on disk: none, each run's best one, or all that were evaluated.
         checkpoint_every: seconds between two savings of the training state; 0 saves it after every step.
         predict: unlabelled splits to predict with the best checkpoint.
         init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
         model_recipes: the recipes of the models' own entries.
+        task_recipes: their recipes for single tasks, by model and task.
         final: settings that win over every layer (``--set``).
         first_seed: the first of the benchmark's own seeds: that of a sweep's trials.
         catalogue: all tasks by name.
@@ -274,31 +309,49 @@ class BenchmarkSpec(BenchmarkEntry):
     model_config = ConfigDict(arbitrary_types_allowed=True)  # Task is a dataclass of functions
 
     model_recipes: dict[str, Recipe] = {}
+    task_recipes: dict[str, dict[str, Recipe]] = {}
     final: Recipe = Recipe()
     first_seed: Seed = 1
     catalogue: dict[str, Task] = Field(default={}, exclude=True, repr=False)
 
-    def recipe_for(self, task: str, model: str, swept: Sequence[Recipe | None] = (None,) * 3) -> Recipe:
-        """A run's recipe: defaults, then the model's, the benchmark's, the task's override, the model's, and `final`.
+    @property
+    def trained(self) -> list[str]:
+        """The tasks that are not answered by the model of another."""
+        return [name for name in self.tasks if self.catalogue[name].evaluated_by is None]
+
+    def layers(self, task: str, model: str, swept: Sequence[Recipe | None] = (None,) * 3) -> list[tuple[str, Recipe]]:
+        """The layers of a run's recipe over the defaults, from the least to the most specific, with names for messages.
 
         Args:
-            swept: one of `Sweep.combinations`; each of its parts comes right after the layer of the same place.
+            swept: one of `Sweep.combinations`: its part of all runs comes after the model's own layers, the others
+                right after the override of the same place.
         """
-        layers = [self.recipe, self.overrides.tasks.get(task), self.overrides.models.get(model)]
-        pairs = itertools.chain.from_iterable(zip(layers, swept, strict=True))
-        given = [self.model_recipes.get(model), *pairs, self.final]
-        return layered(*(layer for layer in given if layer is not None))
+        layers = [
+            ("benchmark", self.recipe),
+            ("model", self.model_recipes.get(model)),
+            ("task recipe", self.task_recipes.get(model, {}).get(task)),
+            ("sweep", swept[0]),
+            ("override", self.overrides.tasks.get(task)),
+            ("sweep", swept[1]),
+            ("override", self.overrides.models.get(model)),
+            ("sweep", swept[2]),
+            ("--set", self.final),
+        ]
+        return [(source, layer) for source, layer in layers if layer is not None]
+
+    def recipe_for(self, task: str, model: str, swept: Sequence[Recipe | None] = (None,) * 3) -> Recipe:
+        """A run's recipe; arguments as for `layers`."""
+        return layered(*(layer for _, layer in self.layers(task, model, swept)))
 
     def recipes_for(self, task: str, model: str) -> tuple[Recipe, ...]:
         """The recipes that the sweep tries for a task and a model, in order, each once.
 
-        There is one where nothing is swept, or where a more specific layer sets what is swept. ``epochs`` makes no
-        difference where ``max_steps`` is given.
+        There is one where nothing is swept, or where a more specific layer sets what is swept.
         """
         recipes = (self.recipe_for(task, model, swept) for swept in self.sweep.combinations(task, model))
-        distinct: dict[str, Recipe] = {}
+        distinct: dict[tuple[Any, ...], Recipe] = {}
         for recipe in recipes:
-            distinct.setdefault(recipe.model_dump_json(exclude={"epochs"} if recipe.max_steps else None), recipe)
+            distinct.setdefault(tuple(recipe.deciding().items()), recipe)
         return tuple(distinct.values())
 
     def source(self, task: Task) -> str | Path:

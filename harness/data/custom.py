@@ -20,7 +20,7 @@ TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
 WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
 """The files that hold lists of words, from which token classification is read."""
 REQUIRED = ("problem_type", "text", "train")
-KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "separator", "suite")
+KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "cluster", "separator", "suite")
 
 
 def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Task:
@@ -34,8 +34,9 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
             Token classification reads conll, jsonl and parquet; its columns are lists, called "tokens" and "tags"
             unless ``text`` and ``label`` say otherwise, as in a conll file;
             ``choices``, the columns of the choices (multiple choice; the label is the right one's position from 0,
-            or its column); ``metrics``; ``separator`` between the labels of one cell (multi-label csv and tsv,
-            default ","); ``suite``. A test file may lack the label column.
+            or its column); ``metrics``; ``cluster``, the column or columns by which examples belong together (default:
+            the first text), which a test file may lack; ``separator`` between the labels of one cell (multi-label csv
+            and tsv, default ","); ``suite``. A test file may lack the label column.
         base: the folder of the YAML file.
 
     Raises:
@@ -52,13 +53,21 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
     if problem.of_words:
         spec = {"text": TOKENS, "label": TAGS, **spec}
     text, choices, metrics = _names(spec, "text"), _names(spec, "choices"), _names(spec, "metrics")
+    cluster = _names(spec, "cluster")
     label, separator = str(spec.get("label", "label")), spec.get("separator", ",")
     paths = {split: _path(spec, problem, split, base) for split in SPLITS if spec.get(split) is not None}
     if taken := {label, "label", "idx"}.intersection(text + choices):
         raise BadValue(f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
+    if taken := {label, "label", "idx"}.intersection(cluster):
+        raise BadValue(f"'cluster' cannot be the column '{taken.pop()}': it is the label, or has a reserved name")
     if not isinstance(separator, str) or not separator:
         raise BadValue(f"'separator' must be a character, found {separator!r}")
-    columns = {split: _columns(path, (*text, *choices), label, split == "test") for split, path in paths.items()}
+    fields = (*text, *choices)
+    others = tuple(name for name in cluster if name not in fields)
+    columns = {split: _columns(path, fields, (*others, label), split == "test") for split, path in paths.items()}
+    for of_split in columns.values():
+        if label in of_split:
+            of_split["label"] = of_split.pop(label)
     train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
     labels = choices or _labels(spec, problem, train, paths["train"])
     spellings = _spellings(spec, choices) if choices else None
@@ -75,6 +84,7 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         metrics=metrics or problem.metrics,
         files=files,
         test_splits=("test",) if "test" in files else (),
+        cluster=cluster or None,
         instances=_choice_instances(text, choices) if choices else None,
     )
 
@@ -126,14 +136,12 @@ def _path(spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path)
     return path
 
 
-def _columns(path: Path, fields: Sequence[str], label: str, may_lack_label: bool) -> dict[str, str]:
-    """Field to column."""
+def _columns(path: Path, fields: Sequence[str], others: Sequence[str], may_lack: bool) -> dict[str, str]:
+    """The columns that are read, by themselves; a test file may lack the ``others``: label and cluster."""
     names = column_names(SplitFile(str(path)), path)
     if not names:
         raise BadValue(f"{path}: there are no rows in it")
-    columns = {field: field for field in fields}
-    if label in names or not may_lack_label:
-        columns["label"] = label
+    columns = {name: name for name in (*fields, *(name for name in others if name in names or not may_lack))}
     for column in columns.values():
         if column not in names and column.split(".")[0] not in names:
             hint = did_you_mean(column, names)

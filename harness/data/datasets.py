@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any
 from harness.data.files import read_examples
 from harness.errors import HarnessError, did_you_mean
 from harness.io import digest, file_hash, unreadable
+from harness.task.functions import cluster_of
 from harness.task.plugins import load_tasks
 from harness.task.task import Example, SplitFile, Task
 
@@ -191,6 +193,42 @@ def permutation(count: int) -> Any:
     return np.random.default_rng(0).permutation(count)
 
 
+def held_out(task: Task, examples: Examples, share: float, most: int, where: object) -> list[int]:
+    """The positions of the training examples that are held out: whole clusters, drawn at random, always the same.
+
+    Every drawn cluster that still fits is taken; where none does, the smallest is. What is told by an example of a
+    cluster (its passage, its question) then is not known of another from training.
+
+    Args:
+        share: of the examples, at least one of them.
+        most: the largest number of examples.
+        where: what messages call the training data.
+
+    Raises:
+        HarnessError: all examples are in one cluster, so that nothing would be left to train on.
+    """
+    import numpy as np
+
+    numbers: dict[bytes, int] = {}
+    names = (hashlib.blake2b(cluster_of(task, example).encode(), digest_size=16).digest() for example in examples)
+    clusters = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), dtype=np.int64)
+    if len(numbers) < 2:
+        what = (
+            "one example is" if len(clusters) < 2 else f"all {len(clusters)} examples belong together: one cluster is"
+        )
+        raise HarnessError(f"{where}: {what} too little to cut a validation split from it")
+    left = min(most, max(1, int(len(clusters) * share)))
+    sizes, order = np.bincount(clusters), permutation(len(numbers))[::-1]
+    taken = np.zeros(len(numbers), dtype=bool)
+    for cluster in order:
+        if sizes[cluster] <= left:
+            taken[cluster] = True
+            left -= sizes[cluster]
+    if not taken.any():
+        taken[order[np.argmin(sizes[order])]] = True
+    return np.flatnonzero(taken[clusters]).tolist()
+
+
 # Files -----------------------------------------------------------------------------------------------------------
 
 
@@ -216,10 +254,7 @@ class _Files:
         examples = Examples(lambda: read_examples(self.task, spec, path, () if self.allow_partial else spec.rows))
         if not self._is_part_of_train(split):
             return examples
-        if examples.count < 2:
-            raise HarnessError(f"{path}: one example is too little to cut a validation split from it")
-        size = min(CUT_MOST, max(1, int(examples.count * CUT_SHARE)))
-        return examples.at(permutation(examples.count)[-size:], others=split != self.cut)
+        return examples.at(held_out(self.task, examples, CUT_SHARE, CUT_MOST, path), others=split != self.cut)
 
     def content(self, split: str) -> str:
         """A hash of a split's bytes and of how they are read."""
@@ -228,7 +263,9 @@ class _Files:
         for key in ("path", "rows", "expand", "alternatives"):
             del reading[key]
         content = digest([file_hash(path), path.suffix, reading])
-        return digest([content, "cut" if split == self.cut else "rest"]) if self._is_part_of_train(split) else content
+        if not self._is_part_of_train(split):
+            return content
+        return digest([content, "cut" if split == self.cut else "rest", self.task.cluster_definition])
 
     def _is_part_of_train(self, split: str) -> bool:
         return self.cut is not None and split in (self.cut, self.task.train_split)

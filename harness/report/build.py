@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.io import fingerprint
 from harness.report.costs import cost_of, with_rates
+from harness.report.differences import best_of_words, evaluations_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
 from harness.report.measures import efficiency_of
 from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
@@ -28,6 +29,9 @@ does not deserve it, the use that is made of it does."""
 RunsOfTask = Mapping[str, OfSeed]
 """The records of one row, by task and seed."""
 
+Runs = Mapping[tuple[str, str], RunsOfTask]
+"""The records of all rows, by (folder, model)."""
+
 
 def leaderboard(
     entries: Iterable[Entry] | Mapping[str, Iterable[Entry]],
@@ -39,6 +43,8 @@ def leaderboard(
     references: Sequence[Reference] | bool = (),
     choices: Mapping[str, Sequence[Choice]] | None = None,
     warnings: Iterable[str] = (),
+    interval: str = "auto",
+    statistics: bool = True,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's records.
 
@@ -51,16 +57,45 @@ def leaderboard(
         references: published rows to show below; True: all of references.yaml. Never beside sample data.
         choices: ``Store.choices()`` by the name of the folder (a single one: ``""``).
         warnings: about records that could not be read.
+        interval: what stands behind a mean: ``std``, ``ci``, or ``auto``: the 95 % interval where all numbers are
+            of three seeds or more.
+        statistics: read the predictions, for intervals and tie groups; without them nothing is bold.
     """
-    choices = choices or {}
     folders = entries if isinstance(entries, Mapping) else {"": entries}
     folders = {name: list(of_folder) for name, of_folder in folders.items()}
+    board, runs = board_and_runs(
+        folders, tasks, suites, benchmark=benchmark, asked=asked, references=references, choices=choices or {}
+    )
+    board = replace(board, warnings=tuple(warnings), labels=label_tables(folders))
+    if statistics and any(row.cost and row.cost.runs for row in board.rows):
+        from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
+
+        board = with_statistics(board, runs, interval)
+    return replace(board, markdown=markdown(board), text=terminal_table(board))
+
+
+def board_and_runs(
+    folders: Mapping[str, Sequence[Entry]],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    benchmark: str,
+    asked: Iterable[str],
+    references: Sequence[Reference] | bool,
+    choices: Mapping[str, Sequence[Choice]],
+) -> tuple[Leaderboard, Runs]:
+    """A leaderboard as data, without statistics and texts, and the records of its rows.
+
+    Arguments are those of `leaderboard`.
+    """
     runs = _runs(folders, choices)
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
-    rows = [_without_caveats(row, common) for row in rows]
+    chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
+    evaluations = chosen.pop() if len(chosen) == 1 else ()
+    rows = [_with_notes(row, common, evaluations) for row in rows]
     took = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
     efficiency = tuple(row for row in took if row)
     shown = published() if references is True else references or ()
@@ -70,17 +105,36 @@ def leaderboard(
         rows=tuple(with_rates(rows, efficiency)),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
+        evaluations=evaluations,
         sources=_sources(runs.values()),
-        warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
         efficiency=efficiency,
-        labels=label_tables(folders),
     )
-    return replace(board, markdown=markdown(board), text=terminal_table(board))
+    return board, runs
+
+
+def board_of(
+    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite]
+) -> tuple[Leaderboard, Runs]:
+    """`board_and_runs` of a benchmark's current records in one or several results folders."""
+    return board_and_runs(
+        {str(store.results): store.current() for store in stores},
+        tasks,
+        suites,
+        benchmark=stores[0].benchmark,
+        asked=[task for store in stores for task in store.table().tasks],
+        references=False,
+        choices={str(store.results): store.choices() for store in stores},
+    )
 
 
 def leaderboard_of(
-    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], *, references: bool = False
+    stores: Sequence[Store],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    references: bool = False,
+    interval: str | None = None,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's current records in one or several results folders.
 
@@ -88,6 +142,7 @@ def leaderboard_of(
         stores: of the benchmark, one for each folder.
         tasks, suites: as for `leaderboard`.
         references: add published rows also where the benchmark does not ask for them.
+        interval: as for `leaderboard`; None: as the benchmark says.
     """
     tables = [store.table() for store in stores]
     return leaderboard(
@@ -99,6 +154,7 @@ def leaderboard_of(
         references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
         warnings=[warning for store in stores for warning in store.warnings],
+        interval=interval or tables[0].interval,
     )
 
 
@@ -140,9 +196,11 @@ def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
 
 
-def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
+def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...]) -> Row:
+    """The row without the caveats that all have, and with what does not hold for all as notes."""
     caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
-    return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
+    chosen = () if row.evaluations == evaluations else filter(None, [best_of_words(row.evaluations)])
+    return replace(row, caveats=caveats, notes=(*(caveat.explained for caveat in caveats), *chosen))
 
 
 # Columns ---------------------------------------------------------------------------------------------------------
@@ -206,8 +264,8 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
         cells=cells,
         averages={title: average(cells, tasks) for title, tasks in averages.items()},
+        evaluations=evaluations_of(records),
         caveats=caveats,
-        notes=tuple(caveat.explained for caveat in caveats),
         cost=cost_of(records),
         signature=signature(model, records),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, tasks in averages.items()}},
@@ -221,6 +279,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
         planned=tuple(of_seed),
         parts=parts,
         score=mean_value(parts),
+        last=tuple(_value(column.task, split, metric, of_seed, "last_scores") for split, metric in column.parts),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
             *gaps(column, of_seed),
@@ -231,9 +290,9 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
     )
 
 
-def _value(task: str, split: str, metric: str, of_seed: OfSeed) -> Value | None:
+def _value(task: str, split: str, metric: str, of_seed: OfSeed, field: str = "scores") -> Value | None:
     scores = {
-        seed: record.scores.get(task, {}).get(split, {}).get(metric)
+        seed: getattr(record, field).get(task, {}).get(split, {}).get(metric)
         for seed, record in of_seed.items()
         if record and record.finished
     }

@@ -134,7 +134,7 @@ def _comparison(board: Leaderboard) -> list[str]:
     name = escape(baseline(board.efficiency).name)
     words = f"Each mean divided by that of {name}, which is the geometric mean of the ratios of the tasks."
     if any("(" in cell for row in rows for cell in row[1:]):
-        words += " In parentheses its 95 % interval over seeds (Welch's, of the logarithms)."
+        words += " In parentheses its 95 % interval over seeds of the tasks."
     return [f"## Compared with {name}", markdown_table(headers, rows), words]
 
 

@@ -6,9 +6,14 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
+
+if TYPE_CHECKING:  # loads scipy.stats, which takes a second
+    from harness.statistics.comparison import Comparison
+    from harness.statistics.suites import Ranking
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,22 @@ class Cell:
         planned: the seeds that were asked for.
         parts: a value for each part of the column; None where there is none.
         score: the mean of the parts (NaN counts 0), over the seeds that have them all.
+        last: the parts by the last checkpoints; `parts` are by the best ones.
         failed: whether a run behind it failed.
         notes: footnotes.
+        intervals, interval: of the parts and of the score; none where there are no statistics.
+        collapsed: the seeds whose runs collapsed.
     """
 
     planned: tuple[int, ...]
     parts: tuple[Value | None, ...]
     score: Value | None
     failed: bool = False
+    last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
+    intervals: tuple[Comparison, ...] = ()
+    interval: Comparison | None = None
+    collapsed: tuple[int, ...] = ()
 
     @property
     def done(self) -> int:
@@ -159,7 +171,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared."""
+    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared.
+
+    ``evaluations`` are the numbers of evaluations that chose its checkpoints, each once.
+    """
 
     model: str
     cells: Mapping[str, Cell]
@@ -168,6 +183,7 @@ class Row:
     folder: str = ""
     architecture: str = ""
     seeds: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     cost: Cost | None = None
     signature: str = ""
@@ -210,10 +226,13 @@ class Leaderboard:
         rows: the models.
         references: published rows.
         caveats: those that hold for every number.
+        evaluations: how many evaluations chose the checkpoints, where that is the same for all rows.
         sources: where the data came from: ``hub``, ``files``, ``sample``.
         warnings: about records that could not be read.
         sweeps: what sweeps tried and chose, by the names of rows.
         efficiency: what the runs of the rows took.
+        spread: what stands behind a mean: ``std``, or ``ci``, the 95 % interval.
+        rankings: of the rows by their names, in the tasks and averages where they can be compared.
         labels: the content of labels.md; empty where no task is scored label by label.
         markdown: the content of leaderboard.md.
         text: plain tables for a terminal, at most 120 characters wide.
@@ -224,10 +243,13 @@ class Leaderboard:
     rows: tuple[Row, ...]
     references: tuple[Row, ...] = ()
     caveats: tuple[Caveat, ...] = ()
+    evaluations: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+    spread: str = "std"
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)
     labels: str = field(default="", repr=False)
     markdown: str = field(default="", repr=False)
     text: str = field(default="", repr=False)
@@ -247,14 +269,20 @@ class Leaderboard:
         return next((column.title for column in self.columns if column.task == task), task)
 
     def best(self, key: str) -> set[int]:
-        """The rows that are best in a task or average, as the table's rounding shows it.
-
-        Empty where nothing can be called best: fewer than two rows have a number, one of them lacks seeds, or they
-        differ in their caveats or in the data behind the column.
-        """
-        cells = {i: row.cell(key) for i, row in enumerate(self.rows) if row.cell(key).done}
-        data = {self.rows[i].data.get(key) for i in cells}
-        if len(cells) < 2 or len(data) > 1 or any(cell.status != "done" for cell in cells.values()):
+        """The rows that are best in a task or average: the tie group, unless all rows with a number are in it."""
+        ranking = self.rankings.get(key)
+        if ranking is None or len(ranking.tied) == len(ranking.ranks):
             return set()
-        scores = {i: round(100 * c.score.mean, 1) for i, c in cells.items() if c.score and not c.undefined}
-        return {i for i, score in scores.items() if score == max(scores.values())}
+        return {i for i, row in enumerate(self.rows) if row.name in ranking.tied}
+
+    def comparable(self, key: str) -> list[Row]:
+        """The rows with a number in a task or average that can be compared.
+
+        None where fewer than two have one, one of them lacks seeds, or they differ in their caveats or in the data
+        behind the column.
+        """
+        rows = [row for row in self.rows if row.cell(key).done]
+        same = len({row.data.get(key) for row in rows}) == 1
+        if len(rows) < 2 or not same or any(row.cell(key).status != "done" for row in rows):
+            return []
+        return [row for row in rows if not row.cell(key).undefined]

@@ -132,7 +132,8 @@ def _machine(record: Record) -> str:
 # Means and ratios ------------------------------------------------------------------------------------------------
 
 
-def _mean(measure: Measure, values: Sequence[float]) -> float:
+def mean_over(measure: Measure, values: Sequence[float]) -> float:
+    """The mean over seeds or tasks."""
     if measure.geometric and min(values) < max(values):
         return math.exp(statistics.fmean(map(math.log, values)))
     return statistics.fmean(values)
@@ -141,7 +142,7 @@ def _mean(measure: Measure, values: Sequence[float]) -> float:
 def _means(rows: Sequence[Numbers]) -> Numbers:
     """The mean of each measure, over the rows that have it."""
     values = {measure: [row[measure.key] for row in rows if measure.key in row] for measure in MEASURES}
-    return {measure.key: _mean(measure, numbers) for measure, numbers in values.items() if numbers}
+    return {measure.key: mean_over(measure, numbers) for measure, numbers in values.items() if numbers}
 
 
 def common_tasks(rows: Sequence[Efficiency]) -> list[str]:
@@ -154,7 +155,7 @@ def means(rows: Sequence[Efficiency]) -> list[Numbers]:
     tasks = {measure.key: _tasks_with(measure.key, rows) for measure in MEASURES}
     return [
         {
-            measure.key: _mean(measure, [row.tasks[task][measure.key] for task in tasks[measure.key]])
+            measure.key: mean_over(measure, [row.tasks[task][measure.key] for task in tasks[measure.key]])
             for measure in MEASURES
             if tasks[measure.key] and _has(row, measure.key, tasks[measure.key])
         }
@@ -202,19 +203,13 @@ def ratios(rows: Sequence[Efficiency]) -> list[dict[str, Ratio]]:
 
 
 def _ratio(row: Efficiency, base: Efficiency, key: str, tasks: Sequence[str], estimate: float) -> Ratio:
-    """With an interval where both rows have several seeds, all with the measure, and it is not the same in all."""
-    own, other = (_repetitions(side, key, tasks) for side in (row, base))
-    if row is base or min(len(own), len(other)) < 2:
+    """With an interval where both rows have several seeds of each task, and the measure is not the same in all."""
+    pairs = [
+        tuple([run[key] for run in side.runs[task].values() if key in run] for side in (row, base)) for task in tasks
+    ]
+    if row is base or any(len(repetitions) < 2 for pair in pairs for repetitions in pair):
         return Ratio(estimate)
-    from harness.statistics.runs import ratio  # scipy takes a while to load
+    from harness.statistics.runs import mean_ratio  # scipy takes a while to load
 
-    interval = ratio(own, other)
+    interval = mean_ratio([(own, other) for own, other in pairs])
     return Ratio(estimate, interval.low, interval.high) if interval.low < interval.high else Ratio(estimate)
-
-
-def _repetitions(row: Efficiency, key: str, tasks: Sequence[str]) -> list[float]:
-    """The geometric mean over tasks for each seed; empty where a seed lacks a task."""
-    seeds = {seed for task in tasks for seed in row.runs[task]}
-    if not all(key in row.runs[task].get(seed, {}) for task in tasks for seed in seeds):
-        return []
-    return [statistics.geometric_mean(row.runs[task][seed][key] for task in tasks) for seed in sorted(seeds)]

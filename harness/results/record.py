@@ -80,7 +80,11 @@ class ModelIdentity(Stored):
 
 
 class DataIdentity(Stored):
-    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each."""
+    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each.
+
+    ``held_out`` is a hash of what says which examples belong together, where a part of the training data is not
+    trained on.
+    """
 
     source: str
     content: dict[str, str | None] = {}
@@ -88,6 +92,7 @@ class DataIdentity(Stored):
     config: str | None = None
     revision: str | None = None
     limit: dict[str, Count | None] | None = None
+    held_out: Digest | None = None
 
 
 class RunSettings(Stored):
@@ -224,7 +229,8 @@ Answer = int | float | str | list[int] | list[str] | None
 class Prediction(TypedDict):
     """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by ``text``.
 
-    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it).
+    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it), ``cluster``
+    the index of the first of the examples that it belongs together with; none for one that is alone.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -233,6 +239,7 @@ class Prediction(TypedDict):
     split: str
     index: Count
     idx: NotRequired[Json]
+    cluster: NotRequired[Count]
     label: Answer
     prediction: Answer
     scores: NotRequired[list[list[Logit]]]
@@ -266,7 +273,9 @@ class Record(Stored):
         settings: all that decides the scores.
         checkpoint, revision: where the weights came from; None for random ones.
         init_from: the task whose trained model the run started from.
+        last_scores: those of the last checkpoint, as ``scores`` are those of the best one.
         selection_score: the score that chose the checkpoint.
+        evaluations: how many evaluations chose it; None in older records.
         missing: why a (task, split) has no scores.
         invalid: share of generated answers that stand for no prediction; {} where nothing is generated.
         counts: examples.
@@ -274,6 +283,7 @@ class Record(Stored):
         repaired: examples whose data did not fit and was put right.
         unread_words: words of token classification that the model did not read.
         parameters: ``total``, ``trained`` and ``active``.
+        batch_size: examples per update, also where the recipe gives ``batch_tokens``.
         labels: the labels of tasks that are scored label by label.
         threshold: the probability from which on a label is predicted.
         error, traceback: why a failed run failed, in one line and in full.
@@ -290,9 +300,11 @@ class Record(Stored):
     revision: str | None = None
     init_from: str | None = None
     scores: dict[str, dict[str, dict[str, Score]]] = {}
+    last_scores: dict[str, dict[str, dict[str, Score]]] = {}
     selection_score: Score | None = None
     steps: Count = 0
     best_step: Count | None = None
+    evaluations: Count | None = None
     missing: dict[str, dict[str, str]] = {}
     invalid: dict[str, dict[str, Amount]] = {}
     counts: dict[str, dict[str, Count]] = {}
@@ -300,6 +312,8 @@ class Record(Stored):
     repaired: dict[str, dict[str, Count]] = {}
     unread_words: dict[str, dict[str, Count]] = {}
     parameters: dict[str, Count] = {}
+    batch_size: Count | None = None
+    updates_per_epoch: Count | None = None
     micro_batch_tokens: Count | None = None
     labels: dict[str, Texts] = {}
     columns: dict[str, TaskColumn] = {}

@@ -23,7 +23,7 @@ from harness.task.task import Task, is_unlabelled
 from harness.training.device import resolve
 from harness.training.trainer import plan_of, steps_of, trained_parameters
 
-SCORE_VERSION = 4
+SCORE_VERSION = 5
 """Part of every fingerprint: raise it when a change of the code changes a score."""
 
 SELECTED = Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION)
@@ -138,8 +138,7 @@ def trials(file: BenchmarkFile, resources: Resources, device: torch.device) -> l
         HarnessError: as `expand`.
     """
     spec = resources.spec
-    trained = [name for name in spec.tasks if file.tasks[name].evaluated_by is None]
-    if all(len(spec.recipes_for(task, model)) == 1 for task in trained for model in spec.models):
+    if all(len(spec.recipes_for(task, model)) == 1 for task in spec.trained for model in spec.models):
         return []
     runs = _expand(file, resources, device, lambda pair, recipes: [(recipe, (spec.first_seed,)) for recipe in recipes])
     needed: set[Run] = set()
@@ -156,7 +155,7 @@ def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wan
     runs: list[Run] = []
     parents: dict[Key, Run] = {}
     problems: list[str] = []
-    for name in _parents_first(spec, [name for name in spec.tasks if file.tasks[name].evaluated_by is None]):
+    for name in _parents_first(spec, spec.trained):
         for model in spec.models:
             try:
                 new = _runs_of(file, resources, device, file.tasks[name], file.models[model], parents, wanted)
@@ -206,7 +205,7 @@ def _runs_of(
         "model": resources.model_identity(model),
         "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
-            task.name: resources.data(task, (str(task.train_split), *own)),
+            task.name: resources.data(task, (str(task.train_split), *own), model),
             **{t.name: resources.data(t, (split,)) for t, split in diagnostics},
         },
         "limit": spec.limit.model_dump() if spec.limit else None,
@@ -218,7 +217,7 @@ def _runs_of(
         for seed in seeds:
             parent = parents.get((parent_task, model.name, seed)) if parent_task else None
             settings = RunSettings(
-                **shared, recipe=recipe.model_dump(), seed=seed, parent=parent.fingerprint if parent else None
+                **shared, recipe=recipe.deciding(), seed=seed, parent=parent.fingerprint if parent else None
             )
             differences = _differences(recipe, recipes)
             runs.append(
@@ -281,7 +280,7 @@ def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Tas
             parameters = trained_parameters(architecture.build())["total"]
         features = resources.features(architecture, task, str(task.train_split), training=True)
         plan = plan_of(features, recipe, seed=0)
-        tokens = float(features.lengths.mean()) * recipe.batch_size * steps_of(plan, recipe)
+        tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)
     return resolve(recipe, device, architecture.model.half_precision, parameters, tokens)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
-from harness.data.datasets import Examples, data_fingerprint, open_examples, permutation, splits_in
+from harness.data.datasets import Examples, data_fingerprint, held_out, open_examples, splits_in
 from harness.data.features import FEATURES_VERSION, Features, Group, cached
 from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
+from harness.io import fingerprint
 from harness.models import Architecture, architecture_class
 from harness.models.checkpoints import check_files
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
@@ -26,7 +26,7 @@ from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
-from harness.task.functions import repairs
+from harness.task.functions import normalised, repairs
 from harness.task.task import Example, Task
 from harness.training.evaluation import Split
 
@@ -117,8 +117,11 @@ class Resources:
     def _held_out(self, task: Task, split: str) -> Examples:
         assert task.train_split is not None
         examples = self._open(task, task.train_split)
-        held = min(HOLDOUT_MOST, max(1, int(examples.count * HOLDOUT_SHARE)))
-        return examples.at(permutation(examples.count)[:held], others=split != HOLDOUT)
+        positions = self._once(
+            ("held out", task.name),
+            lambda: held_out(task, examples, HOLDOUT_SHARE, HOLDOUT_MOST, f"the training data of task '{task.name}'"),
+        )
+        return examples.at(positions, others=split != HOLDOUT)
 
     def repairs(self, task: Task, split: str) -> int:
         """How many examples of a split had data that does not fit and was put right (see `Task.repairs`)."""
@@ -140,15 +143,18 @@ class Resources:
             return None
         return self.spec.limit.train if split == task.train_split else self.spec.limit.validation
 
-    def data(self, task: Task, splits: Sequence[str]) -> dict[str, Any]:
-        """The content fingerprint of the task's data."""
+    def data(self, task: Task, splits: Sequence[str], model: Model | None = None) -> dict[str, Any]:
+        """The content fingerprint of the task's data, as it is trained on for a ``model`` if one is given."""
 
         def identity() -> dict[str, Any]:
             content = data_fingerprint(task, self.source(task), splits, allow_partial=self.spec.allow_partial)
             limits = {split: self.limit(task, split) for split in splits}
             return {**content, "limit": limits} if any(limits.values()) else content
 
-        return self._once(("data", task.name, *splits), identity)
+        identity_of_files = self._once(("data", task.name, *splits), identity)
+        if model is None or not self.holds_out(task, model):
+            return identity_of_files
+        return {**identity_of_files, "held_out": fingerprint({"cluster": task.cluster_definition})}
 
     # Models
 
@@ -211,9 +217,11 @@ class Resources:
 
     def features(self, architecture: Architecture, task: Task, split: str, training: bool) -> Features:
         """The split as this architecture reads it: tokenised once for all seeds and models that read it so."""
+        train = str(task.train_split)
+        held_out_of = architecture.model if split in (HOLDOUT, train) else None
         key = {
             "version": FEATURES_VERSION,
-            "data": self.data(task, [split if split != HOLDOUT else str(task.train_split)]),
+            "data": self.data(task, [train if split == HOLDOUT else split], held_out_of),
             "split": split,
             "selection": self._selection(task, split, architecture.model),
             "task": task.definition(),
@@ -275,16 +283,5 @@ def overlap(
     return {key: sum(text in shared for text in of_split) for key, of_split in texts.items()}
 
 
-def normalised(text: str) -> str:
-    """NFKC, lower case, and single spaces."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.lower().split())
-
-
 def _text(task: Task, example: Example) -> tuple[str, ...]:
-    return tuple(normalised(_joined(example[name])) for name in task.text_fields)
-
-
-def _joined(value: Any) -> str:
-    return " ".join(map(_joined, value)) if isinstance(value, list | tuple) else str(value)
+    return tuple(normalised(example[name]) for name in task.text_fields)

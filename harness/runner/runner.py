@@ -12,6 +12,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 
 from harness.config.benchmark import BenchmarkFile
+from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
@@ -22,7 +23,8 @@ from harness.results.leases import Leases
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
-from harness.runner.execute import do_run, end_alone, predict_tests, prepare, reason, write_tests
+from harness.runner.answers import predict_tests
+from harness.runner.execute import do_run, end_alone, prepare, reason, write_tests
 from harness.runner.plan import Run, expand, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -122,7 +124,7 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             context.spec.data_as_json(),
             choices,
             {run.pair: run.configuration for run in runs},
-            {"tasks": list(whole.tasks), "references": whole.references},
+            {"tasks": list(whole.tasks), "references": whole.references, "interval": context.spec.interval},
             whole.tasks,
             whole.models,
         )
@@ -186,7 +188,7 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
             failed.add(run)
         if context.main and finished is not None:
             queue.left.remove(run)
-            make_board(context)
+            make_board(context, statistics=False)
 
 
 def predict_tests_of(context: Context, run: Run) -> bool:
@@ -245,8 +247,12 @@ def _drop_models(context: Context, runs: Sequence[Run]) -> None:
             remove(model_file(context, run))
 
 
-def make_board(context: Context) -> Leaderboard:
-    """The leaderboard of the benchmark's current records; the main process writes it beside them."""
+def make_board(context: Context, statistics: bool = True) -> Leaderboard:
+    """The leaderboard of the benchmark's current records; the main process writes it beside them.
+
+    Args:
+        statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
+    """
     file, spec, store, write = context.file, context.spec, context.store, context.main
     with store.locked() if write else contextlib.nullcontext():  # no earlier leaderboard replaces a later one
         board = leaderboard(
@@ -258,6 +264,8 @@ def make_board(context: Context) -> Leaderboard:
             references=spec.references,
             choices={"": store.choices()},
             warnings=store.warnings,
+            interval=spec.interval,
+            statistics=statistics,
         )
         if write:
             write_leaderboard(store.folder, board)
@@ -265,14 +273,15 @@ def make_board(context: Context) -> Leaderboard:
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
-    """The runs of a benchmark as a table: which are done, and why others would be trained (again)."""
+    """The runs of a benchmark as a table: which are done, why others would be trained (again); then the recipes."""
     store = Store(results, spec.name)
     resources = Resources(spec, store.cache)
     context = Context(file, resources, store, make_accelerator(), Display(), Interrupts(), Leases())
     tried = trials(file, resources, context.accelerator.device)
     choices = choose(context, tried)
     runs = runs_of(context, tried, choices)
-    return run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs))
+    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs))
+    return f"{table}\n\n{effective_recipes(spec)}"
 
 
 def prepare_libraries() -> None:

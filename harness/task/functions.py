@@ -6,6 +6,7 @@ A task's own function is guarded: what it raises, or returns wrongly, becomes a 
 from __future__ import annotations
 
 import traceback
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,6 +67,26 @@ def repairs(task: Task, example: Example) -> list[str]:
     return [] if task.repairs is None else _own(task, "repairs", example)
 
 
+def cluster_of(task: Task, example: Example) -> str:
+    """The name of the cluster that the example is in: equal for the examples that belong together (`Task.cluster`)."""
+    if callable(task.cluster):
+        return str(_own(task, "cluster", example))
+    fields = task.cluster_fields
+    if lacking := [name for name in fields if name not in example]:
+        hint = did_you_mean(lacking[0], example)
+        raise HarnessError(
+            f"task '{task.name}': its examples have no field '{lacking[0]}', which cluster names.{hint} "
+            f"They have: {', '.join(example)}"
+        )
+    names = [normalised(example[name]) for name in fields]
+    if task.cluster and not all(name and example[field] is not None for name, field in zip(names, fields, strict=True)):
+        raise HarnessError(
+            f"task '{task.name}', idx {example.get('idx')!r}: there is nothing in {' or '.join(fields)}, by which "
+            "cluster says what belongs together"
+        )
+    return "\n".join(names)
+
+
 # Texts -----------------------------------------------------------------------------------------------------------
 
 
@@ -84,6 +105,18 @@ def bare_text(task: Task, example: Example, text: str) -> str:
     if task.text_to_text is None:
         return input_text(task, Instance(_texts(task, example)), prefix=False)
     return text.removeprefix(f"{task.t5_prefix} ").removeprefix(f"{task.t5_prefix}: ")
+
+
+def normalised(value: Any) -> str:
+    """A text (words: joined by spaces) in NFKC, lower case and with single spaces: equal for what reads the same."""
+    text = _joined(value)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.lower().split())
+
+
+def _joined(value: Any) -> str:
+    return " ".join(map(_joined, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _texts(task: Task, example: Example) -> dict[str, str]:
@@ -156,5 +189,6 @@ _RESULTS: dict[str, tuple[Callable[[Task, Any], bool], str]] = {
     "decide": (_is_prediction, _PREDICTION),
     "metric_inputs": (lambda task, value: _is_list(value) and len(value) == 2, "(prediction, reference)"),
     "repairs": (lambda task, value: _is_list(value), "a list of texts"),
+    "cluster": (lambda task, value: isinstance(value, str | int), "a text or a whole number"),
 }
 """What a task's own function must return: a check, and the words for it."""

@@ -88,6 +88,10 @@ class Task:
     * ``metric_inputs(prediction, example)`` -> ``(prediction, reference)`` as the metrics take them;
     * ``repairs(example)`` -> what is wrong in the example's data and how it is read, one note each (default: none).
 
+    ``cluster`` says which examples belong together (questions on one passage): a field of the data, several, or a
+    function ``cluster(example)`` -> a text or a whole number that they share. By default they are those with the same
+    first text. What is held out of training is whole clusters.
+
     Predictions are a class index, a score, a list of class indices (multi-label; token classification: one per word)
     or a text (open answers). The labels of token classification are IOB2 tags, its one text field holds the words.
 
@@ -119,6 +123,7 @@ class Task:
     evaluated_by: str | None = None
     t5_prefix: str = ""
     truncate: str | None = None
+    cluster: str | tuple[str, ...] | Callable[[Example], str | int] | None = None
     label_field: str = "label"
     invalid_prediction: Any = None
     """None: what the problem type has for it."""
@@ -170,9 +175,24 @@ class Task:
         """What the task's scores are: (split, key) pairs, in the order of tables."""
         return tuple((split, score_key(metric)) for split in self.validation_splits for metric in self.metrics)
 
+    @property
+    def cluster_fields(self) -> tuple[str, ...]:
+        """The fields by which examples belong together; none where a function says it."""
+        if callable(self.cluster):
+            return ()
+        return (self.cluster or self.text_fields[0],) if isinstance(self.cluster, str | None) else self.cluster
+
+    @property
+    def cluster_definition(self) -> Any:
+        """What says which examples belong together, as plain data."""
+        return {"function": source_of(self.cluster)} if callable(self.cluster) else list(self.cluster_fields)
+
     def definition(self) -> dict[str, Any]:
-        """Everything that decides this task's scores, as plain data: what a run's fingerprint hashes."""
-        outside = (*FUNCTIONS, "hub", "files", "title")
+        """Everything that decides this task's scores, as plain data: what a run's fingerprint hashes.
+
+        Clusters decide what is held out: where something is, they belong to the data (`harness.data.datasets`).
+        """
+        outside = (*FUNCTIONS, "cluster", "hub", "files", "title")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in outside}
         own = {name: source_of(function) for name in FUNCTIONS if (function := getattr(self, name)) is not None}
         expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
@@ -214,6 +234,8 @@ def _definition_problem(task: Task) -> str | None:
             score_key(metric)
         except HarnessError as error:
             return str(error)
+    if not _is_cluster(task.cluster):
+        return "cluster must be the name of a field, a tuple of names, or a function"
     functions = {name: getattr(task, name) for name in FUNCTIONS}
     functions |= {f"expand of {split}": file.expand for split, file in task.files.items()}
     for name, function in functions.items():
@@ -222,6 +244,11 @@ def _definition_problem(task: Task) -> str | None:
     if task.evaluated_by is not None and task.train_split is not None:
         return "a diagnostic (evaluated_by) has no train_split: set it to None"
     return None
+
+
+def _is_cluster(value: Any) -> bool:
+    names = value if isinstance(value, tuple) and value else (value,)
+    return isinstance(value, types.FunctionType | None) or all(isinstance(name, str) and name for name in names)
 
 
 # The text of functions, by which a change of them changes the fingerprints of their tasks --------------------------

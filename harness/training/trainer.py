@@ -107,7 +107,7 @@ class Training:
         return self.recipe.learning_rate * schedule_factor(self.recipe, self.step, self.steps)
 
     def update(self) -> None:
-        """One optimizer step on the next ``batch_size`` examples, over all processes; does not wait for the device.
+        """One optimizer step on the next examples, over all processes; does not wait for the device.
 
         Raises:
             OutOfMemory: the gradients could not be computed; the step has not begun.
@@ -295,14 +295,23 @@ def start_from(module: nn.Module, weights: Mapping[str, Tensor], same_labels: bo
 
 def plan_of(features: Features, recipe: Recipe, seed: int) -> TrainingPlan:
     """The batches that a recipe makes of the training data."""
-    return TrainingPlan(
-        features.lengths, features.sizes, recipe.batch_size, seed, accumulation=recipe.gradient_accumulation
-    )
+    size = batch_size_of(features, recipe)
+    return TrainingPlan(features.lengths, features.sizes, size, seed, accumulation=recipe.gradient_accumulation)
+
+
+def batch_size_of(features: Features, recipe: Recipe) -> int:
+    """Examples per update: ``batch_size``, or as many examples of mean length as ``batch_tokens`` hold, at least one.
+
+    So many whole examples are what the packed batches of T5 (arXiv 1910.10683, section 3.1.2) hold on the average.
+    """
+    if recipe.batch_tokens is None:
+        return recipe.batch_size
+    return max(1, recipe.batch_tokens * len(features) // len(features.columns["input_ids"].values))
 
 
 def steps_of(plan: TrainingPlan, recipe: Recipe) -> int:
-    """Updates in the whole training: ``max_steps``, or as many as ``epochs`` take."""
-    return recipe.max_steps or max(1, math.ceil(recipe.epochs * plan.updates_per_epoch))
+    """Updates in the whole training: ``max_steps``, or as many as ``epochs`` take and at least ``min_steps``."""
+    return recipe.max_steps or max(recipe.min_steps or 1, math.ceil(recipe.epochs * plan.updates_per_epoch))
 
 
 def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:

@@ -89,8 +89,11 @@ def mistakes(read, tmp_path):
         ("recipe: {compile: yes}", "recipe.compile must be true, false or auto, not 'yes'"),
         (
             "recipe: {eval_every: epochs}",
-            "recipe.eval_every must be a whole number of at least 1, or epoch, not 'epochs'. Did you mean 'epoch'?",
+            "recipe.eval_every must be a whole number of at least 1, epoch or null, not 'epochs'. "
+            "Did you mean 'epoch'?",
         ),
+        ("recipe: {batch_tokens: 0}", "recipe.batch_tokens must be a whole number of at least 1, or null, not 0"),
+        ("recipe: {min_steps: 1.5}", "recipe.min_steps must be a whole number of at least 1, or null, not 1.5"),
         ("recipe: {patience: 0}", "recipe.patience must be a whole number of at least 1, or null, not 0"),
         ("recipe: {label_smoothing: 1}", "recipe.label_smoothing must be a number from 0 to below 1, not 1"),
         ("overrides: {task: {}}", "unknown key 'task' in overrides. Did you mean 'tasks'?"),
@@ -127,7 +130,7 @@ def test_mistakes_in_a_benchmark(mistakes, line, message):
     assert mistakes(line) == [f"8: {message}"]
 
 
-@pytest.mark.parametrize("key", ["name", "catalogue", "model_recipes"])
+@pytest.mark.parametrize("key", ["name", "catalogue", "model_recipes", "task_recipes"])
 def test_what_python_adds_is_no_setting(mistakes, key):
     (found,) = mistakes(f"{key}: x")
     assert found.startswith(f"8: unknown key '{key}' in benchmark 'b'")
@@ -309,9 +312,9 @@ def test_each_layer_of_recipes_wins_over_the_one_before(read):
         return [spec.recipe_for(task, model).batch_size for task in ("rte", "mnli") for model in ("m", "n")]
 
     assert batch_sizes() == [32, 1, 32, 1]
-    assert batch_sizes(benchmark="batch_size: 2") == [2, 2, 2, 2]
+    assert batch_sizes(benchmark="batch_size: 2") == [2, 1, 2, 1]
     assert batch_sizes(task="batch_size: 3") == [3, 3, 32, 1]
-    assert batch_sizes(benchmark="batch_size: 2", task="batch_size: 3") == [3, 3, 2, 2]
+    assert batch_sizes(benchmark="batch_size: 2", task="batch_size: 3") == [3, 3, 2, 1]
     assert batch_sizes(**layers) == [3, 4, 2, 4]
     assert read().benchmark("b").recipe_for("rte", "m") == Recipe()
 

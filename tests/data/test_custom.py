@@ -55,6 +55,20 @@ def test_a_validation_split_is_cut_from_train(tmp_path):
     assert {e["idx"] for e in train} | {e["idx"] for e in validation} == set(range(40))
 
 
+def test_what_is_cut_from_train_keeps_the_documents_of_a_column_whole(tmp_path):
+    rows = "".join(f"{i // 5},Review {i},{'good' if i % 3 else 'bad'}\n" for i in range(40))
+    write(tmp_path, train_csv="doc_id,text,stars\n" + rows, test_csv="text\nWho knows\n")
+    spec = {"problem_type": "single_label_classification", "text": "text", "label": "stars", "train": "train.csv"}
+    task = task_from_files("reviews", {**spec, "test": "test.csv", "cluster": "doc_id"}, tmp_path)
+    train, validation = (load_examples(task, ".", split) for split in ("train", "validation"))
+    assert len(train) == 35 and len(validation) == 5 and len({e["doc_id"] for e in validation}) == 1
+    assert load_examples(task, ".", "test") == [{"text": "Who knows", "label": -1, "idx": 0}]
+    with pytest.raises(HarnessError, match=r"there is no column 'doc'.* Did you mean 'doc_id'"):
+        task_from_files("reviews", {**spec, "cluster": "doc"}, tmp_path)
+    with pytest.raises(HarnessError, match="'cluster' cannot be the column 'stars': it is the label"):
+        task_from_files("reviews", {**spec, "cluster": ["doc_id", "stars"]}, tmp_path)
+
+
 def test_pairs_from_tsv_with_labels_in_a_chosen_order(tmp_path):
     write(tmp_path, train_tsv='a\tb\tlabel\n"A\tB\tyes\nC\tD\tno\n')
     spec = {"problem_type": "single_label_classification", "text": ["a", "b"], "labels": ["yes", "no", "maybe"]}

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import HarnessError, load_examples, load_tasks
-from harness.data.datasets import data_fingerprint, splits_in
+from harness.data.datasets import Examples, data_fingerprint, held_out, splits_in
 from harness.task import functions
 from harness.task.task import SplitFile, Task
 
@@ -205,6 +205,52 @@ def test_one_training_example_cannot_be_cut(tmp_path):
     write_wnli(tmp_path, "train", 1)
     with pytest.raises(HarnessError, match="one example is too little"):
         load_examples("wnli", tmp_path, "validation", allow_partial=True)
+
+
+@given(
+    names=st.lists(st.integers(0, 9), min_size=2, max_size=80).filter(lambda names: len(set(names)) > 1),
+    share=st.sampled_from([0.05, 0.1, 0.4]),
+    most=st.integers(1, 20),
+)
+@settings(deadline=None)
+def test_what_is_held_out_is_whole_clusters(names, share, most):
+    task = dataclasses.replace(load_tasks()["multirc"], cluster="passage")
+    rows = [{"passage": f"Passage  {name}", "idx": i} for i, name in enumerate(names)]
+    held = held_out(task, Examples(lambda: iter(rows)), share, most, "here")
+    inside = {names[i] for i in held}
+    assert held == [i for i, name in enumerate(names) if name in inside]
+    assert 0 < len(held) < len(names)
+    size, smallest = min(most, max(1, int(len(names) * share))), min(Counter(names).values())
+    assert len(held) <= size or (len(held) == smallest > size)  # where no cluster is small enough, the smallest is it
+    left = [count for name, count in Counter(names).items() if name not in inside]
+    assert len(held) > size or len(held) + min(left) > size  # nothing more fits
+
+
+def test_examples_that_are_all_of_one_cluster_cannot_be_parted():
+    rows = [{"question": "Q", "sentence": str(i), "idx": i} for i in range(5)]
+    with pytest.raises(HarnessError, match=r"^here: all 5 examples belong together: one cluster is too little"):
+        held_out(load_tasks()["qnli"], Examples(lambda: iter(rows)), 0.1, 10, "here")
+
+
+def test_a_cut_keeps_clusters_whole_and_they_are_part_of_its_content(tmp_path):
+    path = write_wnli(tmp_path, "train", 40)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *(f"{i}\tFirst {i // 4}.\tSecond {i}.\t{i % 2}" for i in range(40))]) + "\n")
+    wnli = load_tasks()["wnli"]
+    for task, texts in ((wnli, 1), (dataclasses.replace(wnli, cluster=("sentence1", "sentence2")), 3)):
+        train, cut = (load_examples(task, tmp_path, name, allow_partial=True) for name in ("train", "validation"))
+        assert len(train) + len(cut) == 40 and len(cut) == 4
+        assert len({example["sentence1"] for example in cut}) == texts
+        assert not {functions.cluster_of(task, e) for e in cut} & {functions.cluster_of(task, e) for e in train}
+    content = [
+        data_fingerprint(task, tmp_path, ["train"], allow_partial=True)["content"]
+        for task in (
+            wnli,
+            dataclasses.replace(wnli, cluster="sentence1"),
+            dataclasses.replace(wnli, cluster="sentence2"),
+        )
+    ]
+    assert content[0] == content[1] != content[2]
 
 
 @given(rows=st.integers(2, 60), limit=st.integers(1, 80))

@@ -12,7 +12,8 @@ from running import LIMIT, UNMOVED, Bench
 
 from harness import load_examples, load_tasks
 from harness.results.folder import RECORD, parse_record
-from harness.runner.resources import Resources, normalised, overlap
+from harness.runner.resources import Resources, overlap
+from harness.task.functions import normalised
 
 TASKS = load_tasks()
 NOTE = "2 of 3 validation texts are in the training data, too"

@@ -80,7 +80,7 @@ def rates(spec: BenchmarkSpec) -> dict[str, list[float]]:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("recipe: {learning_rate: 9}", ([9], [9], [9], [9])),
+        ("recipe: {learning_rate: 9}", ([9], [7], [9], [7])),
         ("", ([1e-4], [7], [1e-4], [7])),
         ("sweep: {learning_rate: [1e-4, 3e-4]}", ([1e-4, 3e-4],) * 4),
         ("sweep: {learning_rate: [3e-4, 1e-4]}\n    recipe: {learning_rate: 9}", ([3e-4, 1e-4],) * 4),
@@ -520,7 +520,7 @@ def test_a_dry_run_lists_the_trials(bench, capsys):
     assert bench.command("--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "b: 5 runs, 0 done"
-    assert [" ".join(line.split()[:5]) for line in lines[4:]] == [
+    assert [" ".join(line.split()[:5]) for line in lines[4:9]] == [
         "cola bert 1 learning_rate 0.0001",
         "cola bert 1 learning_rate 0.005",
         "cola enct5 1 to do",

@@ -18,6 +18,7 @@ GOOD = {
     "decide": 1,
     "metric_inputs": (0, 1),
     "repairs": [],
+    "cluster": 1,
 }
 BAD = {
     "instances": [{"text": "a"}],
@@ -27,6 +28,7 @@ BAD = {
     "decide": 2,
     "metric_inputs": None,
     "repairs": "much",
+    "cluster": 1.5,
 }
 PLUGIN = """
 from harness import SplitFile, Task
@@ -51,12 +53,16 @@ def task(**changes) -> Task:
 def call(hook: str, made: Task):
     """What a function of a task gives; how many arguments it takes makes no difference here."""
     arguments = [0] if hook in ("parse", "decide", "metric_inputs") else []
+    if hook == "cluster":
+        return functions.cluster_of(made, {})
     return getattr(functions, hook)(made, *arguments, {})
 
 
 @pytest.mark.parametrize("hook", GOOD)
 def test_what_a_function_gives_is_looked_at(hook):
-    assert call(hook, task(**{hook: lambda *arguments: GOOD[hook]})) == GOOD[hook]
+    assert call(hook, task(**{hook: lambda *arguments: GOOD[hook]})) == (
+        str(GOOD[hook]) if hook == "cluster" else GOOD[hook]
+    )
     with pytest.raises(HarnessError, match=rf"task 'mood': {hook} gives .*; expected "):
         call(hook, task(**{hook: lambda *arguments: BAD[hook]}))
 
@@ -156,3 +162,67 @@ probe = Task(name="probe", suite="own", problem_type="single_label_classificatio
         HarnessError, match=r"'probe' has the labels .*, and 'mood', whose models answer it, has bad, good"
     ):
         load_tasks([tmp_path])
+
+
+# Clusters ----------------------------------------------------------------------------------------------------------
+
+
+def test_examples_belong_together_by_the_first_text_a_field_several_or_a_function():
+    rows = [{"text": "The  Cat", "doc": 1, "part": "a"}, {"text": "the cat", "doc": 1, "part": "b"},
+            {"text": "The cats", "doc": 2, "part": "a"}]  # fmt: skip
+
+    def clusters(**changes):
+        names = [functions.cluster_of(task(**changes), row) for row in rows]
+        return [names.index(name) for name in names]
+
+    assert clusters() == [0, 0, 2]
+    assert clusters(cluster="doc") == [0, 0, 2]
+    assert clusters(cluster=("doc", "part")) == [0, 1, 2]
+    assert clusters(cluster=lambda example: example["part"]) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("value", [(), ("a", 1), "", 3, ["doc"], len])
+def test_what_cannot_say_which_examples_belong_together_is_refused(value):
+    with pytest.raises(HarnessError, match="task 'mood': cluster must be the name of a field, a tuple of names, or a"):
+        task(cluster=value)
+
+
+def test_a_cluster_that_is_not_there_is_named():
+    with pytest.raises(HarnessError, match=r"no field 'docs', which cluster names\. Did you mean 'doc'\?"):
+        functions.cluster_of(task(cluster="docs"), {"text": "a", "doc": 1})
+    for nothing in (None, "", "  "):
+        with pytest.raises(HarnessError, match="idx 7: there is nothing in doc, by which cluster says"):
+            functions.cluster_of(task(cluster="doc"), {"text": "a", "doc": nothing, "idx": 7})
+
+
+BELONGS = {
+    "multirc": ({"paragraph": "P", "question": "Q", "answer": "A"}, "question", "paragraph"),
+    "record": ({"passage": "P", "query": "Q"}, "query", "passage"),
+    "boolq": ({"question": "Q", "passage": "P"}, "question", "passage"),
+    "qnli": ({"question": "Q", "sentence": "S"}, "sentence", "question"),
+    "copa": ({"premise": "P", "choice1": "A", "choice2": "B", "question": "cause"}, "choice1", "premise"),
+    "wsc": ({"text": "T", "span1_text": "A", "span2_text": "B"}, "span1_text", "text"),
+    "wic": ({"sentence1": "A", "sentence2": "B", "word": "W"}, "sentence1", "word"),
+    "mnli": ({"premise": "P", "hypothesis": "H"}, "hypothesis", "premise"),
+}
+
+
+@pytest.mark.parametrize("name", BELONGS)
+def test_built_in_tasks_keep_together_what_shares_a_passage_a_question_a_text_or_a_word(name):
+    example, other, shared = BELONGS[name]
+    made = load_tasks()[name]
+    first = functions.cluster_of(made, example)
+    assert (
+        functions.cluster_of(made, {**example, other: "X"})
+        == first
+        != functions.cluster_of(made, {**example, shared: "X"})
+    )
+
+
+def test_diagnostics_keep_their_pairs_together():
+    tasks = load_tasks()
+    for name, first, second in (("ax", "premise", "hypothesis"), ("axb", "sentence1", "sentence2")):
+        there, back = {first: "A", second: "B"}, {first: "B", second: "A"}
+        assert functions.cluster_of(tasks[name], there) == functions.cluster_of(tasks[name], back)
+        assert functions.cluster_of(tasks[name], there) != functions.cluster_of(tasks[name], {first: "A", second: "C"})
+    assert [functions.cluster_of(tasks["axg"], {"idx": i}) for i in range(4)] == ["0", "0", "1", "1"]

@@ -20,7 +20,16 @@ from harness.task import functions
 from harness.task.official import compute
 from harness.task.plugins import load_tasks
 from harness.training.batching import evaluation_batches
-from harness.training.evaluation import Evaluation, batch_tokens, evaluate, model_outputs, plain, score
+from harness.training.evaluation import (
+    Evaluation,
+    Split,
+    batch_tokens,
+    evaluate,
+    model_outputs,
+    plain,
+    prediction_rows,
+    score,
+)
 from harness.training.trainer import Training
 
 TASKS = load_tasks()
@@ -71,15 +80,16 @@ def test_scores_are_the_official_metrics_of_the_recorded_predictions(name, finis
     assert record.invalid == {}
 
 
-def test_an_undefined_score_stays_undefined_in_the_record_and_counts_0(bench):
-    """A constant prediction has no correlation: NaN in the record, 0 for the choice of the checkpoint."""
-    bench.write(tasks=["stsb"], models=["t5"])
+def test_a_run_whose_scores_are_all_undefined_ends_with_its_last_checkpoint(bench):
+    """A constant prediction has no correlation: NaN in the record, also for the choice of the checkpoint."""
+    bench.write({"eval_every": 2}, tasks=["stsb"], models=["t5"])
     bench.run()
     record = bench.record("stsb", "t5")
     assert {row["prediction"] for row in record.predictions()} == {-1.0}  # it does not write numbers yet
     scores = record.scores["stsb"]["validation"]
     assert np.isnan(scores["pearson"]) and np.isnan(scores["spearmanr"])
-    assert record.selection_score == 0.0 and record.best_step == 0
+    assert np.isnan(record.selection_score) and record.best_step == record.steps == STEPS
+    assert record.evaluations == 2
     json.loads((record.folder / "record.json").read_text(), parse_constant=pytest.fail)  # JSON proper has no NaN
 
 
@@ -217,6 +227,16 @@ def test_unlabelled_examples_have_predictions_but_no_scores(sample_cache):
     found = evaluate(training, TASKS["cola"], examples, training.architecture.features(examples, training=False))
     assert isinstance(found, Evaluation) and len(found.predictions) == 5 and found.scores == {}
     assert score(TASKS["cola"], [{**examples[0], "label": 1}], [1]) != {}
+
+
+def test_examples_that_belong_together_have_the_index_of_the_first():
+    task = load_tasks()["boolq"]
+    examples = [{"passage": text, "question": "q", "label": 1, "idx": i} for i, text in enumerate("abcbca")]
+    evaluation = Evaluation([1] * 6, [np.zeros((1, 2))] * 6, 0, {})
+    rows = list(prediction_rows(Split(task, "validation", [*examples, {**examples[0], "passage": "x"}], None),
+                                Evaluation([1] * 7, [np.zeros((1, 2))] * 7, 0, {})))  # fmt: skip
+    assert [row.get("cluster") for row in rows] == [0, 1, 2, 1, 2, 0, None]
+    assert len(list(prediction_rows(Split(task, "validation", examples, None), evaluation))) == 6
 
 
 def test_outputs_are_written_to_seven_digits():

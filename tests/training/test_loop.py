@@ -122,6 +122,36 @@ def test_evaluation_comes_at_the_asked_steps_and_after_the_last(sample_cache):
     assert list(evaluation_steps(Recipe(eval_every=5), plan, 12)) == [5, 10, 12]
     assert list(evaluation_steps(Recipe(eval_every="epoch"), plan, 30)) == [13, 26, 30]
     assert list(evaluation_steps(Recipe(eval_every=6), plan, 12)) == [6, 12]
+    assert list(evaluation_steps(Recipe(), plan, 100)) == list(range(10, 101, 10))
+    assert list(evaluation_steps(Recipe(evaluations=4), plan, 10)) == [3, 5, 8, 10]
+    assert list(evaluation_steps(Recipe(evaluations=1), plan, 10)) == [10]
+    assert list(evaluation_steps(Recipe(), plan, 3)) == [1, 2, 3]
+    assert list(evaluation_steps(Recipe(evaluations=2, eval_every=5), plan, 12)) == [5, 10, 12]
+
+
+@pytest.mark.parametrize(("architecture", "task"), [("bert", "cola"), ("enct5", "copa"), ("t5", "multirc")])
+def test_an_update_holds_the_examples_of_so_many_tokens(architecture, task, sample_cache):
+    recipe = RECIPE.model_copy(update={"batch_tokens": 600})
+    training = make(architecture, task, sample_cache, recipe)
+    rows = training.features.columns["input_ids"].lengths
+    mean = sum(rows) / len(training.features)
+    assert training.plan.batch_size == int(600 / mean) not in (RECIPE.batch_size, 1)
+    batches = [training.features.instances(batch) for batch in training.plan.epoch(0)]
+    whole = [sum(rows[batch]) for batch in batches if len(batch) == max(map(len, batches))]
+    assert 600 - mean < sum(whole) / len(whole) * (1 + 0.1) and sum(whole) / len(whole) < 600 * 1.1
+    training.update()
+    assert training.examples in (training.plan.batch_size, len(training.features) % training.plan.batch_size)
+    tiny = make(architecture, task, sample_cache, RECIPE.model_copy(update={"batch_tokens": 1}))
+    assert tiny.plan.batch_size == 1
+
+
+def test_small_data_is_read_again_until_the_floor_of_steps(sample_cache):
+    def steps(**changes):
+        return make("bert", "cola", sample_cache, Recipe(batch_size=16, max_length=64, **changes)).steps
+
+    assert steps(epochs=2) == 26
+    assert [steps(epochs=2, min_steps=floor) for floor in (25, 26, 27, 100)] == [26, 26, 27, 100]
+    assert steps(epochs=2, min_steps=5, max_steps=7) == 7
 
 
 @pytest.mark.parametrize("architecture", ["bert", "enct5", "t5"])
