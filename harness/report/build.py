@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.io import fingerprint
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
-from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
+from harness.report.notes import OfSeed, budgets, finished, gaps, overlaps, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
 from harness.report.signature import signature
@@ -92,6 +92,9 @@ def board_and_runs(
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     rows = [_without_caveats(row, common) for row in rows]
+    sweeps = tuple(_sweeps(choices, rows, columns))
+    budget = budgets(rows, sweeps)
+    rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]
     efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
     shown = published() if references is True else references or ()
     board = Leaderboard(
@@ -101,7 +104,7 @@ def board_and_runs(
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
-        sweeps=tuple(_sweeps(choices, rows, columns)),
+        sweeps=sweeps,
         efficiency=tuple(filter(None, efficiency)),
     )
     return board, runs
