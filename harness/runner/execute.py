@@ -14,25 +14,22 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.io import plain
 from harness.results.folder import RECORD
 from harness.results.leases import Lease
 from harness.results.manifest import in_words
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
-from harness.runner.plan import Run, test_fingerprint
+from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
+from harness.runner.plan import Run
 from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
+from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, TakenOver, stop
-from harness.task.task import Task
-from harness.training.device import provenance
 from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
-from harness.training.evaluation import Evaluation, Split, prediction_rows
-from harness.training.loop import RunState, measure, smaller_micro_batch, train
+from harness.training.evaluation import prediction_rows
+from harness.training.loop import RunState, smaller_micro_batch, train
 from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
-
-Evaluated = list[tuple[Split, Evaluation]]
 
 
 def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | None:
@@ -112,6 +109,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         try:
             with context.interrupts.deferred():
                 train_run(context, run, training, state, directory)
+            last = last_scores(context, run, training, state)
             if state.best.weights is not None:
                 training.load_weights(state.best.weights)
             evaluated = final_evaluations(context, run, training, state)
@@ -121,7 +119,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
             if context.accelerator.num_processes > 1 and (tokens := smaller_micro_batch(training, error)):
                 directory.set_limit(tokens)
             raise
-        return result_of(context, run, training, state, evaluated, tests, usage)
+        return result_of(context, run, training, state, evaluated, last, tests, usage)
 
 
 def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:
@@ -156,25 +154,6 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
                 file = model_file(context, run)
                 save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
         pause(context, run, training, state, directory)
-    if not state.best.evaluations:
-        raise HarnessError(f"the score on {run.task.name} is undefined after every evaluation: no checkpoint is best")
-
-
-def final_evaluations(context: Context, run: Run, training: Training, state: RunState) -> Evaluated:
-    """All that the record holds predictions of, from the best checkpoint, which is what the model is now."""
-    evaluated: Evaluated = []
-    for task, name in run.evaluated:
-        split = context.resources.evaluated(training.architecture, task, name)
-        made = state.best.evaluations.get(name) if task is run.task else None
-        evaluated.append((split, made or measure(training, state, split, state.best.threshold)))
-    return evaluated
-
-
-def predict_tests(context: Context, run: Run, training: Training, state: RunState) -> list[dict[str, Any]]:
-    """Rows for the test splits that exist: the task's own and its diagnostics'."""
-    splits = (context.resources.evaluated(training.architecture, task, name) for task, name in run.tests)
-    evaluated = [(split, measure(training, state, split, state.best.threshold)) for split in splits]
-    return [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)]
 
 
 def needs_best_weights(context: Context, run: Run) -> bool:
@@ -227,7 +206,8 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         HarnessError: it is of another model than this.
     """
     saved, problem = directory.load(run.fingerprint)
-    if saved is not None and needs_best_weights(context, run) and saved["run"]["best"]["weights"] is None:
+    best = saved["run"]["best"] if saved is not None else None
+    if best is not None and best["step"] >= 0 and best["weights"] is None and needs_best_weights(context, run):
         saved, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
     if problem is not None:
         announce(context, state, problem)
@@ -260,7 +240,7 @@ class Result:
 
     record: Record
     predictions: list[dict[str, Any]] = field(default_factory=list)
-    test_predictions: list[dict[str, Any]] = field(default_factory=list)
+    tests: Evaluated = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
@@ -279,7 +259,8 @@ def result_of(
     training: Training,
     state: RunState,
     evaluated: Evaluated,
-    tests: list[dict[str, Any]],
+    last: Scores,
+    tests: Evaluated,
     usage: Usage,
 ) -> Result:
     """What the record is made of."""
@@ -287,7 +268,8 @@ def result_of(
     efficiency = efficiency_of(training, state, usage, cost)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
-    tasks = {task.name: task for task, _ in run.evaluated}
+    counts = {"train": len(training.features)}
+    results = split_results(context, run, training.architecture, evaluated, counts)
     record = record_of_run(
         context,
         run,
@@ -300,9 +282,10 @@ def result_of(
         batch_size=training.plan.batch_size,
         updates_per_epoch=training.plan.updates_per_epoch,
         micro_batch_tokens=training.plan.micro_batch_tokens,
-        labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
         threshold=state.best.threshold if run.task.has_threshold and not generates else None,
-        **split_results(context, run, training, evaluated),
+        evaluations=state.evaluations,
+        last_scores=last or results["scores"],
+        **results,
     )
     return Result(
         record,
@@ -312,31 +295,6 @@ def result_of(
         state.log,
         state.best.weights if keeps_model(context, run) else None,
     )
-
-
-def _scored_by_label(task: Task) -> bool:
-    return task.problem.several and not task.open_answers
-
-
-def split_results(context: Context, run: Run, training: Training, evaluated: Evaluated) -> dict[str, Any]:
-    """The fields of the record that have a value for each task and split."""
-    fields: dict[str, Any] = {"counts": {run.task.name: {"train": len(training.features)}}}
-
-    def enter(name: str, split: Split, value: Any) -> None:
-        fields.setdefault(name, {}).setdefault(split.task.name, {})[split.name] = value
-
-    overlaps = context.resources.overlap(run.task, run.evaluated)
-    for split, evaluation in evaluated:
-        enter("overlap", split, overlaps[split.task.name, split.name])
-        enter("scores", split, evaluation.scores)
-        enter("counts", split, len(evaluation.predictions))
-        if repaired := context.resources.repairs(split.task, split.name):
-            enter("repaired", split, repaired)
-        if evaluation.unread:
-            enter("unread_words", split, evaluation.unread)
-        if training.architecture.generates:
-            enter("invalid", split, evaluation.invalid / len(evaluation.predictions))
-    return fields
 
 
 def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
@@ -359,17 +317,9 @@ def write_result(context: Context, run: Run, result: Result) -> Record:
     if result.weights is not None:
         save_tensors(model_file(context, run), result.weights)
     if result.record.finished and context.spec.predict:
-        write_tests(context, run, result.test_predictions)
+        write_tests(context, run, result.tests)
     log = "\n".join(result.log) + "\n"
     return context.store.write(result.record, predictions=result.predictions, history=result.history, log=log)
-
-
-def write_tests(context: Context, run: Run, rows: list[dict[str, Any]]) -> None:
-    """Test predictions are a record of their own, which no leaderboard shows."""
-    if rows:
-        own = test_fingerprint(run, context.resources)
-        record = record_of_run(context, run, fingerprint=own, predicts_tests_of=run.fingerprint)
-        context.store.write(record, predictions=rows)
 
 
 def reason(error: Exception) -> str:
@@ -378,24 +328,3 @@ def reason(error: Exception) -> str:
         return str(error)
     first = str(error).strip().splitlines()[:1]
     return ": ".join([type(error).__name__, *first])
-
-
-def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
-    """The record of a run that finished, or failed where ``fields`` have an ``error``."""
-    checkpoint = context.resources.checkpoint(run.model)
-    common = {
-        "fingerprint": run.fingerprint,
-        "status": "failed" if fields.get("error") else "finished",
-        "task": run.task.name,
-        "model": run.model.name,
-        "checkpoint": run.model.checkpoint,
-        "revision": checkpoint.revision if checkpoint else None,
-        "init_from": run.parent.task.name if run.parent else None,
-        "columns": {
-            task.name: {"title": task.title, "suite": task.suite, "parts": task.score_parts}
-            for task, _ in run.evaluated
-        },
-        "provenance": provenance(context.accelerator.device, context.accelerator.num_processes),
-        **fields,
-    }
-    return Record.model_validate({**plain(common), "settings": run.settings, "caveats": run.caveats})

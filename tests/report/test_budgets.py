@@ -44,3 +44,8 @@ def test_tuning_and_seeds_stand_in_the_footnotes_where_they_differ(same: bool) -
     page = board(*runs, choices=choices).markdown
     assert ("the best recipe of 2 trials for each task, 1 seed" in page) is not same
     assert ("one recipe, without tuning, 2 seeds" in page) is not same
+
+
+def test_numbers_of_seeds_alone_are_said_without_tuning() -> None:
+    page = board(record("one", "a"), record("one", "b"), record("one", "b", 2)).markdown
+    assert "1 seed" in page and "2 seeds" in page and "tuning" not in page
