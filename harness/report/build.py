@@ -10,7 +10,7 @@ from harness.report.costs import cost_of, with_rates
 from harness.report.differences import best_of_words, evaluations_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
 from harness.report.measures import efficiency_of
-from harness.report.notes import OfSeed, below_baseline, constants, finished, gaps, overlaps, undefined
+from harness.report.notes import OfSeed, below_baseline, budgets, constants, finished, gaps, overlaps, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
 from harness.report.signature import signature
@@ -99,6 +99,9 @@ def board_and_runs(
     chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
     evaluations = chosen.pop() if len(chosen) == 1 else ()
     rows = [_with_notes(row, common, evaluations) for row in rows]
+    sweeps = tuple(_sweeps(choices, rows, columns))
+    budget = budgets(rows, sweeps)
+    rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]
     took = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
     efficiency = tuple(row for row in took if row)
     shown = published() if references is True else references or ()
@@ -112,7 +115,7 @@ def board_and_runs(
         caveats=common,
         evaluations=evaluations,
         sources=_sources(runs.values()),
-        sweeps=tuple(_sweeps(choices, rows, columns)),
+        sweeps=sweeps,
         efficiency=efficiency,
     )
     return board, runs
