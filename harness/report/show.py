@@ -98,6 +98,9 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         words, unit = name.replace("_", " "), name.rpartition("_")[2]
         if isinstance(value, str):
             yield words, value
+        elif isinstance(value, dict):
+            for size, of_size in value.items():
+                yield f"inference in batches of {size}", "n/a" if of_size is None else f"{rate(of_size)} examples/s"
         elif "flops" in name:
             yield words, flops(value)
         elif name.endswith("per_second"):

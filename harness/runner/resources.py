@@ -75,7 +75,7 @@ class Resources:
     spec: BenchmarkSpec
     cache: Path
     costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
-    """What `harness.training.efficiency.measured` gave for a task, a model and a recipe."""
+    """What `harness.training.inference.counted` gave for a task, a model and a recipe."""
     _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
