@@ -172,10 +172,12 @@ class Model(Settings):
     recipe: Recipe = Recipe()
     task_recipes: dict[str, Recipe] = {}
 
-    def options(self, task: Task) -> dict[str, Any]:
-        """The options of this architecture that count for a task, with their values."""
+    def options(self, task: Task | None = None) -> dict[str, Any]:
+        """The options of this architecture with their values; those that count for a task, if one is given."""
         every = self.model_dump(exclude=_NO_OPTIONS)
-        return {name: value for name, value in every.items() if self.counts.get(name, lambda task: True)(task)}
+        if task is None:
+            return every
+        return {name: value for name, value in every.items() if name not in self.counts or self.counts[name](task)}
 
     @property
     def label_threshold(self) -> float | Literal["tuned"]:
