@@ -68,7 +68,7 @@ def t5_features(file: BenchmarkFile, name: str, folder: Path, vocabulary: Path, 
     """
     task, model = file.tasks[name], file.models[MODELS["T5"]]
     examples = open_examples(task, folder, str(task.train_split), allow_partial=partial)
-    tokenizer = load_tokenizer(vocabulary, "T5")
+    tokenizer = load_tokenizer(vocabulary, "T5", "t5")
     architecture = architecture_class(model)(model, None, tokenizer, task, model.recipe.max_length, 0.0)
     return architecture.features(list(examples), training=True)
 
