@@ -16,10 +16,7 @@ def shorter_inputs(rows: Mapping[K, Mapping[str, OfSeed]]) -> dict[K, list[str]]
     Args:
         rows: the records of each row by task and seed; what is not finished has no length.
     """
-    lengths = {
-        row: {task: own for task, of_seed in of_task.items() if (own := _length(of_seed))}
-        for row, of_task in rows.items()
-    }
+    lengths = {row: _lengths(of_task) for row, of_task in rows.items()}
     longest: dict[str, int] = {}
     for own in lengths.values():
         for task, length in own.items():
@@ -37,6 +34,10 @@ def shorter_inputs(rows: Mapping[K, Mapping[str, OfSeed]]) -> dict[K, list[str]]
     return notes
 
 
-def _length(of_seed: OfSeed) -> int:
-    """The recipe's ``max_length``; 0 where no record has one."""
-    return max((int(record.settings.recipe.get("max_length") or 0) for record in finished(of_seed)), default=0)
+def _lengths(of_task: Mapping[str, OfSeed]) -> dict[str, int]:
+    """The ``max_length`` of each task that has a finished record with one."""
+    lengths = {
+        task: [int(record.settings.recipe.get("max_length") or 0) for record in finished(of_seed)]
+        for task, of_seed in of_task.items()
+    }
+    return {task: max(values) for task, values in lengths.items() if any(values)}
