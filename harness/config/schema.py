@@ -73,7 +73,9 @@ class Recipe(Settings):
         gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
             memory, a third more work.
         max_grad_norm: gradients are clipped to this norm; 0 does not clip.
-        label_smoothing: the share of a target that is spread over all classes; a regression has none.
+        label_smoothing: the share of a target that is spread over all classes, or over the words where answers are
+            texts; a regression has none.
+        deterministic: use no operation whose result may differ from one time to the next; slower on GPUs.
     """
 
     learning_rate: Positive = 1e-4
@@ -98,6 +100,7 @@ class Recipe(Settings):
     gradient_checkpointing: Flag = False
     max_grad_norm: NotNegative = 1.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
+    deterministic: Flag = False
 
     def deciding(self) -> dict[str, Any]:
         """All settings but those whose second name decides."""
