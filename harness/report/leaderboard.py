@@ -149,8 +149,9 @@ class Cost:
         runs: how many.
         trained, total: parameters.
         train_seconds_mean, train_seconds_total: of a run, and of all.
-        train_rate, inference_rate: examples per second.
         invalid: the share of invalid predictions by task; None where nothing is generated.
+        train_rate: examples per second, the mean over the tasks that all rows have finished.
+        inference_rates: likewise, by the examples in a batch.
     """
 
     runs: int
@@ -158,9 +159,9 @@ class Cost:
     total: int | None
     train_seconds_mean: float | None
     train_seconds_total: float | None
-    train_rate: float | None
-    inference_rate: float | None
     invalid: Mapping[str, float] | None
+    train_rate: float | None = None
+    inference_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def invalid_mean(self) -> float | None:
@@ -204,15 +205,15 @@ class Efficiency:
 
     Args:
         name: the row's.
+        runs: the same of each seed, ``runs[task][seed][measure]``.
         machines: where and how they were made, in words; one unless runs differ.
-        batch_sizes: of the batches in which inference was measured.
     """
 
     name: str
     architecture: str
     tasks: Mapping[str, Mapping[str, float]]
+    runs: Mapping[str, Mapping[int, Mapping[str, float]]]
     machines: tuple[str, ...] = ()
-    batch_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,10 @@ class Leaderboard:
         benchmark: its name.
         sections: the columns, suite by suite.
         rows: the models.
+        baselines: what one constant answer scores, chosen by the labels of the training data: a row, or one for each
+            folder where they differ.
         references: published rows.
+        tests: the same of the test splits that have labels and were predicted; their scores are in no average.
         caveats: those that hold for every number.
         evaluations: how many evaluations chose the checkpoints, where that is the same for all rows.
         sources: where the data came from: ``hub``, ``files``, ``sample``.
@@ -240,7 +244,9 @@ class Leaderboard:
     benchmark: str
     sections: tuple[Section, ...]
     rows: tuple[Row, ...]
+    baselines: tuple[Row, ...] = ()
     references: tuple[Row, ...] = ()
+    tests: Leaderboard | None = None
     caveats: tuple[Caveat, ...] = ()
     evaluations: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
@@ -262,6 +268,10 @@ class Leaderboard:
     def generates(self) -> bool:
         """Whether the predictions of some model are generated text."""
         return any(row.cost is not None and row.cost.invalid is not None for row in self.rows)
+
+    def rows_like(self, row: Row) -> list[Row]:
+        """The rows of the same model or baseline, in the same folder."""
+        return [own for own in (*self.rows, *self.baselines) if own.name == row.name]
 
     def title(self, task: str) -> str:
         """A task's name as tables show it."""

@@ -24,7 +24,7 @@ from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.answers import predict_tests
-from harness.runner.execute import do_run, end_alone, prepare, reason, write_tests
+from harness.runner.execute import do_run, end_alone, prepare, reason
 from harness.runner.plan import Run, expand, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -40,11 +40,13 @@ from harness.runner.queue import (
     statuses_of,
     tidy,
 )
+from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
 from harness.training.device import deterministic_algorithms, make_accelerator, together
 from harness.training.loop import RunState
+from harness.training.threads import own_threads
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
@@ -126,6 +128,7 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             {"tasks": list(whole.tasks), "references": whole.references, "interval": context.spec.interval},
             whole.tasks,
             whole.models,
+            {run.label: test_fingerprint(run, context.resources) for run in runs if context.spec.predict and run.tests},
         )
         tidy(context, statuses)
 
@@ -213,6 +216,7 @@ def predict_tests_of(context: Context, run: Run) -> bool:
     return True
 
 
+@own_threads()
 def _predict_tests_of(context: Context, run: Run) -> None:
     state, record = RunState(), record_of(context, run)
     if record is not None and record.threshold is not None:
@@ -222,10 +226,10 @@ def _predict_tests_of(context: Context, run: Run) -> None:
         training = prepare(context, run, initial=None)
         training.load_weights(load_model(context, run))
         context.display.message(f"predicting the test data of {name}")
-        rows = predict_tests(context, run, training, state)
+        tests = predict_tests(context, run, training, state)
     context.accelerator.free_memory()
     if context.main:
-        write_tests(context, run, rows)
+        write_tests(context, run, tests)
     context.accelerator.wait_for_everyone()
 
 
@@ -286,6 +290,8 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
 def prepare_libraries() -> None:
     """Keep progress bars and reports of the libraries out of ours, and their modules out of garbage collections."""
     import datasets
+    import scipy.stats  # noqa: F401  (metrics need both: the first run would seem to take their memory and time)
+    import sklearn.metrics  # noqa: F401
     import transformers
 
     datasets.disable_progress_bars()

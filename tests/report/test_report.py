@@ -67,12 +67,12 @@ Mean ± sample standard deviation over seeds.
 
 ## Cost
 
-| Model   |   Params (trained) |   Time per run |       All runs |   Train ex/s |   Infer ex/s |
-|:--------|-------------------:|---------------:|---------------:|-------------:|-------------:|
-| bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
-| t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
+| Model   |   Params (trained) |   Time per run |       All runs |   Train ex/s |   Infer ex/s @1 |   Infer ex/s @32 |
+|:--------|-------------------:|---------------:|---------------:|-------------:|----------------:|-----------------:|
+| bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |            99.5 |            1,234 |
+| t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |            99.5 |            1,234 |
 
-Time is that of training. ex/s: examples per second in training and in inference, mean over runs. FLOPs, latency, memory: [efficiency.md](efficiency.md).
+Time is that of training. ex/s: examples per second in training, and in inference in batches of 1 and 32; geometric means over the tasks that all models have finished, as in [efficiency.md](efficiency.md).
 
 ## Signatures
 
@@ -318,7 +318,7 @@ def test_the_number_of_evaluations_that_chose_is_said_once_or_by_row() -> None:
         record("one", "older"),
     )
     assert "All rows: each" not in other.markdown
-    said = {row.model: row.notes for row in other.rows}
+    said = {row.model: tuple(note for note in row.notes if "seed" not in note) for row in other.rows}
     assert said == {
         "bert": ("each checkpoint is the best of 10 evaluations",),
         "t5": ("each checkpoint is the best of 3 to 7 evaluations",),
@@ -382,8 +382,8 @@ def test_rows_of_several_folders_are_marked_by_folder() -> None:
 
 
 def test_costs() -> None:
-    times = [{"train_seconds": s, "train_examples_per_second": r, "inference_examples_per_second": 2 * r}
-             for s, r in ((30.0, 100.0), (7170.0, 300.0))]  # fmt: skip
+    times = [{"train_seconds": s, "train_examples_per_second": r, "inference_rates": {"1": r / 2, "32": 2 * r}}
+             for s, r in ((30.0, 100.0), (7170.0, 400.0))]  # fmt: skip
     runs = [
         record("one", efficiency=times[0]),
         record("pair", efficiency=times[1], parameters={"total": 950, "trained": 9}),
@@ -395,15 +395,16 @@ def test_costs() -> None:
         "Time per run": "60 min",
         "All runs": "2.0 h (2 runs)",
         "Train ex/s": "200",
-        "Infer ex/s": "400",
+        "Infer ex/s @1": "100",
+        "Infer ex/s @32": "400",
     }
     cost = as_data(board(*runs))["rows"][0]["cost"]
     assert (cost["total"], cost["trained"], cost["train_seconds_total"]) == (22_713_216, 22_700_000, 7200.0)
 
 
-def test_costs_that_were_not_measured_are_dashes() -> None:
+def test_costs_that_were_not_measured_are_named_so() -> None:
     row = cells(board(record("one", efficiency={}, parameters={})).markdown, "bert", "Cost")
-    assert list(row.values()) == ["bert", "— (—)", "—", "— (1 run)", "—", "—"]
+    assert list(row.values()) == ["bert", "— (—)", "—", "— (1 run)", "n/a", "n/a", "n/a"]
 
 
 def test_unparsable_answers_show_only_where_models_generate() -> None:
@@ -725,3 +726,67 @@ print([name for name in ("torch", "transformers", "datasets", "sklearn", "scipy"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Baselines and test splits ---------------------------------------------------------------------------------------
+
+
+def baseline(**of_task: float) -> dict[str, Any]:
+    return {name: {"baseline": {name: {"validation": {"accuracy": value}}}} for name, value in of_task.items()}["one"]
+
+
+def test_the_last_row_is_what_one_answer_scores_and_is_never_bold() -> None:
+    records = [record("one", model, **baseline(one=0.85)) for model in ("bert", "t5")]
+    shown = board(*records, record("pair"))
+    page = shown.markdown
+    assert cells(page, "majority")["One acc"] == "*85.0*" and cells(page, "majority")["Pair F1/acc"] == "—"
+    table = [line for line in page.split("## Mini\n")[1].split("## ")[0].splitlines() if line.startswith("|")]
+    assert "majority" in table[-1] and len(table) == 5
+    assert "majority" in shown.text and "The row majority is no model" in page
+    last = list(csv.DictReader(io.StringIO(csv_text(shown))))[-1]
+    assert (last["model"], last["architecture"], last["one accuracy"]) == ("majority", "baseline", "85.0")
+    (data,) = as_data(shown)["baselines"]
+    assert data["tasks"]["one"]["score"]["mean"] == 0.85
+    assert "majority" not in board(record("one")).markdown
+
+
+@pytest.mark.parametrize(("constant", "marked"), [(0.85, True), (0.8, True), (0.79, False), (NAN, False)])
+def test_a_score_that_is_not_above_the_baseline_is_marked(constant: float, marked: bool) -> None:
+    page = board(record("one", **baseline(one=constant))).markdown
+    assert ("not above the majority baseline" in notes(page).values()) == marked
+
+
+def test_a_model_that_gives_one_answer_is_marked_with_its_seeds() -> None:
+    one = {"constant": {"one": {"validation": "yes"}}}
+    page = board(record("one", **one), record("one", seed=2)).markdown
+    assert list(notes(page).values()) == ["seed 1: gives one answer to everything: yes"]
+    page = board(record("one", **one), record("one", seed=2, **one)).markdown
+    assert list(notes(page).values()) == ["gives one answer to everything: yes"]
+    nli = {"constant": {"nli": {"validation_matched": "yes"}}}
+    assert not notes(board(record("nli", **nli)).markdown)  # on the other split it gives several
+
+
+def test_folders_with_other_baselines_have_rows_of_their_own() -> None:
+    folders = {name: entries(record("one", **baseline(one=value))) for name, value in (("a", 0.5), ("b", 0.6))}
+    shown = leaderboard(folders, TASKS, SUITES)
+    assert [(row.name, row.cells["one"].score.mean) for row in shown.baselines if row.cells["one"].score] == [
+        ("majority (a)", 0.5),
+        ("majority (b)", 0.6),
+    ]
+    folders = {name: entries(record("one", **baseline(one=0.5))) for name in ("a", "b")}
+    assert [row.name for row in leaderboard(folders, TASKS, SUITES).baselines] == ["majority"]
+
+
+def test_scores_on_test_splits_stand_apart_and_in_no_average() -> None:
+    tested = record("one", scores={"one": {"test": {"accuracy": 0.1}}}, baseline={"one": {"test": {"accuracy": 0.3}}})
+    plain = board(record("one"), record("pair"))
+    shown = board(record("one").model_copy(update={"tests": tested}), record("pair"))
+    assert shown.rows[0].averages == plain.rows[0].averages and shown.columns == plain.columns
+    page = shown.markdown
+    assert cells(page, "bert", "Mini: test sets")["One acc"] == "10.0 [a]"
+    assert cells(page, "majority", "Mini: test sets")["One acc"] == "*30.0*"
+    assert notes(page) == {"a": "not above the majority baseline"}
+    assert "Mini: test sets" in shown.text
+    assert next(csv.DictReader(io.StringIO(csv_text(shown))))["one test accuracy"] == "10.0"
+    assert as_data(shown)["tests"]["rows"][0]["tasks"]["one"]["splits"]["test"]["accuracy"]["mean"] == 0.1
+    assert "tests" not in as_data(plain)
