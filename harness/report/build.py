@@ -111,8 +111,9 @@ def board_and_runs(
     evaluations = chosen.pop() if len(chosen) == 1 else ()
     made = made_with([[r for of_seed in of_task.values() for r in finished(of_seed)] for of_task in runs.values()])
     rows = [_with_notes(row, common, evaluations, note) for row, note in zip(rows, made, strict=True)]
-    lengths = shorter_inputs(runs)
-    rows = [replace(row, notes=(*row.notes, *lengths.get((row.folder, row.model), ()))) for row in rows]
+    rows = [
+        replace(row, notes=(*row.notes, *own)) for row, own in zip(rows, shorter_inputs(runs.values()), strict=True)
+    ]
     sweeps = tuple(_sweeps(choices, rows, columns))
     budget = budgets(rows, sweeps)
     rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from harness.report.notes import OfSeed, finished
 
-K = TypeVar("K", bound=Hashable)
 
-
-def shorter_inputs(rows: Mapping[K, Mapping[str, OfSeed]]) -> dict[K, list[str]]:
-    """By row, a note for each ``max_length`` of it that is below the longest one that another row has for a task.
+def shorter_inputs(rows: Iterable[Mapping[str, OfSeed]]) -> list[list[str]]:
+    """For each row, a note for each ``max_length`` of it that is below the longest one that another row has for a task.
 
     Args:
         rows: the records of each row by task and seed; what is not finished has no length.
     """
-    lengths = {row: _lengths(of_task) for row, of_task in rows.items()}
+    lengths = [_lengths(of_task) for of_task in rows]
     longest: dict[str, int] = {}
-    for own in lengths.values():
+    for own in lengths:
         for task, length in own.items():
             longest[task] = max(length, longest.get(task, 0))
-    notes: dict[K, list[str]] = {}
-    for row, own in lengths.items():
-        tasks: dict[tuple[int, int], list[str]] = {}
-        for task, length in own.items():
-            if length < longest[task]:
-                tasks.setdefault((length, longest[task]), []).append(task)
-        for (length, other), names in tasks.items():
-            where = "" if len(names) == len(own) else f"{', '.join(names)}: "
-            text = f"{where}inputs are cut at {length} tokens, in another row at {other} (max_length)"
-            notes.setdefault(row, []).append(text)
-    return notes
+    return [_notes(own, longest) for own in lengths]
 
 
 def _lengths(of_task: Mapping[str, OfSeed]) -> dict[str, int]:
@@ -41,3 +28,16 @@ def _lengths(of_task: Mapping[str, OfSeed]) -> dict[str, int]:
         for task, of_seed in of_task.items()
     }
     return {task: max(values) for task, values in lengths.items() if any(values)}
+
+
+def _notes(own: Mapping[str, int], longest: Mapping[str, int]) -> list[str]:
+    """A note for each pair of lengths; it names the tasks where it does not hold for all of the row."""
+    tasks: dict[tuple[int, int], list[str]] = {}
+    for task, length in own.items():
+        if length < longest[task]:
+            tasks.setdefault((length, longest[task]), []).append(task)
+    return [
+        f"{'' if len(names) == len(own) else ', '.join(names) + ': '}inputs are cut at {length} tokens, "
+        f"in another row at {other} (max_length)"
+        for (length, other), names in tasks.items()
+    ]
