@@ -9,6 +9,7 @@ from harness.io import fingerprint
 from harness.report.costs import cost_of, with_rates
 from harness.report.differences import best_of_words, evaluations_of, made_with
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.lengths import shorter_inputs
 from harness.report.measures import efficiency_of
 from harness.report.notes import (
     OfSeed,
@@ -110,6 +111,9 @@ def board_and_runs(
     evaluations = chosen.pop() if len(chosen) == 1 else ()
     made = made_with([[r for of_seed in of_task.values() for r in finished(of_seed)] for of_task in runs.values()])
     rows = [_with_notes(row, common, evaluations, note) for row, note in zip(rows, made, strict=True)]
+    rows = [
+        replace(row, notes=(*row.notes, *own)) for row, own in zip(rows, shorter_inputs(runs.values()), strict=True)
+    ]
     sweeps = tuple(_sweeps(choices, rows, columns))
     budget = budgets(rows, sweeps)
     rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]
