@@ -203,7 +203,7 @@ def resume(machine: Machine) -> Rows:
         environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if not machine.is_cuda else {})
         if stopped:
             process = subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr, env=environment)
-            wait_for(lambda folder=folder: list(folder.glob("check/.work/*/state.safetensors")), process)
+            wait_for(lambda folder=folder: list(folder.glob(".work/*/state.safetensors")), process)
             process.send_signal(signal.SIGTERM)
             yield "stopped by SIGTERM in the middle", f"exit code {process.wait()}", process.returncode != 0
         subprocess.run(command, check=True, stdout=sys.stderr, stderr=sys.stderr, env=environment)

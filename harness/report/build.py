@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.io import fingerprint
+from harness.report.columns import column_of, columns_of, sections_of, shown_suites, shown_tasks, unknown_column
 from harness.report.efficiency import cost_of, efficiency_of
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average
 from harness.report.notes import OfSeed, below_baseline, constants, finished, gaps, overlaps, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
@@ -34,7 +35,7 @@ Runs = Mapping[tuple[str, str], RunsOfTask]
 
 def leaderboard(
     entries: Iterable[Entry] | Mapping[str, Iterable[Entry]],
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, Task | Column],
     suites: Mapping[str, Suite],
     *,
     benchmark: str = "",
@@ -47,7 +48,8 @@ def leaderboard(
 
     Args:
         entries: ``Store.current()``; or several by the name of their folder, each with rows of its own.
-        tasks: tasks by name, in the order of columns. A task that records have and this lacks is shown all the same.
+        tasks: tasks by name, or how to show them, in the order of columns. A task that records have and this lacks is
+            shown all the same.
         suites: suites by name, in the order of tables.
         benchmark: its name.
         asked: tasks that get a column although no run of theirs is in ``entries``.
@@ -59,8 +61,9 @@ def leaderboard(
     folders = entries if isinstance(entries, Mapping) else {"": entries}
     folders = {name: list(of_folder) for name, of_folder in folders.items()}
     runs = _runs(folders, choices)
-    columns = _columns(runs.values(), tasks, set(asked))
-    sections = _sections(columns, suites, set(tasks))
+    known = {name: column_of(task) for name, task in tasks.items()}
+    columns = columns_of(runs.values(), known, set(asked))
+    sections = sections_of(columns, suites, set(known), benchmark)
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     rows = [_without_caveats(row, common) for row in rows]
@@ -71,7 +74,7 @@ def leaderboard(
         sections=tuple(sections),
         rows=tuple(rows),
         baselines=tuple(baseline_rows(runs, columns, sections)),
-        tests=test_board(runs, tasks, suites, benchmark, common),
+        tests=test_board(runs, known, suites, benchmark, common),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
@@ -90,14 +93,14 @@ def leaderboard_of(
 
     Args:
         stores: of the benchmark, one for each folder.
-        tasks, suites: as for `leaderboard`.
+        tasks, suites: as for `leaderboard`; what the benchmark itself says of its tasks and suites comes first.
         references: add published rows also where the benchmark does not ask for them.
     """
     tables = [store.table() for store in stores]
     return leaderboard(
         {str(store.results): store.current() for store in stores},
-        tasks,
-        suites,
+        {**shown_tasks(tables), **{name: task for name, task in tasks.items() if name not in shown_tasks(tables)}},
+        {**shown_suites(tables), **{name: suite for name, suite in suites.items() if name not in shown_suites(tables)}},
         benchmark=stores[0].benchmark,
         asked=[task for table in tables for task in table.tasks],
         references=references or any(table.references for table in tables),
@@ -161,11 +164,11 @@ def _baseline_cell(column: Column, rows: Iterable[RunsOfTask]) -> Cell:
             scores = [record.baseline.get(column.task, {}).get(split, {}).get(m) for split, m in column.parts]
             if parts[0] is None and None not in scores:
                 parts = tuple(Value({0: score}) for score in scores if score is not None)
-    return Cell((0,), parts, mean_value(parts))
+    return Cell((0,), parts, column.score(parts))
 
 
 def test_board(
-    runs: Runs, tasks: Mapping[str, Task], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
+    runs: Runs, known: Mapping[str, Column], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
 ) -> Leaderboard | None:
     """The scores on the test splits that have labels, which chose no checkpoint; None where none was predicted."""
     tests = {
@@ -179,15 +182,11 @@ def test_board(
     tested = {task for record in records for task, splits in record.scores.items() if splits}
     if not tested:
         return None
-    columns = [
-        Column(task.name, task.title, task.suite, task.test_parts, task.evaluated_by or task.name)
-        for task in tasks.values()
-        if task.name in tested
-    ]
-    columns += [_unknown_column(name, tests.values()) for name in sorted(tested - set(tasks))]
+    columns = [replace(column, parts=column.test_parts) for column in known.values() if column.task in tested]
+    columns += [unknown_column(name, tests.values()) for name in sorted(tested - set(known))]
     sections = [
         Section(section.name, f"{section.title}: test sets", section.columns, {}, {})
-        for section in _sections(columns, suites, set())
+        for section in sections_of(columns, suites, set(), benchmark)
     ]
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in tests.items()]
     rows = [_without_caveats(row, [*common, *SELECTION]) for row in rows]
@@ -204,51 +203,6 @@ def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
 def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
     caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
     return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
-
-
-# Columns ---------------------------------------------------------------------------------------------------------
-
-
-def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[str]) -> list[Column]:
-    """The tasks that were trained or asked for, and their diagnostics, which come last."""
-    trained = {task for of_task in rows for task in of_task}
-    columns = [
-        Column(task.name, task.title, task.suite, task.score_parts, task.evaluated_by or task.name)
-        for task in tasks.values()
-        if task.name in trained | asked or task.evaluated_by in trained
-    ]
-    columns.sort(key=lambda column: column.diagnostic)
-    return columns + [_unknown_column(name, rows) for name in sorted(trained - set(tasks))]
-
-
-def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
-    """A task that no plugin defines: as its records describe it, or else all their scores but those of tests."""
-    records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
-    for record in records:
-        if column := record.columns.get(name):
-            return Column(name, column.title, column.suite, column.parts, name)
-    parts = {
-        (split, metric): None
-        for record in records
-        for split, scores in record.scores.get(name, {}).items()
-        for metric in scores
-        if not split.startswith("test")
-    }
-    return Column(name, name, "", tuple(sorted(parts)) or (("validation", "score"),), name)
-
-
-def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], defined: set[str]) -> list[Section]:
-    """The columns by suite; an average has a column where all of its tasks are ``defined`` and shown."""
-    shown = {column.task for column in columns} & defined
-    used = {column.suite for column in columns}
-    sections = []
-    for name in [*(name for name in suites if name in used), *sorted(used - set(suites))]:
-        suite = suites.get(name) or Suite(name, name or "Other tasks", {})
-        lacking = {title: tuple(t for t in tasks if t not in shown) for title, tasks in suite.averages.items()}
-        whole = {title: tuple(tasks) for title, tasks in suite.averages.items() if not lacking[title]}
-        own = tuple(column for column in columns if column.suite == name)
-        sections.append(Section(name, suite.title, own, whole, {t: lacking[t] for t in lacking if t not in whole}))
-    return sections
 
 
 # Rows ------------------------------------------------------------------------------------------------------------
@@ -277,7 +231,7 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
 
 def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cell:
     parts, baseline = (tuple(_values(column, of_seed, field)) for field in ("scores", "baseline"))
-    score = mean_value(parts)
+    score = column.score(parts)
     caveats = dict.fromkeys(caveat for record in finished(of_seed) for caveat in record.caveats)
     return Cell(
         planned=tuple(of_seed),
@@ -287,7 +241,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
         notes=(
             *gaps(column, of_seed),
             *(undefined(parts) or constants(column, of_seed)),
-            *below_baseline(score, baseline),
+            *below_baseline(score, column.score(baseline)),
             *overlaps(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),

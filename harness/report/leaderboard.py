@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
+from harness.task.task import MEAN
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Cell:
     Args:
         planned: the seeds that were asked for.
         parts: a value for each part of the column; None where there is none.
-        score: the mean of the parts (NaN counts 0), over the seeds that have them all.
+        score: what counts of them (`Column.score`), over the seeds that have it all.
         failed: whether a run behind it failed.
         notes: footnotes.
     """
@@ -102,13 +103,28 @@ def average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A task as tables show it: ``parts`` are its (split, metric) scores, ``answered_by`` the task that is trained."""
+    """A task as tables show it: ``parts`` are its (split, metric) scores, ``answered_by`` the task that is trained.
+
+    ``selection`` is the metric that counts in averages, ``mean`` where all do; ``test_parts`` are the scores of its test
+    splits.
+    """
 
     task: str
     title: str
     suite: str
     parts: tuple[tuple[str, str], ...]
     answered_by: str
+    selection: str = MEAN
+    test_parts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def counted(self) -> tuple[tuple[str, str], ...]:
+        """The parts that count."""
+        return tuple(part for part in self.parts if self.selection in (MEAN, part[1])) or self.parts
+
+    def score(self, values: Sequence[Value | None]) -> Value | None:
+        """What counts of the values of its parts: the mean of those of the selection metric."""
+        return mean_value(v for v, part in zip(values, self.parts, strict=True) if part in self.counted)
 
     @property
     def diagnostic(self) -> bool:

@@ -17,6 +17,10 @@ from harness.task.problem_types import PROBLEM_TYPES, ProblemType
 Example = dict[str, Any]
 """One official record: the official field names; class labels as indices, -1 (regression: -1.0) when unlabelled."""
 
+MEAN = "mean"
+"""As a selection metric: the mean of all."""
+OWN_SUITE = "custom"
+"""The suite of a user's own data files where they name none; tables show it by the benchmark's name."""
 FUNCTIONS = ("instances", "text_to_text", "training_texts", "parse", "decide", "metric_inputs", "repairs")
 """The fields of a task that are functions."""
 
@@ -129,6 +133,8 @@ class Task:
     """None: what the problem type has for it."""
     open_answers: bool = False
     score_range: tuple[float, float] | None = None
+    selection_metric: str = ""
+    """Which metric chooses the checkpoint and counts in averages: one of ``metrics``, or ``mean``; "": the first."""
     instances: Callable[[Example], list[Instance]] | None = field(default=None, repr=False)
     text_to_text: Callable[[Example], tuple[str, str]] | None = field(default=None, repr=False)
     training_texts: Callable[[Example], list[tuple[str, str]]] | None = field(default=None, repr=False)
@@ -142,6 +148,7 @@ class Task:
             raise HarnessError(printable(f"task '{self.name}': {problem}"))
         object.__setattr__(self, "title", self.title or self.name)
         object.__setattr__(self, "t5_prefix", self.t5_prefix or self.name)
+        object.__setattr__(self, "selection_metric", self.selection_metric or self.metrics[0])
         if self.invalid_prediction is None:
             object.__setattr__(self, "invalid_prediction", self.problem.invalid)
 
@@ -169,6 +176,16 @@ class Task:
     def has_threshold(self) -> bool:
         """Whether scores of the task's labels become predictions by a threshold."""
         return self.problem.independent_labels and not self.open_answers
+
+    @property
+    def selection_metrics(self) -> tuple[str, ...]:
+        """The metrics whose mean chooses the checkpoint and counts in averages; mostly one."""
+        return self.metrics if self.selection_metric == MEAN else (self.selection_metric,)
+
+    @property
+    def selection_key(self) -> str:
+        """The key of the one that counts in scores; ``mean`` where all do."""
+        return MEAN if self.selection_metric == MEAN else score_key(self.selection_metric)
 
     @property
     def score_parts(self) -> tuple[tuple[str, str], ...]:
@@ -242,6 +259,8 @@ def _definition_problem(task: Task) -> str | None:
             score_key(metric)
         except HarnessError as error:
             return str(error)
+    if task.selection_metric not in ("", MEAN, *task.metrics):
+        return f"selection_metric must be one of its metrics ({', '.join(task.metrics)}) or {MEAN}"
     if not _is_cluster(task.cluster):
         return "cluster must be the name of a field, a tuple of names, or a function"
     functions = {name: getattr(task, name) for name in FUNCTIONS}

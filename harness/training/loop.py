@@ -159,7 +159,7 @@ def evaluate_checkpoint(
     threshold = tune_threshold(training, state, tuning)
     evaluations = {split.name: measure(training, state, split, threshold) for split in selection}
     first = evaluations[selection[0].name]
-    score = task_score(first.scores, training.architecture.task.metrics)
+    score = task_score(first.scores, training.architecture.task.selection_metrics)
     scores = {split: evaluation.scores for split, evaluation in evaluations.items()}
     state.evaluated, state.waited = training.step, state.waited + 1
     if score > state.best.selection_score:
