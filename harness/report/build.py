@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.io import fingerprint
-from harness.report.columns import column_of, columns_of, sections_of, shown_suites, shown_tasks, unknown_column
+from harness.report.columns import column_of, columns_of, known_suites, known_tasks, sections_of, unknown_column
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average
 from harness.report.notes import OfSeed, below_baseline, constants, finished, gaps, overlaps, undefined
@@ -30,7 +30,7 @@ does not deserve it, the use that is made of it does."""
 RunsOfTask = Mapping[str, OfSeed]
 """The records of one row, by task and seed."""
 Runs = Mapping[tuple[str, str], RunsOfTask]
-"""Likewise of all rows, by folder and model."""
+"""The records of all rows, by (folder, model)."""
 
 
 def leaderboard(
@@ -43,6 +43,8 @@ def leaderboard(
     references: Sequence[Reference] | bool = (),
     choices: Mapping[str, Sequence[Choice]] | None = None,
     warnings: Iterable[str] = (),
+    interval: str = "auto",
+    statistics: bool = True,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's records.
 
@@ -56,10 +58,39 @@ def leaderboard(
         references: published rows to show below; True: all of references.yaml. Never beside sample data.
         choices: ``Store.choices()`` by the name of the folder (a single one: ``""``).
         warnings: about records that could not be read.
+        interval: what stands behind a mean: ``std``, ``ci``, or ``auto``: the 95 % interval where all numbers are
+            of three seeds or more.
+        statistics: read the predictions, for intervals and tie groups; without them nothing is bold.
     """
-    choices = choices or {}
     folders = entries if isinstance(entries, Mapping) else {"": entries}
     folders = {name: list(of_folder) for name, of_folder in folders.items()}
+    board, runs = board_and_runs(
+        folders, tasks, suites, benchmark=benchmark, asked=asked, references=references, choices=choices or {}
+    )
+    board = replace(board, warnings=tuple(warnings), labels=label_tables(folders))
+    if statistics and any(row.cost and row.cost.runs for row in board.rows):
+        from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
+
+        board = with_statistics(board, runs, interval)
+        if board.tests:
+            board = replace(board, tests=with_statistics(board.tests, tests_of(runs), board.spread))
+    return replace(board, markdown=markdown(board), text=terminal_table(board))
+
+
+def board_and_runs(
+    folders: Mapping[str, Sequence[Entry]],
+    tasks: Mapping[str, Task | Column],
+    suites: Mapping[str, Suite],
+    *,
+    benchmark: str,
+    asked: Iterable[str],
+    references: Sequence[Reference] | bool,
+    choices: Mapping[str, Sequence[Choice]],
+) -> tuple[Leaderboard, Runs]:
+    """A leaderboard as data, without statistics and texts, and the records of its rows.
+
+    Arguments are those of `leaderboard`.
+    """
     runs = _runs(folders, choices)
     known = {name: column_of(task) for name, task in tasks.items()}
     columns = columns_of(runs.values(), known, set(asked))
@@ -78,16 +109,36 @@ def leaderboard(
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
-        warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
         efficiency=tuple(filter(None, efficiency)),
-        labels=label_tables(folders),
     )
-    return replace(board, markdown=markdown(board), text=terminal_table(board))
+    return board, runs
+
+
+def board_of(
+    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite]
+) -> tuple[Leaderboard, Runs]:
+    """`board_and_runs` of a benchmark's current records in one or several results folders."""
+    tables = [store.table() for store in stores]
+    return board_and_runs(
+        {str(store.results): store.current() for store in stores},
+        known_tasks(tables, tasks),
+        known_suites(tables, suites),
+        benchmark=stores[0].benchmark,
+        asked=[task for table in tables for task in table.tasks],
+        references=False,
+        choices={str(store.results): store.choices() for store in stores},
+    )
 
 
 def leaderboard_of(
-    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], *, references: bool = False
+    stores: Sequence[Store],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    references: bool = False,
+    interval: str | None = None,
+    statistics: bool = True,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's current records in one or several results folders.
 
@@ -95,17 +146,21 @@ def leaderboard_of(
         stores: of the benchmark, one for each folder.
         tasks, suites: as for `leaderboard`; what the benchmark itself says of its tasks and suites comes first.
         references: add published rows also where the benchmark does not ask for them.
+        interval: as for `leaderboard`; None: as the benchmark says.
+        statistics: as for `leaderboard`.
     """
     tables = [store.table() for store in stores]
     return leaderboard(
         {str(store.results): store.current() for store in stores},
-        {**shown_tasks(tables), **{name: task for name, task in tasks.items() if name not in shown_tasks(tables)}},
-        {**shown_suites(tables), **{name: suite for name, suite in suites.items() if name not in shown_suites(tables)}},
+        known_tasks(tables, tasks),
+        known_suites(tables, suites),
         benchmark=stores[0].benchmark,
         asked=[task for table in tables for task in table.tasks],
         references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
         warnings=[warning for store in stores for warning in store.warnings],
+        interval=interval or tables[0].interval,
+        statistics=statistics,
     )
 
 
@@ -167,17 +222,22 @@ def _baseline_cell(column: Column, rows: Iterable[RunsOfTask]) -> Cell:
     return Cell((0,), parts, column.score(parts))
 
 
-def test_board(
-    runs: Runs, known: Mapping[str, Column], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
-) -> Leaderboard | None:
-    """The scores on the test splits that have labels, which chose no checkpoint; None where none was predicted."""
-    tests = {
+def tests_of(runs: Runs) -> Runs:
+    """The records of the test predictions of runs."""
+    return {
         row: {
             task: {seed: record.tests if record else None for seed, record in of_seed.items()}
             for task, of_seed in of_task.items()
         }
         for row, of_task in runs.items()
     }
+
+
+def test_board(
+    runs: Runs, known: Mapping[str, Column], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
+) -> Leaderboard | None:
+    """The scores on the test splits that have labels, which chose no checkpoint; None where none was predicted."""
+    tests = tests_of(runs)
     records = [r for of_task in tests.values() for of_seed in of_task.values() for r in finished(of_seed)]
     tested = {task for record in records for task, splits in record.scores.items() if splits}
     if not tested:

@@ -44,7 +44,7 @@ def columns_of(rows: Iterable[Mapping[str, OfSeed]], known: Mapping[str, Column]
 
 
 def unknown_column(name: str, rows: Iterable[Mapping[str, OfSeed]]) -> Column:
-    """A task of which nothing else is known: as its records describe it, or else all their scores but those of tests."""
+    """An unknown task: as its records describe it, or else all their scores but those of tests."""
     records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
     for record in records:
         if column := record.columns.get(name):
@@ -83,7 +83,7 @@ def sections_of(
 
 
 def described(tasks: Iterable[Task], suites: Iterable[Suite]) -> dict[str, list[dict[str, object]]]:
-    """The tasks and suites of a benchmark's tables, as the manifest keeps them for `shown_tasks`, `shown_suites`."""
+    """The tasks and suites of a benchmark's tables, as the manifest keeps them."""
     tasks = list(tasks)
     used = {task.suite for task in tasks}
     return {
@@ -92,17 +92,17 @@ def described(tasks: Iterable[Task], suites: Iterable[Suite]) -> dict[str, list[
     }
 
 
-def shown_tasks(tables: Iterable[Table]) -> dict[str, Column]:
-    """The columns that benchmarks describe, by task; of several descriptions the first."""
-    columns: dict[str, Column] = {}
+def known_tasks(tables: Iterable[Table], tasks: Mapping[str, Task]) -> dict[str, Task | Column]:
+    """How to show tasks, by name: as benchmarks say it (of several the first), and others as they are defined."""
+    known: dict[str, Task | Column] = {}
     for shown in (shown for table in tables for shown in table.columns):
-        columns.setdefault(shown.task, Column(**shown.model_dump()))
-    return columns
+        known.setdefault(shown.task, Column(**shown.model_dump()))
+    return {**known, **{name: task for name, task in tasks.items() if name not in known}}
 
 
-def shown_suites(tables: Iterable[Table]) -> dict[str, Suite]:
+def known_suites(tables: Iterable[Table], suites: Mapping[str, Suite]) -> dict[str, Suite]:
     """Likewise the suites, by name."""
-    suites: dict[str, Suite] = {}
+    known: dict[str, Suite] = {}
     for shown in (shown for table in tables for shown in table.suites):
-        suites.setdefault(shown.name, Suite(shown.name, shown.title, shown.averages))
-    return suites
+        known.setdefault(shown.name, Suite(shown.name, shown.title, shown.averages))
+    return {**known, **{name: suite for name, suite in suites.items() if name not in known}}

@@ -21,19 +21,17 @@ from harness.report.words import (
     metric_words,
     seeds_done,
     shown_references,
+    statistics_words,
 )
 
 
-def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
-    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+def contents(board: Leaderboard) -> dict[str, bytes]:
+    """The files of a leaderboard by name; empty ones are not there.
 
     leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
     labels.md where a task is scored label by label.
-
-    Raises:
-        HarnessError: the disk says no.
     """
-    contents = {
+    return {
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
@@ -43,12 +41,21 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
         "labels.md": board.labels.encode(),
     }
-    for name, content in contents.items():
+
+
+def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
+    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    files = contents(board)
+    for name, content in files.items():
         if content:
             write_file(folder / name, content)
         else:
             remove(folder / name)
-    return [folder / name for name, content in contents.items() if content]
+    return [folder / name for name, content in files.items() if content]
 
 
 def markdown(board: Leaderboard) -> str:
@@ -80,10 +87,7 @@ def markdown(board: Leaderboard) -> str:
 def _legend(board: Leaderboard) -> list[str]:
     """How to read the tables of scores."""
     words = [f"Scores on the validation sets, times 100; {counting_words(board)}."]
-    if any(len(row.seeds) > 1 for row in board.rows):
-        words.append("Mean ± sample standard deviation over seeds.")
-    if len(board.rows) > 1:
-        words.append("Bold: best of a column whose rows can be compared.")
+    words += statistics_words(board)
     words += baseline_words(board)
     if board.tests:
         words.append("Scores on test sets stand in tables of their own, and in no average.")
@@ -102,7 +106,7 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
         for key in keys:
             cell = row.cell(key)
             score = f"**{means(cell)}**" if i in best[key] else means(cell)
-            cells.append(f"{score}{deviations(cell)}{seeds_done(cell)}{notes.mark(cell.notes)}")
+            cells.append(f"{score}{deviations(cell, board.spread)}{seeds_done(cell)}{notes.mark(cell.notes)}")
         rows.append(cells)
     for row in (*board.baselines, *shown_references(board, section)):
         cells = [f"*{escape(row.name)}*{notes.mark(row.notes)}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -106,13 +106,14 @@ class ShownSuite(Stored):
 
 
 class Table(Stored):
-    """What a benchmark says of its leaderboard: the tasks that it shows, whether it shows published scores.
+    """What a benchmark says of its leaderboard: its tasks, whether it shows published scores, what follows a mean.
 
     ``columns`` are the tasks that it may show and ``suites`` theirs, in the order of tables.
     """
 
     tasks: Texts = ()
     references: bool = False
+    interval: Literal["auto", "std", "ci"] = "auto"
     columns: Annotated[tuple[ShownTask, ...], Field(strict=False)] = ()
     suites: Annotated[tuple[ShownSuite, ...], Field(strict=False)] = ()
 
