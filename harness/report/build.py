@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.io import fingerprint
 from harness.report.columns import column_of, columns_of, known_suites, known_tasks, sections_of, unknown_column
+from harness.report.differences import best_of_words, evaluations_of
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average
 from harness.report.notes import OfSeed, below_baseline, constants, finished, gaps, overlaps, undefined
@@ -97,7 +98,9 @@ def board_and_runs(
     sections = sections_of(columns, suites, set(known), benchmark)
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
-    rows = [_without_caveats(row, common) for row in rows]
+    chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
+    evaluations = chosen.pop() if len(chosen) == 1 else ()
+    rows = [_with_notes(row, common, evaluations) for row in rows]
     efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
     shown = published() if references is True else references or ()
     board = Leaderboard(
@@ -108,6 +111,7 @@ def board_and_runs(
         tests=test_board(runs, known, suites, benchmark, common),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
+        evaluations=evaluations,
         sources=_sources(runs.values()),
         sweeps=tuple(_sweeps(choices, rows, columns)),
         efficiency=tuple(filter(None, efficiency)),
@@ -249,7 +253,7 @@ def test_board(
         for section in sections_of(columns, suites, set(), benchmark)
     ]
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in tests.items()]
-    rows = [_without_caveats(row, [*common, *SELECTION]) for row in rows]
+    rows = [_with_notes(row, [*common, *SELECTION], row.evaluations) for row in rows]
     return Leaderboard(benchmark, tuple(sections), tuple(rows), tuple(baseline_rows(tests, columns, sections)))
 
 
@@ -260,9 +264,11 @@ def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
 
 
-def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
+def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...]) -> Row:
+    """The row without the caveats that all have, and with what does not hold for all as notes."""
     caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
-    return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
+    chosen = () if row.evaluations == evaluations else filter(None, [best_of_words(row.evaluations)])
+    return replace(row, caveats=caveats, notes=(*(caveat.explained for caveat in caveats), *chosen))
 
 
 # Rows ------------------------------------------------------------------------------------------------------------
@@ -281,8 +287,8 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
         cells=cells,
         averages={title: average(cells, tasks) for title, tasks in averages.items()},
+        evaluations=evaluations_of(records),
         caveats=caveats,
-        notes=tuple(caveat.explained for caveat in caveats),
         cost=cost_of(records),
         signature=signature(model, records),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, tasks in averages.items()}},
@@ -297,6 +303,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
         planned=tuple(of_seed),
         parts=parts,
         score=score,
+        last=tuple(_values(column, of_seed, "last_scores")),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
             *gaps(column, of_seed),
@@ -309,7 +316,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
 
 
 def _values(column: Column, of_seed: OfSeed, field: str) -> Iterable[Value | None]:
-    """The parts of a column, of the field ``scores`` or ``baseline`` of records; None for one that none has."""
+    """The parts of a column, of one of the fields of records that hold scores; None for one that none has."""
     for split, metric in column.parts:
         scores = {
             seed: getattr(record, field).get(column.task, {}).get(split, {}).get(metric)

@@ -55,6 +55,7 @@ class Cell:
         planned: the seeds that were asked for.
         parts: a value for each part of the column; None where there is none.
         score: what counts of them (`Column.score`), over the seeds that have it all.
+        last: the parts by the last checkpoints; `parts` are by the best ones.
         failed: whether a run behind it failed.
         notes: footnotes.
         intervals, interval: of the parts and of the score; none where there are no statistics.
@@ -65,6 +66,7 @@ class Cell:
     parts: tuple[Value | None, ...]
     score: Value | None
     failed: bool = False
+    last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
     intervals: tuple[Comparison, ...] = ()
     interval: Comparison | None = None
@@ -184,7 +186,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared."""
+    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared.
+
+    ``evaluations`` are the numbers of evaluations that chose its checkpoints, each once.
+    """
 
     model: str
     cells: Mapping[str, Cell]
@@ -193,6 +198,7 @@ class Row:
     folder: str = ""
     architecture: str = ""
     seeds: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     cost: Cost | None = None
     signature: str = ""
@@ -238,6 +244,7 @@ class Leaderboard:
         references: published rows.
         tests: the same of the test splits that have labels and were predicted; their scores are in no average.
         caveats: those that hold for every number.
+        evaluations: how many evaluations chose the checkpoints, where that is the same for all rows.
         sources: where the data came from: ``hub``, ``files``, ``sample``.
         warnings: about records that could not be read.
         sweeps: what sweeps tried and chose, by the names of rows.
@@ -256,6 +263,7 @@ class Leaderboard:
     references: tuple[Row, ...] = ()
     tests: Leaderboard | None = None
     caveats: tuple[Caveat, ...] = ()
+    evaluations: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()

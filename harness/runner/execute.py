@@ -19,15 +19,16 @@ from harness.results.leases import Lease
 from harness.results.manifest import in_words
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
+from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
 from harness.runner.plan import Run
 from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
-from harness.runner.recording import Evaluated, record_of_run, split_results, write_tests
+from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, TakenOver, stop
 from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
 from harness.training.evaluation import prediction_rows
-from harness.training.loop import RunState, measure, smaller_micro_batch, train
+from harness.training.loop import RunState, smaller_micro_batch, train
 from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
 
 
@@ -108,6 +109,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         try:
             with context.interrupts.deferred():
                 train_run(context, run, training, state, directory)
+            last = last_scores(context, run, training, state)
             if state.best.weights is not None:
                 training.load_weights(state.best.weights)
             evaluated = final_evaluations(context, run, training, state)
@@ -117,7 +119,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
             if context.accelerator.num_processes > 1 and (tokens := smaller_micro_batch(training, error)):
                 directory.set_limit(tokens)
             raise
-        return result_of(context, run, training, state, evaluated, tests, usage)
+        return result_of(context, run, training, state, evaluated, last, tests, usage)
 
 
 def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:
@@ -152,24 +154,6 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
                 file = model_file(context, run)
                 save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
         pause(context, run, training, state, directory)
-    if not state.best.evaluations:
-        raise HarnessError(f"the score on {run.task.name} is undefined after every evaluation: no checkpoint is best")
-
-
-def final_evaluations(context: Context, run: Run, training: Training, state: RunState) -> Evaluated:
-    """All that the record holds predictions of, from the best checkpoint, which is what the model is now."""
-    evaluated: Evaluated = []
-    for task, name in run.evaluated:
-        split = context.resources.evaluated(training.architecture, task, name)
-        made = state.best.evaluations.get(name) if task is run.task else None
-        evaluated.append((split, made or measure(training, state, split, state.best.threshold)))
-    return evaluated
-
-
-def predict_tests(context: Context, run: Run, training: Training, state: RunState) -> Evaluated:
-    """The answers to the test splits that exist: the task's own and its diagnostics'."""
-    splits = (context.resources.evaluated(training.architecture, task, name) for task, name in run.tests)
-    return [(split, measure(training, state, split, state.best.threshold)) for split in splits]
 
 
 def needs_best_weights(context: Context, run: Run) -> bool:
@@ -222,7 +206,8 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         HarnessError: it is of another model than this.
     """
     saved, problem = directory.load(run.fingerprint)
-    if saved is not None and needs_best_weights(context, run) and saved["run"]["best"]["weights"] is None:
+    best = saved["run"]["best"] if saved is not None else None
+    if best is not None and best["step"] >= 0 and best["weights"] is None and needs_best_weights(context, run):
         saved, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
     if problem is not None:
         announce(context, state, problem)
@@ -274,6 +259,7 @@ def result_of(
     training: Training,
     state: RunState,
     evaluated: Evaluated,
+    last: Scores,
     tests: Evaluated,
     usage: Usage,
 ) -> Result:
@@ -282,6 +268,8 @@ def result_of(
     efficiency = efficiency_of(training, state, usage, cost)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
+    counts = {"train": len(training.features)}
+    results = split_results(context, run, training.architecture, evaluated, counts)
     record = record_of_run(
         context,
         run,
@@ -295,7 +283,9 @@ def result_of(
         updates_per_epoch=training.plan.updates_per_epoch,
         micro_batch_tokens=training.plan.micro_batch_tokens,
         threshold=state.best.threshold if run.task.has_threshold and not generates else None,
-        **split_results(context, run, training.architecture, evaluated, counts={"train": len(training.features)}),
+        evaluations=state.evaluations,
+        last_scores=last or results["scores"],
+        **results,
     )
     return Result(
         record,

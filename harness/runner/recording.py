@@ -8,14 +8,13 @@ from typing import Any
 from harness.io import plain
 from harness.models import Architecture
 from harness.results.record import Record
+from harness.runner.answers import Evaluated
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.resources import Context
 from harness.task.baseline import only_answer
 from harness.task.task import Task
 from harness.training.device import provenance
-from harness.training.evaluation import Evaluation, Split, prediction_rows
-
-Evaluated = list[tuple[Split, Evaluation]]
+from harness.training.evaluation import Split, prediction_rows
 
 
 def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
