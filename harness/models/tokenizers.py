@@ -12,27 +12,38 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, in_one_line
 from harness.io import replacing
 from harness.task.plugins import builtin_files
 
 SAMPLE_VOCABULARY = 2000
+SETTINGS = ("bert_config.json", "config.json", "tokenizer_config.json")
+"""Files that may say which tokenizer a vocabulary belongs to; later ones win."""
+STRAY = 0.01
+"""The share of words with capital letters up to which a vocabulary is of text in lower case."""
 UNREAD = -1
 """In place of the position of a word that the model does not read: one that was cut off, or gave no token."""
 
 
-def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer whose files lie in ``folder``; ``name`` is what messages call it.
+def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokenizerBase:
+    """The tokenizer whose files lie in ``folder``.
+
+    Args:
+        folder: the files of a tokenizer, or a vocabulary alone (``vocab.txt``, ``spiece.model``, ...).
+        name: what messages call it.
+        model_type: the model's, as transformers names it; chooses the class where the files do not name one.
 
     Raises:
         HarnessError: there is no tokenizer, or only one that needs code from the checkpoint.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        options = _unsaid(folder, model_type)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HarnessError(f"{name}: no tokenizer that can be loaded in {folder}: {reason}") from error
+        problem = f"no tokenizer that can be loaded in {folder} for a model of type '{model_type}'"
+        raise HarnessError(f"{name}: {problem}: {in_one_line(error)}") from error
     if not tokenizer.is_fast:
         raise HarnessError(f"{name}: its tokenizer has no fast version (tokenizer.json), which the harness needs")
     if len(tokenizer.get_vocab().keys() - tokenizer.added_tokens_encoder.keys()) < 2:
@@ -42,6 +53,42 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
             "or name another tokenizer (tokenizer: ...)"
         )
     return tokenizer
+
+
+def _unsaid(folder: Path, model_type: str) -> dict[str, Any]:
+    """What a folder's files do not say of its tokenizer, and transformers would not ask the model: class and case.
+
+    A folder of Google's original BERT, for one, has ``vocab.txt`` and ``bert_config.json``. transformers would take
+    lower case for every vocabulary.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return {}
+    said = {key: value for file in SETTINGS for key, value in _settings(folder / file).items()}
+    options: dict[str, Any] = {}
+    if "tokenizer_class" not in said and said.get("model_type") not in TOKENIZER_MAPPING_NAMES:
+        options["tokenizer_type"] = model_type
+    if (folder / "vocab.txt").is_file():
+        options["do_lower_case"] = said.get("do_lower_case", _is_uncased(folder / "vocab.txt"))
+    return options
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """A file of settings; empty where there is none. transformers names what is wrong with one that it reads."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_uncased(vocabulary: Path) -> bool:
+    """Whether a vocabulary is of text in lower case: of its words, at most `STRAY` have a capital letter.
+
+    Of a cased one about a third have; an uncased one may hold a few of a script that has capitals only since lately.
+    """
+    lines = vocabulary.read_text(encoding="utf-8").splitlines()
+    words = [word for word in lines if not (word.startswith("[") and word.endswith("]"))]
+    return sum(word != word.lower() for word in words) <= STRAY * len(words)
 
 
 def encode(

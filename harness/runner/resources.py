@@ -20,7 +20,7 @@ from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
 from harness.io import fingerprint
 from harness.models import Architecture, architecture_class
-from harness.models.checkpoints import check_files
+from harness.models.checkpoints import check_files, model_type_of
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
 from harness.results.leases import Leases
 from harness.results.store import Store
@@ -194,15 +194,16 @@ class Resources:
         name = f"model '{model.name}'"
         if model.tokenizer == "sample":
             return sample_tokenizer(model.tokenizer_family, self.cache)
+        checkpoint = self.checkpoint(model)
+        model_type = model_type_of(model, checkpoint.folder if checkpoint else None)
         if model.tokenizer is not None:
             folder = Path(model.tokenizer)
             if not folder.is_dir():
                 folder = resolve_checkpoint(model.tokenizer, None, weights=False).folder
-            return load_tokenizer(folder, name)
-        checkpoint = self.checkpoint(model)
+            return load_tokenizer(folder, name, model_type)
         if checkpoint is None:
             raise HarnessError(f"{name} starts from random weights: name its tokenizer (tokenizer: ...)")
-        return load_tokenizer(checkpoint.folder, name)
+        return load_tokenizer(checkpoint.folder, name, model_type)
 
     def model_identity(self, model: Model) -> dict[str, Any]:
         """What the model is by content: never by name or path."""
