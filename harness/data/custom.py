@@ -12,15 +12,27 @@ from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
 from harness.task.problem_types import PROBLEM_TYPES, ProblemType
+from harness.task.task import OWN_SUITE as SUITE
 from harness.task.task import Example, Instance, SplitFile, Task
 
-SUITE = "custom"
 SPLITS = ("train", "validation", "test")
 TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
 WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
 """The files that hold lists of words, from which token classification is read."""
 REQUIRED = ("problem_type", "text", "train")
-KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "cluster", "separator", "suite")
+KEYS = (
+    *REQUIRED,
+    "validation",
+    "test",
+    "labels",
+    "label",
+    "choices",
+    "metrics",
+    "selection_metric",
+    "cluster",
+    "separator",
+    "suite",
+)
 
 
 def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Task:
@@ -34,7 +46,8 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
             Token classification reads conll, jsonl and parquet; its columns are lists, called "tokens" and "tags"
             unless ``text`` and ``label`` say otherwise, as in a conll file;
             ``choices``, the columns of the choices (multiple choice; the label is the right one's position from 0,
-            or its column); ``metrics``; ``cluster``, the column or columns by which examples belong together (default:
+            or its column); ``metrics``; ``selection_metric``, the one that counts (default:
+            the first; "mean": all); ``cluster``, the column or columns by which examples belong together (default:
             the first text), which a test file may lack; ``separator`` between the labels of one cell (multi-label csv
             and tsv, default ","); ``suite``. A test file may lack the label column.
         base: the folder of the YAML file.
@@ -82,6 +95,7 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         text_fields=(*text, *choices),
         labels=labels,
         metrics=metrics or problem.metrics,
+        selection_metric=str(spec.get("selection_metric") or ""),
         files=files,
         test_splits=("test",) if "test" in files else (),
         cluster=cluster or None,

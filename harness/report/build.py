@@ -303,6 +303,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
         planned=tuple(of_seed),
         parts=parts,
         score=score,
+        undefined_seeds=column.undefined_seeds(parts),
         last=tuple(_values(column, of_seed, "last_scores")),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(

@@ -58,6 +58,7 @@ class Cell:
         last: the parts by the last checkpoints; `parts` are by the best ones.
         failed: whether a run behind it failed.
         notes: footnotes.
+        undefined_seeds: the seeds of which a part that counts is NaN.
         intervals, interval: of the parts and of the score; none where there are no statistics.
         collapsed: the seeds whose runs collapsed.
     """
@@ -68,6 +69,7 @@ class Cell:
     failed: bool = False
     last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
+    undefined_seeds: tuple[int, ...] = ()
     intervals: tuple[Comparison, ...] = ()
     interval: Comparison | None = None
     collapsed: tuple[int, ...] = ()
@@ -108,7 +110,7 @@ def average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
     planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
     value = mean_value(cells[task].score for task in tasks)
     seeds = set(value.seeds) if value else set()
-    undefined = any(seeds.intersection(part.undefined) for task in tasks for part in cells[task].parts if part)
+    undefined = any(seeds.intersection(cells[task].undefined_seeds) for task in tasks)
     notes = ("an undefined correlation in it counts 0",) if undefined else ()
     return Cell(planned=planned, parts=(value,), score=value, notes=notes)
 
@@ -136,7 +138,14 @@ class Column:
 
     def score(self, values: Sequence[Value | None]) -> Value | None:
         """What counts of the values of its parts: the mean of those of the selection metric."""
-        return mean_value(v for v, part in zip(values, self.parts, strict=True) if part in self.counted)
+        return mean_value(self._counting(values))
+
+    def undefined_seeds(self, values: Sequence[Value | None]) -> tuple[int, ...]:
+        """The seeds of which a value that counts is NaN."""
+        return tuple({seed: None for value in self._counting(values) if value for seed in value.undefined})
+
+    def _counting(self, values: Sequence[Value | None]) -> list[Value | None]:
+        return [value for value, part in zip(values, self.parts, strict=True) if part in self.counted]
 
     @property
     def diagnostic(self) -> bool:

@@ -65,7 +65,7 @@ def counting_words(board: Leaderboard) -> str:
     words = ["where a column has two numbers, their mean counts in the average"] if means else []
     if chosen:
         which = ", ".join(f"{metric} of {title}" for title, metric in chosen.items())
-        words.append(f"of several metrics {'else ' if means else ''}the first counts: {which}")
+        words.append(f"of several metrics {'else ' if means else ''}one counts: {which}")
     return "; ".join(words)
 
 

@@ -104,19 +104,23 @@ class Store:
             record = None
         if record is not None and record.finished:
             return record
-        return self._of_other_name(fingerprint, folder, model) or record
+        return self._of_other_name(fingerprint, folder, (task, model, seed)) or record
 
     def look_around(self) -> None:
         """See the records that other commands have made in other benchmarks since this one looked."""
         self._folders = None
 
-    def _of_other_name(self, fingerprint: str, own: Path, model: str) -> Record | None:
-        """The finished record of a run in another folder than its ``own`` one."""
+    def _of_other_name(self, fingerprint: str, own: Path, key: Key) -> Record | None:
+        """The finished record of a run in another folder than its ``own`` one, by the name that its model has here."""
+        task, model, seed = key
         if self._folders is None:
             self._folders = record_folders(self.results)
         for folder in self._folders.get(fingerprint[:DIGITS], ()):
             with contextlib.suppress(Damaged, OSError):
-                if folder != own and (record := load(folder)).finished and record.fingerprint == fingerprint:
+                if folder == own:
+                    continue
+                record = load(folder)
+                if record.finished and (record.fingerprint, record.task, record.seed) == (fingerprint, task, seed):
                     return record.model_copy(update={"model": model})
         return None
 

@@ -148,7 +148,6 @@ class Task:
             raise HarnessError(printable(f"task '{self.name}': {problem}"))
         object.__setattr__(self, "title", self.title or self.name)
         object.__setattr__(self, "t5_prefix", self.t5_prefix or self.name)
-        object.__setattr__(self, "selection_metric", self.selection_metric or self.metrics[0])
         if self.invalid_prediction is None:
             object.__setattr__(self, "invalid_prediction", self.problem.invalid)
 
@@ -180,12 +179,12 @@ class Task:
     @property
     def selection_metrics(self) -> tuple[str, ...]:
         """The metrics whose mean chooses the checkpoint and counts in averages; mostly one."""
-        return self.metrics if self.selection_metric == MEAN else (self.selection_metric,)
+        return self.metrics if self.selection_metric == MEAN else (self.selection_metric or self.metrics[0],)
 
     @property
     def selection_key(self) -> str:
         """The key of the one that counts in scores; ``mean`` where all do."""
-        return MEAN if self.selection_metric == MEAN else score_key(self.selection_metric)
+        return MEAN if self.selection_metric == MEAN else score_key(*self.selection_metrics)
 
     @property
     def score_parts(self) -> tuple[tuple[str, str], ...]:
@@ -221,7 +220,7 @@ class Task:
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in outside}
         own = {name: source_of(function) for name in FUNCTIONS if (function := getattr(self, name)) is not None}
         expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
-        return {**plain, "functions": own, "expand": expansions}
+        return {**plain, "selection_metric": self.selection_key, "functions": own, "expand": expansions}
 
 
 @dataclass(frozen=True)

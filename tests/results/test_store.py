@@ -106,6 +106,7 @@ def test_only_exactly_the_same_run_is_found(store: Store) -> None:
     write(store)
     assert find(store, OTHER) is None
     assert store.find(FINGERPRINT, "cola", "bert-tiny", 2) is None
+    assert store.find(FINGERPRINT, "sst2", "bert-tiny", 1) is None
     assert store.find(FINGERPRINT, "cola", "bert-base", 1) is None
     assert store.find(FINGERPRINT, "rte", "bert-tiny", 1) is None
 
@@ -508,7 +509,7 @@ def test_read_record_says_what_is_wrong(tmp_path: Path) -> None:
 
 def test_folders(store: Store) -> None:
     directory = store.checkpoint_directory(FINGERPRINT)
-    assert directory == store.folder / ".work" / FINGERPRINT and directory.is_dir()
+    assert directory == store.results / ".work" / FINGERPRINT and directory.is_dir()
     assert store.checkpoint_directory(FINGERPRINT) == directory
     assert store.cache == store.results / ".cache"
     store.update_manifest({("cola", "bert-tiny", 1): FINGERPRINT})
