@@ -27,8 +27,9 @@ from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
 from harness.task.baseline import constant_answer, constant_predictions
-from harness.task.functions import normalised, repairs
+from harness.task.functions import repairs
 from harness.task.task import Example, Task
+from harness.task.texts import normalised
 from harness.training.evaluation import Split, score
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Resources:
     spec: BenchmarkSpec
     cache: Path
     costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
-    """What `harness.training.efficiency.measured` gave for a task, a model and a recipe."""
+    """What `harness.training.inference.counted` gave for a task, a model and a recipe."""
     _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
@@ -205,12 +206,12 @@ class Resources:
             raise HarnessError(f"{name} starts from random weights: name its tokenizer (tokenizer: ...)")
         return load_tokenizer(checkpoint.folder, name, model_type)
 
-    def model_identity(self, model: Model) -> dict[str, Any]:
-        """What the model is by content: never by name or path."""
+    def model_identity(self, model: Model, task: Task) -> dict[str, Any]:
+        """What the model of a task is by content: never by name or path."""
         checkpoint = self.checkpoint(model)
         return {
             "architecture": model.architecture,
-            "options": model.options(),
+            "options": model.options(task),
             "content": checkpoint.content if checkpoint else None,
             "config": model.config,
             "tokenizer": self._tokenizer(model)[1],
