@@ -329,6 +329,25 @@ def test_the_number_of_evaluations_that_chose_is_said_once_or_by_row() -> None:
     assert [row["evaluations"] for row in as_data(other)["rows"]] == [(10,), (3, 7), ()]
 
 
+def test_rows_made_on_other_machines_say_so() -> None:
+    here = {"harness": "0.1.0", "device": "cpu", "processor": "EPYC", "processes": 1, "threads": 4, "torch": "2.13.0"}
+    rows = [
+        record("one", provenance=here),
+        record("one", "t5", provenance={**here, "processes": 2}),
+        record("pair", "t5", provenance={**here, "torch": "2.14.0"}),
+        record("one", "failed", provenance={**here, "processes": 9}, status="failed", scores={}),
+        record("one", "old", provenance={}),
+    ]
+    found = {row.model: row.notes for row in board(*rows).rows}
+    assert found == {
+        "bert": ("made with 1 process, torch 2.13.0",),
+        "t5": ("made with 1 or 2 processes, torch 2.13.0 or 2.14.0",),
+        "failed": (),
+        "old": (),
+    }
+    assert all(row.notes == () for row in board(rows[0], record("one", "t5", provenance=here)).rows)
+
+
 def test_the_last_checkpoints_scores_stand_beside_the_best_ones() -> None:
     last = {"one": {"validation": {"accuracy": 0.7}}}
     found = record("one", last_scores=last, steps=10, best_step=5)
