@@ -10,6 +10,7 @@ from harness.report.columns import column_of, columns_of, known_suites, known_ta
 from harness.report.costs import cost_of, with_rates
 from harness.report.differences import best_of_words, evaluations_of, made_with
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average
+from harness.report.lengths import shorter_inputs
 from harness.report.measures import efficiency_of
 from harness.report.notes import (
     OfSeed,
@@ -112,7 +113,8 @@ def board_and_runs(
     chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
     evaluations = chosen.pop() if len(chosen) == 1 else ()
     made = made_with([[r for of_seed in of_task.values() for r in finished(of_seed)] for of_task in runs.values()])
-    rows = [_with_notes(row, common, evaluations, note) for row, note in zip(rows, made, strict=True)]
+    notes = [(note, *shorter) for note, shorter in zip(made, shorter_inputs(runs.values()), strict=True)]
+    rows = [_with_notes(row, common, evaluations, own) for row, own in zip(rows, notes, strict=True)]
     sweeps = tuple(_sweeps(choices, rows, columns))
     budget = budgets(rows, sweeps)
     rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]
@@ -280,13 +282,12 @@ def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
 
 
-def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...], made: str = "") -> Row:
-    """The row without the caveats that all have, and with what does not hold for all as notes."""
+def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...], own: Iterable[str] = ()) -> Row:
+    """The row without the caveats that all have, and with what does not hold for all as notes; empty ones are none."""
     caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
     chosen = "" if row.evaluations == evaluations else best_of_words(row.evaluations)
-    return replace(
-        row, caveats=caveats, notes=(*(caveat.explained for caveat in caveats), *filter(None, [chosen, made]))
-    )
+    notes = filter(None, [*(caveat.explained for caveat in caveats), chosen, *own])
+    return replace(row, caveats=caveats, notes=tuple(notes))
 
 
 # Rows ------------------------------------------------------------------------------------------------------------

@@ -164,6 +164,24 @@ def test_spread_of_an_average_is_over_the_averages_of_the_seeds() -> None:
     assert row["One acc"] == "85.0 ± 7.1" and row["Pair F1/acc"] == "65.0/65.0 ± 7.1/7.1"
 
 
+# Lengths of inputs -------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_read_less_than_others_say_so() -> None:
+    def of(model: str, **lengths: int) -> list[Record]:
+        return [record(name, model, settings={"recipe": {"max_length": n}}) for name, n in lengths.items()]
+
+    page = board(*of("bert", one=128, pair=128), *of("enct5", one=512, pair=512), *of("t5", one=512, pair=256)).markdown
+    assert notes(page) == {
+        "a": "inputs are cut at 128 tokens, in another row at 512 (max_length)",
+        "b": "pair: inputs are cut at 256 tokens, in another row at 512 (max_length)",
+    }
+    assert [line.split(" | ")[0].strip("| ") for line in page.splitlines() if line.startswith("| ")][1:4] == [
+        "bert [a]", "enct5", "t5 [b]",
+    ]  # fmt: skip
+    assert "max_length" not in board(*of("bert", one=128, pair=128), *of("t5", one=128), record("pair", "t5")).markdown
+
+
 # Gaps ------------------------------------------------------------------------------------------------------------
 
 
