@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
+from harness.data.custom import separator_warning
 from harness.errors import HarnessError
 from harness.io import remove
 from harness.report.build import leaderboard_of
@@ -313,6 +314,8 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
             tasks.add(run.task.name)
             if first:
                 context.display.message(f"reading {run.task.name}")
+                if warning := separator_warning(run.task):
+                    context.display.message(warning)
                 if context.spec.predict and not run.tests:
                     context.display.message(f"{run.task.name}: there is no test split to predict")
             try:

@@ -63,7 +63,7 @@ class SplitFile:
     of the classes, in class order (default: the task's label names). ``rows`` are the official counts of examples
     (several, where versions of the file differ). ``alternatives`` are other files that hold the same split, tried
     first. ``expand`` turns one irregular record into its examples. ``separator`` stands between the labels of a
-    multi-label cell.
+    multi-label cell; ``one_hot`` are the columns of 0 and 1 that stand for the label instead, in class order.
     """
 
     path: str
@@ -74,6 +74,7 @@ class SplitFile:
     expand: Callable[[dict[str, Any]], list[Example]] | None = None
     alternatives: tuple[SplitFile, ...] = ()
     separator: str = ","
+    one_hot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
