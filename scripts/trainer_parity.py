@@ -153,7 +153,7 @@ def train(task: str, seed: int, recipe: Mapping[str, Any], options: argparse.Nam
         logits = answers.predictions
         predictions = logits[:, 0] if definition.num_labels == 1 else np.argmax(logits, axis=1)
         scores = compute(task, predictions.tolist(), answers.label_ids.tolist())
-        return {"score": task_score(scores, definition.metrics), **scores}
+        return {"score": task_score(scores, definition.selection_metrics), **scores}
 
     trainer = transformers.Trainer(
         model_init=lambda: transformers.AutoModelForSequenceClassification.from_pretrained(

@@ -39,7 +39,7 @@ def elsewhere(bench: Bench, name: str) -> None:
 
 
 def states(bench: Bench) -> list[Path]:
-    return list((bench.results / "b" / ".work").rglob("state*"))
+    return list((bench.results / ".work").rglob("state*"))
 
 
 # Out of memory ---------------------------------------------------------------------------------------------------

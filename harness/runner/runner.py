@@ -6,17 +6,20 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
+from harness.data.custom import separator_warning
 from harness.errors import HarnessError
 from harness.io import remove
-from harness.report.build import leaderboard
+from harness.report.build import leaderboard_of
+from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
 from harness.results.leases import Leases
@@ -25,7 +28,7 @@ from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.answers import predict_tests
 from harness.runner.execute import do_run, end_alone, prepare, reason
-from harness.runner.plan import Run, expand, test_fingerprint, trials
+from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
     RunQueue,
@@ -106,7 +109,7 @@ def sweep(context: Context, tried: Sequence[Run]) -> tuple[list[Choice], set[Run
         failed = train_all(context, statuses, todo)
         [choices] = broadcast_object_list([choose(context, tried)])
         for choice in choices:
-            display.message(verdict(choice))
+            display.message(verdict(choice, context.file.tasks[choice.task]))
     return choices, failed
 
 
@@ -125,12 +128,23 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             context.spec.data_as_json(),
             choices,
             {run.pair: run.configuration for run in runs},
-            {"tasks": list(whole.tasks), "references": whole.references, "interval": context.spec.interval},
+            {
+                "tasks": list(whole.tasks),
+                "references": whole.references,
+                "interval": whole.interval,
+                **tables_of(context.file, whole),
+            },
             whole.tasks,
             whole.models,
             {run.label: test_fingerprint(run, context.resources) for run in runs if context.spec.predict and run.tests},
         )
         tidy(context, statuses)
+
+
+def tables_of(file: BenchmarkFile, whole: BenchmarkSpec) -> Mapping[str, Any]:
+    """How the tables of a whole benchmark show its tasks, for whoever makes them again without its file."""
+    names = set(parents_first(whole, whole.tasks))
+    return described((t for t in file.tasks.values() if names & {t.name, t.evaluated_by}), file.suites.values())
 
 
 def train_and_predict(
@@ -256,20 +270,9 @@ def make_board(context: Context, statistics: bool = True) -> Leaderboard:
     Args:
         statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
     """
-    file, spec, store, write = context.file, context.spec, context.store, context.main
+    file, store, write = context.file, context.store, context.main
     with store.locked() if write else contextlib.nullcontext():  # no earlier leaderboard replaces a later one
-        board = leaderboard(
-            store.current(),
-            file.tasks,
-            file.suites,
-            benchmark=spec.name,
-            asked=spec.tasks,
-            references=spec.references,
-            choices={"": store.choices()},
-            warnings=store.warnings,
-            interval=spec.interval,
-            statistics=statistics,
-        )
+        board = leaderboard_of([store], file.tasks, file.suites, statistics=statistics)
         if write:
             write_leaderboard(store.folder, board)
     return board
@@ -311,6 +314,8 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
             tasks.add(run.task.name)
             if first:
                 context.display.message(f"reading {run.task.name}")
+                if warning := separator_warning(run.task):
+                    context.display.message(warning)
                 if context.spec.predict and not run.tests:
                     context.display.message(f"{run.task.name}: there is no test split to predict")
             try:

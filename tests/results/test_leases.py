@@ -282,7 +282,7 @@ def test_the_run_of_a_dead_command_is_taken_over(two_runs, monkeypatch, dead):
     bench.run()
     assert updates.new() == 8
     assert content(bench.results / "b" / "runs") == expected
-    assert list((bench.store.folder / ".work").iterdir()) == []
+    assert list((bench.results / ".work").iterdir()) == []
 
 
 def test_a_run_that_fails_elsewhere_counts_as_failed_and_is_not_tried_at_once(two_runs, monkeypatch):
