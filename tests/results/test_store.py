@@ -136,7 +136,7 @@ def test_what_json_cannot_say_comes_back(store: Store) -> None:
     scores = {"stsb": {"validation": {"pearson": math.nan, "spearmanr": -0.0}}}
     predictions = [
         {"prediction": math.nan, "label": 2.5, "scores": [[math.inf, -math.inf, math.nan]], "index": np.int64(0)},
-        {"prediction": "nan", "label": ["nan"], "text": "nan \ud800 \u2028 é", "index": np.int64(1)},
+        {"prediction": "nan", "label": ["nan"], "output": "nan \ud800 \u2028 é", "index": np.int64(1)},
     ]
     predictions = [{"task": "stsb", "split": "validation", **row} for row in predictions]
     history: list[dict[str, Any]] = [{"step": np.int64(1), "loss": np.float32(0.5), "selection_score": math.nan}]
