@@ -110,6 +110,10 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.add_argument("file", nargs="?", type=Path, help="a benchmarks.yaml, for its own tasks and plugins")
+    tasks.add_argument("--show", metavar="NAME", help="one example of this task, as each family reads it")
+    tasks.add_argument(
+        "--data", default="sample", help="of --show: sample (default), hub or a folder of official files"
+    )
     tasks.set_defaults(command=command_tasks)
 
     models = commands.add_parser("models", help="list the models of a file")
@@ -294,6 +298,9 @@ def command_audit(options: argparse.Namespace) -> int:
 
 
 def command_tasks(options: argparse.Namespace) -> int:
+    if options.show is not None:
+        print(harness.show_task(options.show, options.file, options.data))
+        return 0
     if options.file is None:
         tasks = harness.load_tasks()
     else:
