@@ -111,6 +111,7 @@ def report(
     plugins: Sequence[str | Path] = (),
     references: bool = False,
     interval: str | None = None,
+    long: bool = False,
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
@@ -122,6 +123,7 @@ def report(
         plugins: folders with task plugins; a task that no plugin defines is shown as the records describe it.
         references: add published rows also where the benchmark does not ask for them.
         interval: what tables show behind a mean: ``std``, ``ci`` or ``auto`` (default: as the benchmark says).
+        long: write ``scores.csv``, too: a line for each score of each run.
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -140,7 +142,7 @@ def report(
     for name, own in stores.items():
         board = leaderboard_of(own, loaded.tasks, loaded.suites, references=references, interval=interval)
         boards[name] = board
-        write_leaderboard(own[0].folder, board)
+        write_leaderboard(own[0].folder, board, long)
     return boards
 
 

@@ -100,6 +100,7 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--benchmark", help="only this benchmark")
     report.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
+    report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
     report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
@@ -246,6 +247,7 @@ def command_report(options: argparse.Namespace) -> int:
         plugins=options.plugins,
         references=options.references,
         interval=options.interval,
+        long=options.long,
     )
     for board in boards.values():
         print(board.text)

@@ -111,7 +111,7 @@ def _check_record(
     for (task, split), group in groupby(record.predictions(), key=lambda row: (row["task"], row["split"])):
         rows = list(group)
         for row in rows:
-            outputs.update(repr((row["index"], row.get("scores"), row.get("text"), row["prediction"])).encode())
+            outputs.update(repr((row["index"], row.get("scores"), row.get("output"), row["prediction"])).encode())
         _check_split(record, task, split, rows, source, found, labels)
         scored.add((task, split))
     for task, of_task in record.scores.items():
@@ -219,15 +219,15 @@ def _wrong_predictions(
 ) -> Iterator[str]:
     """Predictions that do not follow from what the model gave."""
     for row, example in zip(rows, examples, strict=True):
-        if "text" in row:
-            answer = parse(task, row["text"], example)
+        if "output" in row:
+            answer = parse(task, row["output"], example)
             answer = task.invalid_prediction if answer is None else answer
         elif "scores" in row:
             answer = _decided(task, row, example, threshold)
         else:
             continue
         if not _equal(row["prediction"], answer, LOGIT_DIGITS):
-            given = "text" if "text" in row else "scores"
+            given = "output" if "output" in row else "scores"
             said = f"the prediction is {row['prediction']!r}, and {answer!r} by the model's {given}"
             yield f"example {row['index']}: {said}"
 
