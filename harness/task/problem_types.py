@@ -91,8 +91,8 @@ class ProblemType(ABC):
         """A constant answer as the prediction for an example of so many words."""
         return answer
 
-    def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
-        """Prediction and label as the metrics take them."""
+    def metric_inputs(self, prediction: Any, label: Any, labels: Labels, words: Sequence[str]) -> tuple[Any, Any]:
+        """Prediction and label as the metrics take them; ``words`` are those that get labels, where they are known."""
         return prediction, label
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
@@ -195,7 +195,7 @@ class MultiLabel(ProblemType):
                 best, f1 = size, 2 * hits / (size * examples + total)
         return sorted(ordered[:best])
 
-    def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
+    def metric_inputs(self, prediction: Any, label: Any, labels: Labels, words: Sequence[str]) -> tuple[Any, Any]:
         return [int(i in prediction) for i in range(len(labels))], [int(i in label) for i in range(len(labels))]
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
@@ -240,8 +240,9 @@ class TokenClassification(ProblemType):
     def repeated(self, answer: Any, words: int) -> list[int]:
         return [answer] * words
 
-    def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
-        return [labels[i] for i in prediction], [labels[i] for i in label]
+    def metric_inputs(self, prediction: Any, label: Any, labels: Labels, words: Sequence[str]) -> tuple[Any, Any]:
+        tags = [labels[i] for i in label]
+        return [labels[i] for i in prediction], {"words": list(words), "tags": tags} if words else tags
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
         return [float(tag) for tag in label]
