@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import harness
 from harness.errors import HarnessError
@@ -19,6 +19,8 @@ SPEAKS_FIRST = 30.0
 first process prints it at once, and its launcher then ends the others."""
 
 INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
+
+RUN_EXAMPLE = "name a benchmark file, for example: python -m harness run benchmarks.yaml"
 
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
@@ -58,9 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class Parser(argparse.ArgumentParser):
+    """Shows after a mistake what a right command looks like, where it has an example."""
+
+    example = ""
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2, the usage, what is wrong and the example."""
+        super().error(f"{message}\n{self.example}" if self.example else message)
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m harness",
         description="Fine-tune and compare EncT5, T5 and BERT on GLUE, SuperGLUE and your own tasks.",
         epilog=EXAMPLES,
@@ -80,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
 def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "train and evaluate what is not done yet, and make the leaderboards"
     run = commands.add_parser("run", help=about, parents=[offline])
+    run.example = RUN_EXAMPLE
     run.add_argument("file", type=Path, help="benchmarks.yaml")
     run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
     run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
