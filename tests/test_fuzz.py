@@ -33,7 +33,7 @@ from harness.task import functions
 from harness.task.task import Task, is_unlabelled
 
 TASKS = load_tasks()
-ROWS = 5
+ROWS = 8
 YAML_FILES, DATA_FILES, OWN_FILES, RECORDS = 500, 1000, 500, 700
 
 
@@ -292,7 +292,7 @@ def test_what_the_mutations_begin_with_is_sound(name, split, tmp_path):
         expected = [{**example, "label": task.unlabelled} for example in expected]
     found, wanted = ([[e[f] for f in fields] for e in part] for part in (examples, expected))
     if split == task.train_split:  # a validation split is cut from it
-        assert len(found) == ROWS - 1 and all(example in wanted for example in found)
+        assert 0 < len(found) < ROWS and all(example in wanted for example in found)
     else:
         assert found == wanted
 

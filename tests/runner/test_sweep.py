@@ -487,10 +487,10 @@ def test_the_tables_show_what_was_tried_and_chosen(bench, capsys):
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in chosen.splitlines() if line.startswith("|")]
     assert lines[0] == ["Model", "Task", "learning_rate", "batch_size", "Score", "Trials", "Their time"]
     assert [line[:2] for line in lines[2:]] == [
-        ["bert", "CoLA"],
-        ["bert", "SST-2"],
-        ["enct5", "CoLA"],
-        ["enct5", "SST-2"],
+        ["bert", "CoLA (MCC)"],
+        ["bert", "SST-2 (acc)"],
+        ["enct5", "CoLA (MCC)"],
+        ["enct5", "SST-2 (acc)"],
     ]
     assert [line[5] for line in lines[2:]] == ["2", "2", "4", "4"] and lines[2][3] == "—"
     assert lines[4][2:4] == [
