@@ -13,6 +13,7 @@ from typing import Any
 
 import harness
 from harness.errors import HarnessError
+from harness.output import complain, guarded
 
 SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
@@ -30,8 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
+        The exit code: 0; 1 when a run failed or not all could be printed; 2 for a mistake that the user can put right;
+        130 when interrupted.
     """
+    with guarded() as output:
+        try:
+            code = _command(arguments)
+        except SystemExit as end:  # --help, --version, wrong arguments, SIGTERM
+            if end.code or output.is_whole():
+                raise
+            code = 0
+        if not output.is_whole() and not isinstance(output.problem, BrokenPipeError):
+            complain(f"not all could be printed: {output.problem}")
+        return code or int(not output.is_whole())
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     from harness.data.hub_access import network
 
     top = parser()
@@ -48,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             time.sleep(SPEAKS_FIRST)
         print(error, file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of the output has seen enough (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         print("\nstopped; the same command resumes with the runs that are not done", file=sys.stderr)
         return 130

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.io import plain
+from harness.output import complain
 from harness.results.folder import RECORD
 from harness.results.leases import Lease
 from harness.results.manifest import in_words
@@ -91,7 +91,7 @@ def end_alone(context: Context, error: Exception) -> NoReturn:
     They wait for it, and no message can reach them; their launcher ends them when one of its processes is gone.
     """
     index = context.accelerator.process_index
-    print(f"process {index} ends: {reason(error)}; the same command resumes", file=sys.stderr, flush=True)
+    complain(f"process {index} ends: {reason(error)}; the same command resumes")
     os._exit(1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.io import remove
+from harness.output import complain
 from harness.report.build import leaderboard
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
@@ -82,7 +82,7 @@ def run_benchmark(
             return make_board(context), len(failed)
     except Terminated:
         if accelerator.is_main_process:
-            print(STOPPED, file=sys.stderr)
+            complain(STOPPED)
         raise
 
 
