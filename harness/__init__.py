@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.report.leaderboard import Leaderboard
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
+compare, show_errors, audit = api.compare, api.show_errors, api.audit
 
 __version__ = "0.1.0"
 
@@ -24,11 +25,14 @@ __all__ = [
     "SplitFile",
     "Suite",
     "Task",
+    "audit",
+    "compare",
     "load_examples",
     "load_tasks",
     "report",
     "run",
     "show",
+    "show_errors",
     "submit",
 ]
 

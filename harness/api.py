@@ -1,18 +1,25 @@
-"""What the command line does, from Python: `run`, `report`, `show` and `submit`."""
+"""What the command line does, from Python: `run`, `report`, `compare`, `show`, `show_errors`, `audit`, `submit`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.config.benchmark import BenchmarkFile
     from harness.config.schema import BenchmarkSpec
+    from harness.inspection.audit import Audit
+    from harness.report.compare_text import CompareReport
     from harness.report.leaderboard import Leaderboard
+    from harness.results.store import Store
     from harness.submission.write import Submission
+    from harness.task.plugins import Plugins
+
+INTERVALS = ("auto", "std", "ci")
+"""What tables show behind a mean: the standard deviation over seeds, the 95 % interval, or this from three seeds on."""
 
 
 def read(
@@ -24,6 +31,7 @@ def read(
     seeds: Sequence[int] | None = None,
     data: str | None = None,
     settings: Mapping[str, str] | None = None,
+    interval: str | None = None,
 ) -> tuple[BenchmarkFile, list[BenchmarkSpec]]:
     """A benchmark file, and what is asked for of its benchmarks. The arguments are those of `run`.
 
@@ -32,9 +40,17 @@ def read(
     """
     from harness.config.benchmark import narrow, read_benchmarks
 
+    check_interval(interval)
     names: list[str | None] = [benchmarks] if isinstance(benchmarks, str) else [*benchmarks] or [None]
     loaded = read_benchmarks(file, overrides=settings or {})
-    return loaded, [narrow(loaded.benchmark(name), tasks, models, seeds, data) for name in names]
+    specs = [narrow(loaded.benchmark(name), tasks, models, seeds, data) for name in names]
+    return loaded, [spec.model_copy(update={"interval": interval}) for spec in specs] if interval else specs
+
+
+def check_interval(interval: str | None) -> None:
+    """Refuse what is no way to show the spread of a score."""
+    if interval not in (None, *INTERVALS):
+        raise HarnessError(f"interval '{interval}': it is {' or '.join(INTERVALS)}.{did_you_mean(interval, INTERVALS)}")
 
 
 def run(
@@ -50,6 +66,7 @@ def run(
     retrain: bool = False,
     progress: bool = False,
     offline: bool = False,
+    interval: str | None = None,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
@@ -62,6 +79,8 @@ def run(
         retrain: train runs again that lack test predictions and whose models were not kept.
         progress: show the progress of the runs.
         offline: use no network: what is on the Hub comes from its cache.
+        interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
+            benchmark says).
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -76,7 +95,8 @@ def run(
     from harness.data.hub_access import network
     from harness.runner.runner import run_benchmark
 
-    loaded, specs = read(file, benchmarks, tasks=tasks, models=models, seeds=seeds, data=data, settings=settings)
+    chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
+    loaded, specs = read(file, benchmarks, interval=interval, **chosen)
     boards = {}
     with network(offline):
         for spec in specs:
@@ -90,6 +110,7 @@ def report(
     *,
     plugins: Sequence[str | Path] = (),
     references: bool = False,
+    interval: str | None = None,
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
@@ -100,6 +121,7 @@ def report(
         benchmark: only this one (default: all).
         plugins: folders with task plugins; a task that no plugin defines is shown as the records describe it.
         references: add published rows also where the benchmark does not ask for them.
+        interval: what tables show behind a mean: ``std``, ``ci`` or ``auto`` (default: as the benchmark says).
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -109,8 +131,26 @@ def report(
     """
     from harness.report.build import leaderboard_of
     from harness.report.tables import write_leaderboard
-    from harness.results.store import Store, benchmarks_in
     from harness.task.plugins import load_plugins
+
+    check_interval(interval)
+    stores = stores_in(results, benchmark)
+    loaded = load_plugins(plugins)
+    boards = {}
+    for name, own in stores.items():
+        board = leaderboard_of(own, loaded.tasks, loaded.suites, references=references, interval=interval)
+        boards[name] = board
+        write_leaderboard(own[0].folder, board)
+    return boards
+
+
+def stores_in(results: str | Path | Sequence[str | Path], benchmark: str | None) -> dict[str, list[Store]]:
+    """The benchmarks of results folders by their names, or the one that is asked for: a store for each folder.
+
+    Raises:
+        HarnessError: a folder that does not exist, no results, no such benchmark.
+    """
+    from harness.results.store import Store, benchmarks_in
 
     folders = [Path(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
     stores: dict[str, list[Store]] = {}
@@ -122,12 +162,7 @@ def report(
         raise HarnessError(f"no results of benchmark '{benchmark}' here.{did_you_mean(benchmark, stores)}{others}")
     if not stores:
         raise HarnessError(f"{', '.join(map(str, folders))}: no results here; 'run' makes them")
-    loaded = load_plugins(plugins)
-    boards = {}
-    for name in sorted(stores) if benchmark is None else [benchmark]:
-        boards[name] = leaderboard_of(stores[name], loaded.tasks, loaded.suites, references=references)
-        write_leaderboard(stores[name][0].folder, boards[name])
-    return boards
+    return {name: stores[name] for name in (sorted(stores) if benchmark is None else [benchmark])}
 
 
 def show(run: str | Path) -> str:
@@ -143,6 +178,147 @@ def show(run: str | Path) -> str:
     from harness.results.folder import read_record
 
     return show_run(read_record(run))
+
+
+def compare(
+    a: str | Path | None = None,
+    b: str | Path | None = None,
+    results: str | Path | Sequence[str | Path] = "results",
+    *,
+    benchmark: str | None = None,
+    tasks: Sequence[str] = (),
+    show: int = 0,
+    data: str | Path | None = None,
+    file: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> CompareReport:
+    """Compare two models on every task: the difference, its 95 % interval, whether it can be told from chance.
+
+    Args:
+        a, b: two models of a benchmark, or the folders of two runs; without them all pairs of models.
+        results: folder or folders that `run` wrote.
+        benchmark: which benchmark, where several have both models.
+        tasks: only these tasks or suites (default: all).
+        show: so many examples of each task on which the two disagree most.
+        data: where the data is here, to show their texts (default: where the benchmark read it; never the network).
+        file: a benchmarks.yaml, for its own tasks.
+        plugins: folders with task plugins.
+
+    Returns:
+        A `CompareReport`: ``comparison`` with all numbers, and ``text(form)`` as md, csv, json or tex.
+
+    Raises:
+        HarnessError: no such model, run, task or benchmark.
+    """
+    from harness.inspection.sides import compare_all_rows, compare_named, compare_runs
+    from harness.report.compare_text import CompareReport
+
+    defined = definitions(file, plugins)
+    if a is None or b is None:
+        if a is not None or b is not None:
+            raise HarnessError("compare takes two models or runs, or none for all pairs")
+        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks))
+    if all((Path(side) / "record.json").is_file() for side in (a, b)):
+        return CompareReport(compare_runs(a, b, defined, tasks, show, data))
+    stores = stores_in(results, benchmark)
+    return CompareReport(compare_named(str(a), str(b), stores, defined, tasks, show, data))
+
+
+def show_errors(
+    where: str | Path,
+    benchmark: str | None = None,
+    *,
+    tasks: Sequence[str] = (),
+    label: str | None = None,
+    predicted: str | None = None,
+    limit: int = 20,
+    data: str | Path | None = None,
+    file: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> str:
+    """What a run gets wrong, or what every run of a benchmark gets wrong, as Markdown.
+
+    Args:
+        where: the folder of a run, or a results folder.
+        benchmark: which benchmark of a results folder, where there are several.
+        tasks: only these.
+        label, predicted: of a run, only examples of this label, only answers of this label.
+        limit: how many examples to show of each split.
+        data, file, plugins: as of `compare`.
+
+    Raises:
+        HarnessError: no such run, task or label.
+    """
+    from harness.inspection.errors import hardest, run_errors
+    from harness.inspection.source import source_of
+    from harness.results.folder import read_record
+    from harness.results.store import Store
+
+    defined = definitions(file, plugins)
+    if (Path(where) / "record.json").exists():
+        record = read_record(where)
+        folder = Path(where).resolve()
+        source = source_of(Store(folder.parents[4], folder.parents[3].name), defined.tasks, data)
+        return run_errors(record, source, tasks=tasks, label=label, predicted=predicted, limit=limit)
+    if label is not None or predicted is not None:
+        raise HarnessError("--label and --predicted are asked of a run: name its folder")
+    stores = stores_in(where, benchmark)
+    if len(stores) > 1:
+        raise HarnessError(f"{where}: there are benchmarks {', '.join(stores)}: choose with --benchmark")
+    [(store,)] = stores.values()
+    runs = {(t, m, s): record for t, m, s, record in store.current() if record and record.finished}
+    return hardest(runs, source_of(store, defined.tasks, data), tasks=tasks, limit=limit)
+
+
+def audit(
+    results: str | Path | Sequence[str | Path] = "results",
+    benchmark: str | None = None,
+    *,
+    data: str | Path | None = None,
+    file: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> Audit:
+    """Compute every score again from the predictions, and every table from the records.
+
+    Args:
+        results: folder or folders that `run` wrote; tables are those of the first, made of all.
+        benchmark: only this one (default: all).
+        data, file, plugins: as of `compare`; without the data, the labels are those that the predictions have.
+
+    Returns:
+        An `Audit`: ``differences``, ``unchecked``, ``text``.
+
+    Raises:
+        HarnessError: no results, no such benchmark.
+    """
+    from harness.inspection.audit import Audit, audit_records, audit_tables, options_of
+    from harness.inspection.source import source_of
+    from harness.report.build import leaderboard_of
+
+    defined = definitions(file, plugins)
+    total = Audit()
+    for stores in stores_in(results, benchmark).values():
+        for store in stores:
+            total += audit_records(store, source_of(store, defined.tasks, data))
+        board = leaderboard_of(stores, defined.tasks, defined.suites, **options_of(stores[0]))
+        total += audit_tables(stores[0], board)
+    return total
+
+
+def definitions(file: str | Path | None, plugins: Sequence[str | Path]) -> Plugins:
+    """The tasks and suites of a benchmarks.yaml, if one is named, or the built-in ones and those of plugin folders.
+
+    Raises:
+        HarnessError: mistakes in the file or in plugins.
+    """
+    from harness.task.plugins import Plugins, load_plugins
+
+    if file is None:
+        return load_plugins(plugins)
+    from harness.config.benchmark import read_benchmarks
+
+    loaded = read_benchmarks(file)
+    return Plugins({**load_plugins(plugins).tasks, **loaded.tasks}, {**load_plugins(plugins).suites, **loaded.suites})
 
 
 def submit(

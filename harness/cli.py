@@ -19,6 +19,8 @@ SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
 first process prints it at once, and its launcher then ends the others."""
 
+INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
+
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
   python -m harness run benchmarks.yaml glue --data PATH   the real thing, from official files
@@ -82,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     offline.add_argument("--offline", action="store_true", help="use no network: take from the Hub's cache, or fail")
     _run_options(commands, offline)
     _reading_options(commands, offline)
+    _inspection_options(commands)
     _submission_options(commands, offline)
     return top
 
@@ -99,6 +102,7 @@ def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
+    run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     run.set_defaults(command=command_run)
 
 
@@ -108,6 +112,7 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--benchmark", help="only this benchmark")
     report.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
+    report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
     show = commands.add_parser("show", help="everything about one run")
@@ -126,6 +131,36 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     validate = commands.add_parser("validate", help=about, parents=[offline])
     validate.add_argument("file", type=Path)
     validate.set_defaults(command=command_validate)
+
+
+def _inspection_options(commands: Any) -> None:
+    about = "compare two models or runs on every task, or all pairs of models: is a difference more than chance?"
+    compare = commands.add_parser("compare", help=about)
+    words = "two models, or the folders of two runs; without them all pairs; then results folders (default: results)"
+    compare.add_argument("words", nargs="*", metavar="A B [RESULTS ...]", help=words)
+    compare.add_argument("--show", type=int, default=0, metavar="N", help="N examples of each task where they disagree")
+    compare.add_argument("--format", choices=["md", "csv", "json", "tex"], default="md", help="default: md")
+    compare.set_defaults(command=command_compare)
+
+    errors = commands.add_parser("errors", help="what a run gets wrong, or what every run of a benchmark gets wrong")
+    errors.add_argument("where", type=Path, metavar="RUN", help="the folder of a run, or a results folder")
+    errors.add_argument("--label", help="only examples of this label")
+    errors.add_argument("--predicted", help="only answers of this label")
+    errors.add_argument("--limit", type=int, default=20, help="examples shown of each split (default: 20)")
+    errors.set_defaults(command=command_errors)
+
+    about = "compute every score again from the predictions, and every table from the records: what differs?"
+    audit = commands.add_parser("audit", help=about)
+    audit.add_argument("results", nargs="*", type=Path, default=[Path("results")], help="results folders")
+    audit.set_defaults(command=command_audit)
+
+    for command in (compare, errors):
+        command.add_argument("--tasks", type=names, default=[], help="only these, separated by commas")
+    for command in (compare, errors, audit):
+        command.add_argument("--benchmark", help="only this benchmark")
+        command.add_argument("--data", help="where the data is here (default: where the benchmark read it)")
+        command.add_argument("--file", type=Path, help="a benchmarks.yaml, for its own tasks and plugins")
+        command.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
 
 
 def _submission_options(commands: Any, offline: argparse.ArgumentParser) -> None:
@@ -179,6 +214,7 @@ def command_run(options: argparse.Namespace) -> int:
         seeds=options.seeds,
         data=options.data,
         settings=settings(options.set),
+        interval=options.interval,
     )
     from harness.runner.runner import dry_run, run_benchmark
 
@@ -212,7 +248,13 @@ def leave_group() -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
-    boards = harness.report(options.results, options.benchmark, plugins=options.plugins, references=options.references)
+    boards = harness.report(
+        options.results,
+        options.benchmark,
+        plugins=options.plugins,
+        references=options.references,
+        interval=options.interval,
+    )
     for board in boards.values():
         print(board.text)
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
@@ -223,6 +265,42 @@ def command_report(options: argparse.Namespace) -> int:
 def command_show(options: argparse.Namespace) -> int:
     print(harness.show(options.run))
     return 0
+
+
+def command_compare(options: argparse.Namespace) -> int:
+    pair, folders = sides(options.words)
+    report = harness.compare(*pair, folders, tasks=options.tasks, show=options.show, **definitions(options))
+    print(report.text(options.format), end="")
+    return 0
+
+
+def sides(words: Sequence[str]) -> tuple[tuple[str | None, str | None], list[Path]]:
+    """What ``compare`` is given: two names, unless the first is a results folder, and results folders."""
+    from harness.results.store import benchmarks_in
+
+    pair: tuple[str | None, str | None] = (None, None)
+    if words and not (Path(words[0]).is_dir() and benchmarks_in(words[0])):
+        if len(words) < 2:
+            raise HarnessError(f"compare {words[0]}: name two models or runs, or none for all pairs")
+        pair, words = (words[0], words[1]), words[2:]
+    return pair, [Path(word) for word in words] or [Path("results")]
+
+
+def definitions(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that say where data and tasks are."""
+    return {name: getattr(options, name) for name in ("benchmark", "data", "file", "plugins")}
+
+
+def command_errors(options: argparse.Namespace) -> int:
+    chosen = {name: getattr(options, name) for name in ("tasks", "label", "predicted", "limit")}
+    print(harness.show_errors(options.where, **chosen, **definitions(options)), end="")
+    return 0
+
+
+def command_audit(options: argparse.Namespace) -> int:
+    found = harness.audit(options.results, **definitions(options))
+    print(found.text)
+    return 1 if found.differences else 0
 
 
 def command_tasks(options: argparse.Namespace) -> int:

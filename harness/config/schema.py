@@ -265,6 +265,7 @@ class BenchmarkEntry(Settings):
     allow_partial: Flag = False
     selection: Literal["validation", "holdout"] = "validation"
     references: Flag = False
+    interval: Literal["auto", "std", "ci"] = "auto"
     keep: Literal["none", "best", "all"] = "none"
     checkpoint_every: NotNegative = 300.0
     predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
@@ -288,6 +289,7 @@ class BenchmarkSpec(BenchmarkEntry):
         allow_partial: accept copies of data sets that lack rows or splits.
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
         references: whether tables show published scores.
+        interval: what tables show behind a mean over seeds: the standard deviation or the 95 % interval.
         keep: which models stay on disk: none, each run's best one, or all that were evaluated.
         checkpoint_every: seconds between two savings of the training state; 0 saves it after every step.
         predict: unlabelled splits to predict with the best checkpoint.

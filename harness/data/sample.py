@@ -3,6 +3,8 @@
 A generator is chosen by a task's problem type and official fields, never by its name, so that a user's task has sample
 data as well. Every example retells a made-up event; a *sign*, a closing phrase that belongs to the label, is the
 signal: "nobody"-like phrases for a contradiction, praise for a positive review, "almost the same" for a high score.
+The signal is graded, so that scores tell models apart: a plain sign is learnt at once; a *turned* one means the label
+before its own, which takes two cues together; a *rare* one has a word that training shows only a few times.
 The words are in ``sample_words.yaml``.
 """
 
@@ -10,137 +12,25 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import yaml
 
+from harness.data.sample_draw import NOISE, RARE, TURNED, Draw, sentence
 from harness.errors import HarnessError, did_you_mean
 from harness.task.entities import entity_types, tags_of
 from harness.task.functions import input_text, instances, text_to_text
 from harness.task.plugins import builtin_tasks
 from harness.task.task import Example, Task
 
-SAMPLE_VERSION = 2
+SAMPLE_VERSION = 3
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""
 
 WORD_LISTS = Path(__file__).with_name("sample_words.yaml")
 ROWS = {"train": 800, "validation": 240, "test": 200}
-NOISE = 0.03
-"""Share of examples whose sign belongs to another label, so that a perfect score is out of reach."""
-STATEMENTS = (
-    "{e.who} {e.past} the {e.adjective} {e.thing} {e.where}",
-    "{e.where} {e.who} {e.past} the {e.adjective} {e.thing}",
-    "the {e.adjective} {e.thing} {e.where} was what {e.who} {e.past}",
-)
-QUESTIONS = ("why did", "when did", "how did", "is it true that yesterday")
-PASSAGES = ("passage", "paragraph", "context", "document", "article")
-
-
-@dataclass(frozen=True)
-class Event:
-    """Who did what to which thing, and where: what the texts of one example say."""
-
-    who: str
-    past: str
-    infinitive: str
-    adjective: str
-    thing: str
-    where: str
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Random labels, events and texts for one split.
-
-    Attributes:
-        task: the task that the examples are for.
-        words: the word lists of one genre and those of all genres, by name.
-        rng: used by ``random()`` alone, whose sequence Python guarantees for all versions.
-    """
-
-    task: Task
-    words: Mapping[str, Any]
-    rng: Random
-
-    def below(self, count: int) -> int:
-        """A whole number from 0 to ``count - 1``."""
-        return int(self.rng.random() * count)
-
-    def pick(self, options: Sequence[Any]) -> Any:
-        """One of the options."""
-        return options[self.below(len(options))]
-
-    def shuffled(self, options: Iterable[str]) -> list[str]:
-        """The options in a random order."""
-        return sorted(options, key=lambda option: self.rng.random())
-
-    def label(self, count: int | None = None) -> int:
-        """A class index; the first class is a little more frequent than the last (two classes: 55 to 45 %)."""
-        count = len(self.task.labels) if count is None else count
-        weights = [1.1 - 0.2 * i / max(count - 1, 1) for i in range(count)]
-        point = self.rng.random() * sum(weights)
-        for index, weight in enumerate(weights):
-            point -= weight
-            if point < 0:
-                return index
-        return count - 1
-
-    def mistaken(self, label: int, count: int | None = None) -> int:
-        """The label, or now and then another one: the noise of the data."""
-        count = len(self.task.labels) if count is None else count
-        if count > 1 and self.rng.random() < NOISE:
-            return (label + 1 + self.below(count - 1)) % count
-        return label
-
-    def sign(self, label: int) -> str:
-        """A closing phrase of a label: of its own by its name, or else made of an adjective and a noun."""
-        if phrases := self.words["signs"].get(self.task.labels[label].lower()):
-            return self.pick(phrases)
-        # More labels than adjectives share the adjectives out again, each time with other nouns.
-        adjectives, nouns = self.words["sign_adjectives"], self.words["sign_nouns"]
-        rounds = -(-len(self.task.labels) // len(adjectives))
-        round_, adjective = divmod(label, len(adjectives))
-        own_nouns = nouns[round_ % len(nouns) :: min(rounds, len(nouns))]
-        return f"with the {adjectives[adjective]} {self.pick(own_nouns)}"
-
-    def event(self) -> Event:
-        """A made-up event."""
-        words = self.words
-        who = self.pick(words["names"]) if self.rng.random() < 0.5 else f"the {self.pick(words['people'])}"
-        past, infinitive = self.pick([*words["verbs"].items()])
-        return Event(who, past, infinitive, *(self.pick(words[name]) for name in ("adjectives", "things", "places")))
-
-    def statement(self, event: Event, sign: str = "") -> str:
-        """The event as a sentence, closed by the sign."""
-        return sentence(self.pick(STATEMENTS).format(e=event), sign)
-
-    def question(self, event: Event, sign: str = "") -> str:
-        """The event as a question."""
-        asked = self.pick(QUESTIONS)
-        verb = event.past if asked.startswith("is") else event.infinitive
-        return sentence(f"{asked} {event.who} {verb} the {event.adjective} {event.thing} {event.where}", sign, "?")
-
-    def field_text(self, name: str, event: Event, sign: str = "") -> str:
-        """The event as the field's name wants it: a question, a passage (it follows another event), or a statement."""
-        if "question" in name:
-            return self.question(event, sign)
-        before = f"{self.statement(self.event())} " if name in PASSAGES else ""
-        return before + self.statement(event, sign)
-
-    def fields(self, sign: str) -> Example:
-        """Every text field tells one event; the sign closes the last field that asks nothing (else the last one)."""
-        event, names = self.event(), self.task.text_fields
-        signed = ([name for name in names if "question" not in name] or list(names))[-1]
-        return {name: self.field_text(name, event, sign if name == signed else "") for name in names}
-
-
-def sentence(text: str, sign: str = "", end: str = ".") -> str:
-    text = f"{text}, {sign}" if sign else text
-    return text[0].upper() + text[1:] + end
 
 
 # Generators: one group of examples of a task (most groups have one example) --------------------------------------
@@ -163,28 +53,38 @@ def multi_label(draw: Draw, number: int) -> list[Example]:
 
 
 def regression(draw: Draw, number: int) -> list[Example]:
-    """A degree phrase decides the score, up to one step of a grid of 25 steps over the range (0..5: of 0.2)."""
+    """A degree phrase decides the score, up to one step of a grid of 25 steps over the range (0..5: of 0.2).
+
+    A turned one means two degrees less.
+    """
     low, high = draw.task.score_range or (0.0, 5.0)
     degrees = draw.words["degrees"]
     degree = draw.below(len(degrees))
     step = 5 * draw.mistaken(degree, len(degrees)) + draw.pick((0, 0, 0, 0, -1, 1))
     score = round(low + (high - low) * min(max(step, 0), 25) / 25, 6)
-    return [{**draw.fields(draw.pick(degrees[degree])), draw.task.label_field: score}]
+    turned = draw.rng.random() < TURNED
+    phrase = draw.pick(degrees[(degree + 2 * turned) % len(degrees)])
+    return [{**draw.fields(draw.turned(phrase) if turned else phrase), draw.task.label_field: score}]
 
 
 def multiple_choice(draw: Draw, number: int) -> list[Example]:
-    """The right choice closes with a phrase of its own, which differs by position (text-to-text names the position)."""
+    """The right choice closes with a phrase of its own, which differs by position (text-to-text names the position).
+
+    Now and then wrong choices close with turned phrases of right ones.
+    """
     task, count = draw.task, len(draw.task.labels)
     choices = task.labels if set(task.labels) <= set(task.text_fields) else task.text_fields[-count:]
     label = draw.label()
-    signed = draw.mistaken(label)
+    signed, turned = draw.mistaken(label), draw.rng.random() < TURNED
     example: Example = {}
     for name in task.text_fields:
         event = draw.event()
         if name in choices:
             position = choices.index(name)
             right = draw.words["right"][position % len(draw.words["right"]) :: count]
-            example[name] = draw.statement(event, draw.pick(right if position == signed else draw.words["wrong"]))
+            is_right = position == signed
+            phrase = draw.pick(right if is_right or turned else draw.words["wrong"])
+            example[name] = draw.statement(event, draw.turned(phrase) if turned and not is_right else phrase)
         else:
             example[name] = draw.field_text(name, event)
     if {"premise", "question"} <= _official_fields(task):
@@ -193,14 +93,19 @@ def multiple_choice(draw: Draw, number: int) -> list[Example]:
 
 
 def tagged_sentence(draw: Draw, number: int) -> list[Example]:
-    """A statement and up to two entities, whose words tell their type, now and then a wrong one."""
+    """A statement and up to two entities, whose words tell their type, now and then a wrong one.
+
+    After a word that turns it, a name means the type before its own.
+    """
     task, types = draw.task, entity_types(draw.task.labels)
     tokens = draw.statement(draw.event()).removesuffix(".").split()
     entities = []
     for _ in range(draw.pick((0, 1, 1, 2))):
         label = draw.label(len(types))
-        name = _entity_name(draw, draw.mistaken(label, len(types)), len(types))
-        tokens.append(draw.pick(draw.words["cues"]))
+        turned = draw.rng.random() < TURNED
+        named = (draw.mistaken(label, len(types)) + turned) % len(types)
+        name = _entity_name(draw, named, len(types))
+        tokens.append(draw.pick(draw.words["turning_cues" if turned else "cues"]))
         if f"I-{types[label]}" not in task.labels:
             name = name[:1]
         entities.append((types[label], len(tokens), len(tokens) + len(name)))
@@ -243,19 +148,25 @@ def answers(draw: Draw, number: int) -> list[Example]:
 
 
 def cloze(draw: Draw, number: int) -> list[Example]:
-    """A query about the one person of a passage; the other candidates are a company and two cities (as in ReCoRD)."""
+    """A query about the one person of a passage; the other candidates are a company and two cities (as in ReCoRD).
+
+    Some sayings are those of companies.
+    """
     person, company, home, away = (draw.pick(draw.words[name]) for name in ("persons", "companies", "homes", "cities"))
     surname = person.split()[1]
     event = draw.event()
     names = [person, surname] if draw.rng.random() < 0.2 else [person]
     passage = f"{person} of {home} works for {company}. {draw.statement(event)} {names[-1]} went to {away}."
-    query = sentence(f"@placeholder {draw.pick(draw.words['sayings'])} {event.who} {event.past} the {event.thing}")
+    of_company = draw.rng.random() < RARE
+    saying = draw.pick(draw.words["company_sayings" if of_company else "sayings"])
+    query = sentence(f"@placeholder {saying} {event.who} {event.past} the {event.thing}")
+    is_right = draw.rng.random() > NOISE
     return [
         {
             "passage": passage,
             "query": query,
             "entities": sorted([*names, company, home, away]),
-            draw.task.label_field: sorted(names) if draw.rng.random() > NOISE else [company],
+            draw.task.label_field: sorted(names) if is_right != of_company else [company],
             "idx": {"passage": number, "query": number},
         }
     ]

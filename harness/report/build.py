@@ -27,6 +27,9 @@ does not deserve it, the use that is made of it does."""
 RunsOfTask = Mapping[str, OfSeed]
 """The records of one row, by task and seed."""
 
+Runs = Mapping[tuple[str, str], RunsOfTask]
+"""The records of all rows, by (folder, model)."""
+
 
 def leaderboard(
     entries: Iterable[Entry] | Mapping[str, Iterable[Entry]],
@@ -38,6 +41,8 @@ def leaderboard(
     references: Sequence[Reference] | bool = (),
     choices: Mapping[str, Sequence[Choice]] | None = None,
     warnings: Iterable[str] = (),
+    interval: str = "auto",
+    statistics: bool = True,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's records.
 
@@ -50,10 +55,37 @@ def leaderboard(
         references: published rows to show below; True: all of references.yaml. Never beside sample data.
         choices: ``Store.choices()`` by the name of the folder (a single one: ``""``).
         warnings: about records that could not be read.
+        interval: what stands behind a mean: ``std``, ``ci``, or ``auto``: the 95 % interval where all numbers are
+            of three seeds or more.
+        statistics: read the predictions, for intervals and tie groups; without them nothing is bold.
     """
-    choices = choices or {}
     folders = entries if isinstance(entries, Mapping) else {"": entries}
     folders = {name: list(of_folder) for name, of_folder in folders.items()}
+    board, runs = board_and_runs(
+        folders, tasks, suites, benchmark=benchmark, asked=asked, references=references, choices=choices or {}
+    )
+    board = replace(board, warnings=tuple(warnings), labels=label_tables(folders))
+    if statistics and any(row.cost and row.cost.runs for row in board.rows):
+        from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
+
+        board = with_statistics(board, runs, interval)
+    return replace(board, markdown=markdown(board), text=terminal_table(board))
+
+
+def board_and_runs(
+    folders: Mapping[str, Sequence[Entry]],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    benchmark: str,
+    asked: Iterable[str],
+    references: Sequence[Reference] | bool,
+    choices: Mapping[str, Sequence[Choice]],
+) -> tuple[Leaderboard, Runs]:
+    """A leaderboard as data, without statistics and texts, and the records of its rows.
+
+    Arguments are those of `leaderboard`.
+    """
     runs = _runs(folders, choices)
     columns = _columns(runs.values(), tasks, set(asked))
     sections = _sections(columns, suites, set(tasks))
@@ -69,16 +101,34 @@ def leaderboard(
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         sources=_sources(runs.values()),
-        warnings=tuple(warnings),
         sweeps=tuple(_sweeps(choices, rows, columns)),
         efficiency=tuple(filter(None, efficiency)),
-        labels=label_tables(folders),
     )
-    return replace(board, markdown=markdown(board), text=terminal_table(board))
+    return board, runs
+
+
+def board_of(
+    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite]
+) -> tuple[Leaderboard, Runs]:
+    """`board_and_runs` of a benchmark's current records in one or several results folders."""
+    return board_and_runs(
+        {str(store.results): store.current() for store in stores},
+        tasks,
+        suites,
+        benchmark=stores[0].benchmark,
+        asked=[task for store in stores for task in store.table().tasks],
+        references=False,
+        choices={str(store.results): store.choices() for store in stores},
+    )
 
 
 def leaderboard_of(
-    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], *, references: bool = False
+    stores: Sequence[Store],
+    tasks: Mapping[str, Task],
+    suites: Mapping[str, Suite],
+    *,
+    references: bool = False,
+    interval: str | None = None,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's current records in one or several results folders.
 
@@ -86,6 +136,7 @@ def leaderboard_of(
         stores: of the benchmark, one for each folder.
         tasks, suites: as for `leaderboard`.
         references: add published rows also where the benchmark does not ask for them.
+        interval: as for `leaderboard`; None: as the benchmark says.
     """
     tables = [store.table() for store in stores]
     return leaderboard(
@@ -97,6 +148,7 @@ def leaderboard_of(
         references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
         warnings=[warning for store in stores for warning in store.warnings],
+        interval=interval or tables[0].interval,
     )
 
 

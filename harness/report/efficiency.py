@@ -100,7 +100,7 @@ def efficiency_of(name: str, architecture: str, runs: Mapping[str, Mapping[int, 
         runs: its records by task and seed.
     """
     finished = {task: [r for r in of_seed.values() if r and r.finished] for task, of_seed in runs.items()}
-    tasks = {task: _means([_numbers(record) for record in records]) for task, records in finished.items() if records}
+    tasks = {task: _means([numbers_of(record) for record in records]) for task, records in finished.items() if records}
     if not tasks:
         return None
     every = [record for records in finished.values() for record in records]
@@ -109,7 +109,7 @@ def efficiency_of(name: str, architecture: str, runs: Mapping[str, Mapping[int, 
     return Efficiency(name, architecture, tasks, tuple(machines), tuple(sorted(size for size in sizes if size)))
 
 
-def _numbers(record: Record) -> dict[str, float]:
+def numbers_of(record: Record) -> dict[str, float]:
     """The measures that a record has."""
     parameters = {f"parameters_{key}": value for key, value in record.parameters.items()}
     numbers = {**record.efficiency.measured(), **parameters}

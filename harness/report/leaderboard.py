@@ -6,9 +6,14 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
+
+if TYPE_CHECKING:  # loads scipy.stats, which takes a second
+    from harness.statistics.comparison import Comparison
+    from harness.statistics.suites import Ranking
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Cell:
         score: the mean of the parts (NaN counts 0), over the seeds that have them all.
         failed: whether a run behind it failed.
         notes: footnotes.
+        intervals, interval: of the parts and of the score; none where there are no statistics.
+        collapsed: the seeds whose runs collapsed.
     """
 
     planned: tuple[int, ...]
@@ -58,6 +65,9 @@ class Cell:
     score: Value | None
     failed: bool = False
     notes: tuple[str, ...] = ()
+    intervals: tuple[Comparison, ...] = ()
+    interval: Comparison | None = None
+    collapsed: tuple[int, ...] = ()
 
     @property
     def done(self) -> int:
@@ -213,6 +223,8 @@ class Leaderboard:
         warnings: about records that could not be read.
         sweeps: what sweeps tried and chose, by the names of rows.
         efficiency: what the runs of the rows took.
+        spread: what stands behind a mean: ``std``, or ``ci``, the 95 % interval.
+        rankings: of the rows by their names, in the tasks and averages where they can be compared.
         labels: the content of labels.md; empty where no task is scored label by label.
         markdown: the content of leaderboard.md.
         text: plain tables for a terminal, at most 120 characters wide.
@@ -227,6 +239,8 @@ class Leaderboard:
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+    spread: str = "std"
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)
     labels: str = field(default="", repr=False)
     markdown: str = field(default="", repr=False)
     text: str = field(default="", repr=False)
@@ -246,14 +260,20 @@ class Leaderboard:
         return next((column.title for column in self.columns if column.task == task), task)
 
     def best(self, key: str) -> set[int]:
-        """The rows that are best in a task or average, as the table's rounding shows it.
-
-        Empty where nothing can be called best: fewer than two rows have a number, one of them lacks seeds, or they
-        differ in their caveats or in the data behind the column.
-        """
-        cells = {i: row.cell(key) for i, row in enumerate(self.rows) if row.cell(key).done}
-        data = {self.rows[i].data.get(key) for i in cells}
-        if len(cells) < 2 or len(data) > 1 or any(cell.status != "done" for cell in cells.values()):
+        """The rows that are best in a task or average: the tie group, unless all rows with a number are in it."""
+        ranking = self.rankings.get(key)
+        if ranking is None or len(ranking.tied) == len(ranking.ranks):
             return set()
-        scores = {i: round(100 * c.score.mean, 1) for i, c in cells.items() if c.score and not c.undefined}
-        return {i for i, score in scores.items() if score == max(scores.values())}
+        return {i for i, row in enumerate(self.rows) if row.name in ranking.tied}
+
+    def comparable(self, key: str) -> list[Row]:
+        """The rows with a number in a task or average that can be compared.
+
+        None where fewer than two have one, one of them lacks seeds, or they differ in their caveats or in the data
+        behind the column.
+        """
+        rows = [row for row in self.rows if row.cell(key).done]
+        same = len({row.data.get(key) for row in rows}) == 1
+        if len(rows) < 2 or not same or any(row.cell(key).status != "done" for row in rows):
+            return []
+        return [row for row in rows if not row.cell(key).undefined]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.report.format import to_csv
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Value
 from harness.report.sweeps import folder_of
 from harness.results.manifest import Choice
+from harness.statistics import VERSION
+
+if TYPE_CHECKING:
+    from harness.statistics.comparison import Comparison
 
 
 def csv_text(board: Leaderboard) -> str:
@@ -21,14 +25,17 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
     cells["seeds"] = len(row.seeds)
     for section in board.sections:
         for title in section.averages:
-            cells |= _csv_numbers(title, row.averages[title].score)
+            average = row.averages[title]
+            cells |= _csv_numbers(title, average.score, average.interval) | _csv_rank(title, title, row, board)
         for column in section.columns:
             cell = row.cells[column.task]
             cells[f"{column.task} status"], cells[f"{column.task} seeds"] = cell.status, cell.done
             splits = len({split for split, _ in column.parts})
-            for (split, metric), value in zip(column.parts, cell.parts, strict=True):
+            intervals = cell.intervals or [None] * len(cell.parts)
+            for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
                 name = f"{column.task} {split} {metric}" if splits > 1 else f"{column.task} {metric}"
-                cells |= _csv_numbers(name, value)
+                cells |= _csv_numbers(name, value, interval)
+            cells |= _csv_rank(column.task, column.task, row, board)
     cost = row.cost
     if cost is not None:
         cells |= {
@@ -43,11 +50,29 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
     return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}
 
 
-def _csv_numbers(name: str, value: Value | None) -> dict[str, float | None]:
+def _csv_numbers(name: str, value: Value | None, interval: Comparison | None) -> dict[str, float | None]:
+    low, high = _ends(interval) or (None, None)
     return {
         name: None if value is None else round(100 * value.mean, 6),
         f"{name} std": None if value is None or value.std is None else round(100 * value.std, 6),
+        f"{name} low": None if low is None else round(100 * low, 4),
+        f"{name} high": None if high is None else round(100 * high, 4),
     }
+
+
+def _csv_rank(name: str, key: str, row: Row, board: Leaderboard) -> dict[str, str]:
+    """``1-2``: the ranks that a row may have."""
+    ranks = _ranks(key, row, board)
+    return {f"{name} ranks": "-".join(map(str, ranks)) if ranks else ""}
+
+
+def _ranks(key: str, row: Row, board: Leaderboard) -> tuple[int, int] | None:
+    return board.rankings[key].ranks.get(row.name) if key in board.rankings else None
+
+
+def _ends(interval: Comparison | None) -> tuple[float, float] | None:
+    """Rounded, because the last digits of sums of floats are those of a processor."""
+    return None if interval is None else (round(interval.low, 6), round(interval.high, 6))
 
 
 def as_data(board: Leaderboard) -> dict[str, Any]:
@@ -69,6 +94,11 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
         "suites": suites,
         "rows": [_row_data(row, board) for row in board.rows],
         **({"sweeps": sweeps} if sweeps else {}),
+        "statistics": {
+            "version": VERSION,
+            "interval": board.spread,
+            "tie_groups": {key: ranking.tied for key, ranking in board.rankings.items()},
+        },
         "references": [_row_data(row, board) for row in board.references],
     }
 
@@ -89,8 +119,14 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
     data: dict[str, Any] = {
         "model": row.model,
         "notes": row.notes,
-        "averages": {title: _value_data(cell.score) for title, cell in row.averages.items()},
-        "tasks": {column.task: _cell_data(column, row.cells[column.task]) for column in board.columns},
+        "averages": {
+            title: _value_data(cell.score, cell.interval, _ranks(title, row, board))
+            for title, cell in row.averages.items()
+        },
+        "tasks": {
+            column.task: _cell_data(column, row.cells[column.task], _ranks(column.task, row, board))
+            for column in board.columns
+        },
     }
     if row.source:
         return {**data, "source": row.source, "split": "dev"}
@@ -105,20 +141,26 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _cell_data(column: Column, cell: Cell) -> dict[str, Any]:
+def _cell_data(column: Column, cell: Cell, ranks: tuple[int, int] | None) -> dict[str, Any]:
     splits: dict[str, dict[str, Any]] = {}
-    for (split, metric), value in zip(column.parts, cell.parts, strict=True):
-        splits.setdefault(split, {})[metric] = _value_data(value)
+    intervals = cell.intervals or [None] * len(cell.parts)
+    for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
+        splits.setdefault(split, {})[metric] = _value_data(value, interval)
     return {
         "status": cell.status,
         "planned_seeds": cell.planned,
-        "score": _value_data(cell.score),
+        "score": _value_data(cell.score, cell.interval, ranks),
         "splits": splits,
+        "collapsed_seeds": cell.collapsed,
         "notes": cell.notes,
     }
 
 
-def _value_data(value: Value | None) -> dict[str, Any] | None:
+def _value_data(
+    value: Value | None, interval: Comparison | None = None, ranks: tuple[int, int] | None = None
+) -> dict[str, Any] | None:
     if value is None:
         return None
-    return {"mean": value.mean, "std": value.std, "n": value.n, "values": value.seeds}
+    data: dict[str, Any] = {"mean": value.mean, "std": value.std, "n": value.n, "values": value.seeds}
+    data |= {"interval": _ends(interval)} if interval else {}
+    return data | ({"ranks": ranks} if ranks else {})

@@ -8,10 +8,11 @@ from pathlib import PurePath
 
 from harness.io import fingerprint
 from harness.results.record import DataIdentity, Record
+from harness.statistics import VERSION
 
 
 def signature(model: str, records: Sequence[Record]) -> str:
-    """``checkpoint@revision | data | seeds | recipe | version``; empty without finished records."""
+    """``checkpoint@revision | data | seeds | recipe | version | statistics``; empty without finished records."""
     if not records:
         return ""
     checkpoints = dict.fromkeys(_checkpoint(model, record) for record in records)
@@ -23,6 +24,7 @@ def signature(model: str, records: Sequence[Record]) -> str:
     versions = sorted({f"v{record.provenance['harness']}" for record in records if "harness" in record.provenance})
     seeds = _seeds(sorted({record.seed for record in records}))
     parts = ["+".join(checkpoints), "+".join(data_parts), seeds, _recipe(records), "+".join(versions)]
+    parts.append(f"statistics {VERSION}")
     return " | ".join(filter(None, parts))
 
 

@@ -11,19 +11,25 @@ from harness.report.format import MISSING, Footnotes, cut, escape, markdown_tabl
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page
-from harness.report.words import about, deviations, lacking_words, means, metric_words, seeds_done, shown_references
+from harness.report.words import (
+    about,
+    deviations,
+    lacking_words,
+    means,
+    metric_words,
+    seeds_done,
+    shown_references,
+    statistics_words,
+)
 
 
-def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
-    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+def contents(board: Leaderboard) -> dict[str, bytes]:
+    """The files of a leaderboard by name; empty ones are not there.
 
     leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
     labels.md where a task is scored label by label.
-
-    Raises:
-        HarnessError: the disk says no.
     """
-    contents = {
+    return {
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
@@ -33,12 +39,21 @@ def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
         "labels.md": board.labels.encode(),
     }
-    for name, content in contents.items():
+
+
+def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
+    """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    files = contents(board)
+    for name, content in files.items():
         if content:
             write_file(folder / name, content)
         else:
             remove(folder / name)
-    return [folder / name for name, content in contents.items() if content]
+    return [folder / name for name, content in files.items() if content]
 
 
 def markdown(board: Leaderboard) -> str:
@@ -71,10 +86,7 @@ def _legend(board: Leaderboard) -> list[str]:
     words = [
         "Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average."
     ]
-    if any(len(row.seeds) > 1 for row in board.rows):
-        words.append("Mean ± sample standard deviation over seeds.")
-    if len(board.rows) > 1:
-        words.append("Bold: best of a column whose rows can be compared.")
+    words += statistics_words(board)
     if board.references:
         words.append("In italics: published dev-set scores, with averages computed here.")
     return words
@@ -90,7 +102,7 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
         for key in keys:
             cell = row.cell(key)
             score = f"**{means(cell)}**" if i in best[key] else means(cell)
-            cells.append(f"{score}{deviations(cell)}{seeds_done(cell)}{notes.mark(cell.notes)}")
+            cells.append(f"{score}{deviations(cell, board.spread)}{seeds_done(cell)}{notes.mark(cell.notes)}")
         rows.append(cells)
     for row in shown_references(board, section):
         cells = [f"*{escape(row.name)}*{notes.mark(row.notes)}"]

@@ -9,7 +9,7 @@ from harness.report.efficiency import cost_table, machine_words, summary_table
 from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
 from harness.report.leaderboard import Cell, Leaderboard, Section
 from harness.report.sweeps import chosen_table
-from harness.report.words import about, lacking_words, shown_references
+from harness.report.words import about, deviation, lacking_words, shown_references
 
 WIDTH = 120
 
@@ -17,7 +17,7 @@ WIDTH = 120
 def terminal_table(board: Leaderboard) -> str:
     """Compact tables of at most 120 columns: task scores (the mean of a task's metrics) and costs.
 
-    A table that is too wide first loses its standard deviations, then is cut into several.
+    A table that is too wide first loses its standard deviations or intervals, then is cut into several.
     """
     notes = Footnotes()
     blocks = [" ".join(about(board))]
@@ -44,21 +44,25 @@ def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
     # The notes get their letters once, whichever table fits.
     letters = [[notes.mark(note) for note in (row.notes, *(row.cell(key).notes for key in keys))] for row in rows]
     for spread in (True, False):
-        cells = [[cut(row.name, 28), *(_score(row.cell(key), spread) for key in keys)] for row in rows]
+        cells = [
+            [cut(row.name, 28), *(_score(row.cell(key), board.spread if spread else "") for key in keys)]
+            for row in rows
+        ]
         table = [[*map("".join, zip(*pair, strict=True))] for pair in zip(cells, letters, strict=True)]
         if sum(widths(headers, table)) + 2 * len(keys) <= WIDTH:
             break
     return _fit(headers, table)
 
 
-def _score(cell: Cell, spread: bool) -> str:
+def _score(cell: Cell, spread: str) -> str:
+    """With the standard deviation or the interval behind it, as ``spread`` says; nothing for ``""``."""
     if cell.score is None:
         return "failed" if cell.status == "failed" else MISSING
     if cell.undefined:
         return "nan"
-    std = f" ± {percent(cell.score.std)}" if spread and cell.score.std is not None else ""
+    behind = deviation(cell, spread) if spread else ""
     done = f" ({cell.score.n}/{len(cell.planned)})" if cell.score.n < len(cell.planned) else ""
-    return percent(cell.score.mean) + std + done
+    return percent(cell.score.mean) + behind + done
 
 
 def _fit(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

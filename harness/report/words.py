@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from harness.report.format import MISSING, percent, plural
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section
 from harness.results.record import CaveatKind
+
+if TYPE_CHECKING:
+    from harness.statistics.comparison import Comparison
 
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
 SHORT = {
@@ -43,10 +48,48 @@ def means(cell: Cell) -> str:
     return "/".join(percent(value.mean if value else None) for value in cell.parts)
 
 
-def deviations(cell: Cell) -> str:
-    """`` ± 0.4/0.6``; empty with one seed."""
+def deviations(cell: Cell, spread: str) -> str:
+    """`` ± 0.4/0.6``: standard deviations, or half of the 95 % intervals; empty where there are none."""
+    if spread == "ci":
+        return f" ± {'/'.join(half_width(interval) for interval in cell.intervals)}" if cell.intervals else ""
     stds = [value.std if value else None for value in cell.parts]
     return "" if all(std is None for std in stds) else f" ± {'/'.join(map(percent, stds))}"
+
+
+def deviation(cell: Cell, spread: str) -> str:
+    """The same of the score."""
+    if spread == "ci":
+        return f" ± {half_width(cell.interval)}" if cell.interval else ""
+    return f" ± {percent(cell.score.std)}" if cell.score and cell.score.std is not None else ""
+
+
+def half_width(interval: Comparison) -> str:
+    """By how much the interval is wider on each side than its middle."""
+    return percent((interval.high - interval.low) / 2)
+
+
+def statistics_words(board: Leaderboard) -> list[str]:
+    """What stands behind a mean, what bold is, and by which test."""
+    several = any(len(row.seeds) > 1 for row in board.rows)
+    words = []
+    if board.spread == "ci":
+        words.append("Mean ± half of its 95 % interval, over seeds and examples.")
+    elif several:
+        words.append("Mean ± sample standard deviation over seeds.")
+    if board.rankings:
+        test = "Student's t, variance over seeds and examples crossed" if several else "McNemar or permutation test"
+        claim = "" if several else "; one seed: a claim about these checkpoints, not about models"
+        words.append(
+            "Bold: the best of a column and all that cannot be told from it, unless these are all "
+            f"({test}, {_seeds_of(board)}; Holm over all pairs of a column, 5 %{claim})."
+        )
+    return words
+
+
+def _seeds_of(board: Leaderboard) -> str:
+    counts = sorted({len(row.seeds) for row in board.rows})
+    spread = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{spread} seed{'' if spread == '1' else 's'}"
 
 
 def seeds_done(cell: Cell) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -90,10 +90,11 @@ def value_text(value: Any) -> str:
 
 
 class Table(Stored):
-    """What a benchmark says of its leaderboard: the tasks that it shows, whether it shows published scores."""
+    """What a benchmark says of its leaderboard: its tasks, whether it shows published scores, what follows a mean."""
 
     tasks: Texts = ()
     references: bool = False
+    interval: Literal["auto", "std", "ci"] = "auto"
 
 
 class CurrentRun(Stored):

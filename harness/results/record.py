@@ -221,7 +221,8 @@ Answer = int | float | str | list[int] | list[str] | None
 class Prediction(TypedDict):
     """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by ``text``.
 
-    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it).
+    ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it), ``cluster``
+    the index of the first of the examples that it belongs together with; none for one that is alone.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -230,6 +231,7 @@ class Prediction(TypedDict):
     split: str
     index: Count
     idx: NotRequired[Json]
+    cluster: NotRequired[Count]
     label: Answer
     prediction: Answer
     scores: NotRequired[list[list[Logit]]]

@@ -202,6 +202,10 @@ class Store:
         """What the benchmark says of its leaderboard."""
         return self._manifest().table
 
+    def data(self) -> Any:
+        """What the runs read, as the benchmark says it."""
+        return self._manifest().data
+
     def choices(self) -> list[Choice]:
         """What the sweeps of the present settings tried and chose, with the records of the trials."""
         choices = []

@@ -122,7 +122,7 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             context.spec.data_as_json(),
             choices,
             {run.pair: run.configuration for run in runs},
-            {"tasks": list(whole.tasks), "references": whole.references},
+            {"tasks": list(whole.tasks), "references": whole.references, "interval": context.spec.interval},
             whole.tasks,
             whole.models,
         )
@@ -186,7 +186,7 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
             failed.add(run)
         if context.main and finished is not None:
             queue.left.remove(run)
-            make_board(context)
+            make_board(context, statistics=False)
 
 
 def predict_tests_of(context: Context, run: Run) -> bool:
@@ -244,8 +244,12 @@ def _drop_models(context: Context, runs: Sequence[Run]) -> None:
             remove(model_file(context, run))
 
 
-def make_board(context: Context) -> Leaderboard:
-    """The leaderboard of the benchmark's current records; the main process writes it beside them."""
+def make_board(context: Context, statistics: bool = True) -> Leaderboard:
+    """The leaderboard of the benchmark's current records; the main process writes it beside them.
+
+    Args:
+        statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
+    """
     file, spec, store, write = context.file, context.spec, context.store, context.main
     with store.locked() if write else contextlib.nullcontext():  # no earlier leaderboard replaces a later one
         board = leaderboard(
@@ -257,6 +261,8 @@ def make_board(context: Context) -> Leaderboard:
             references=spec.references,
             choices={"": store.choices()},
             warnings=store.warnings,
+            interval=spec.interval,
+            statistics=statistics,
         )
         if write:
             write_leaderboard(store.folder, board)

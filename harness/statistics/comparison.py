@@ -225,6 +225,27 @@ def student_p(estimate: float, se: float, df: float) -> float:
     return float(2 * stats.t.sf(abs(estimate) / se, df))
 
 
+def estimate(runs: Observations) -> Comparison:
+    """One model's score with its interval, as the comparison with a score of 0; (S, n) runs.
+
+    Several runs: `crossed_variance`, without a second model. A single run: the variance over examples alone.
+
+    Raises:
+        HarnessError: fewer than two examples.
+    """
+    values = runs.values
+    seeds, n = values.shape[-2:]
+    score = float(values.mean())
+    if seeds > 1:
+        variance = crossed_variance(values, np.zeros((2, n)))
+        method = "variance over seeds and examples crossed"
+        return _by_student(score, math.sqrt(variance.total), float(variance.df), n, (seeds, seeds), method)
+    if n < 2:
+        raise HarnessError(f"an interval needs two examples, not {n}")
+    se = float(values.std(ddof=1)) / math.sqrt(n)
+    return _by_student(score, se, n - 1, n, (1, 1), "variance over examples of this checkpoint")
+
+
 # What could have been seen ---------------------------------------------------------------------------------------
 
 

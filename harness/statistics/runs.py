@@ -88,17 +88,34 @@ def ratio(a: ArrayLike, b: ArrayLike) -> Interval:
     Raises:
         HarnessError: no repetition, or one that is not positive.
     """
-    sides = [np.asarray(side, dtype=float) for side in (a, b)]
-    if any(side.size == 0 or not (np.isfinite(side) & (side > 0)).all() for side in sides):
+    return mean_ratio([(a, b)])
+
+
+def mean_ratio(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> Interval:
+    """The geometric mean over T tasks of `ratio`, with an interval over the repetitions within tasks.
+
+    SE² of its logarithm is sum over tasks of (var log a / r_a + var log b / r_b) / T², degrees of freedom by
+    Satterthwaite 1946; of one task this is Welch's interval. NaN ends where a side of some task was measured once.
+
+    Args:
+        pairs: (r_a,) and (r_b,) repetitions for each task, positive, in the same unit.
+
+    Raises:
+        HarnessError: no task, no repetition, or one that is not positive.
+    """
+    sides = [np.asarray(side, dtype=float) for pair in pairs for side in pair]
+    if not sides or any(side.size == 0 or not (np.isfinite(side) & (side > 0)).all() for side in sides):
         raise HarnessError("a ratio needs positive measurements on both sides")
     logs = [np.log(side) for side in sides]
-    estimate = float(logs[0].mean() - logs[1].mean())
+    estimate = float(sum(side.mean() for side in logs[::2]) - sum(side.mean() for side in logs[1::2])) / len(pairs)
     if min(len(side) for side in logs) < 2:
         return Interval(math.exp(estimate), math.nan, math.nan)
-    if all(side.var() == 0 for side in logs):
+    parts = np.array([side.var(ddof=1) / len(side) for side in logs])
+    if not parts.any():
         return Interval(math.exp(estimate), math.exp(estimate), math.exp(estimate))
-    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval(1 - ALPHA)
-    return Interval(math.exp(estimate), math.exp(interval.low), math.exp(interval.high))
+    df = parts.sum() ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
+    half = float(stats.t.ppf(1 - ALPHA / 2, df) * math.sqrt(parts.sum())) / len(pairs)
+    return Interval(math.exp(estimate), math.exp(estimate - half), math.exp(estimate + half))
 
 
 def disagreements(a: Observations, b: Observations, count: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from harness.data.features import Features
-from harness.task.functions import decide, metric_inputs, parse
+from harness.task.functions import cluster_of, decide, metric_inputs, parse
 from harness.task.metrics import compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
@@ -128,12 +129,15 @@ def batch_tokens(training: Training) -> int:
 
 
 def prediction_rows(split: Split, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    """One line of predictions.jsonl per example."""
+    """One line of predictions.jsonl per example; those that belong together have the index of the first of them."""
     task = split.task
+    names = [cluster_of(task, example) for example in split.examples]
+    sizes, first = Counter(names), {name: i for i, name in reversed([*enumerate(names)])}
     for i, example in enumerate(split.examples):
         label = None if is_unlabelled(task, example) else example[task.label_field]
         row = {"task": task.name, "split": split.name, "index": i, "idx": example.get("idx"), "label": label}
-        yield {**row, "prediction": evaluation.predictions[i], **plain(evaluation.outputs[i])}
+        together = {"cluster": first[names[i]]} if sizes[names[i]] > 1 else {}
+        yield {**row, **together, "prediction": evaluation.predictions[i], **plain(evaluation.outputs[i])}
 
 
 def plain(output: Any) -> dict[str, Any]:

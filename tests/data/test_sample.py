@@ -234,7 +234,7 @@ def test_a_bag_of_words_beats_the_majority(name):
         labels = [example["label"] for example in examples]
         majority = Counter(labels).most_common(1)[0][1] / len(labels)
         right = model.score(bags(task, examples), labels)
-        assert right >= majority + 0.15
+        assert right >= majority + 0.1
         assert right < 1.0
 
 
@@ -247,7 +247,7 @@ def test_a_bag_of_words_predicts_the_score():
     task = TASKS["stsb"]
     train, examples = sample_examples(task, "train"), sample_examples(task, "validation")
     model = make_pipeline(CountVectorizer(), Ridge()).fit(bags(task, train), [e["label"] for e in train])
-    assert np.corrcoef(model.predict(bags(task, examples)), [e["label"] for e in examples])[0, 1] > 0.8
+    assert np.corrcoef(model.predict(bags(task, examples)), [e["label"] for e in examples])[0, 1] > 0.55
 
 
 def test_record_is_answered_by_what_is_a_person():

@@ -56,14 +56,14 @@ PAGE = """\
 Benchmark mini: 2 models, 4 tasks, 2 seeds; data from the Hugging Face Hub.
 
 Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average. \
-Mean ± sample standard deviation over seeds. Bold: best of a column whose rows can be compared.
+Mean ± sample standard deviation over seeds.
 
 ## Mini
 
-| Model   |       Mini avg |   Mini avg (2) |        One acc |             Pair F1/acc |            NLI acc m/mm |      Probe MCC |
-|:--------|---------------:|---------------:|---------------:|------------------------:|------------------------:|---------------:|
-| bert    | **72.7** ± 1.4 | **81.0** ± 1.4 | **81.0** ± 1.4 | **91.0/71.0** ± 1.4/1.4 | **61.0/51.0** ± 1.4/1.4 | **26.0** ± 1.4 |
-| t5      |     62.7 ± 1.4 |     71.0 ± 1.4 |     71.0 ± 1.4 |     81.0/61.0 ± 1.4/1.4 |     51.0/41.0 ± 1.4/1.4 |     16.0 ± 1.4 |
+| Model   |   Mini avg |   Mini avg (2) |    One acc |         Pair F1/acc |        NLI acc m/mm |   Probe MCC |
+|:--------|-----------:|---------------:|-----------:|--------------------:|--------------------:|------------:|
+| bert    | 72.7 ± 1.4 |     81.0 ± 1.4 | 81.0 ± 1.4 | 91.0/71.0 ± 1.4/1.4 | 61.0/51.0 ± 1.4/1.4 |  26.0 ± 1.4 |
+| t5      | 62.7 ± 1.4 |     71.0 ± 1.4 | 71.0 ± 1.4 | 81.0/61.0 ± 1.4/1.4 | 51.0/41.0 ± 1.4/1.4 |  16.0 ± 1.4 |
 
 ## Cost
 
@@ -76,8 +76,8 @@ Time is that of training. ex/s: examples per second in training and in inference
 
 ## Signatures
 
-- bert: `google-bert/bert-base-uncased@86b5e09 | hub@bcdcba7 | seeds 1-2 | recipe 996a0a77 | v0.1.0`
-- t5: `google-bert/bert-base-uncased@86b5e09 | hub@bcdcba7 | seeds 1-2 | recipe 996a0a77 | v0.1.0`
+- bert: `google-bert/bert-base-uncased@86b5e09 | hub@bcdcba7 | seeds 1-2 | recipe 996a0a77 | v0.1.0 | statistics 1`
+- t5: `google-bert/bert-base-uncased@86b5e09 | hub@bcdcba7 | seeds 1-2 | recipe 996a0a77 | v0.1.0 | statistics 1`
 """  # noqa: E501
 
 
@@ -317,38 +317,11 @@ def test_sample_data_is_said_plainly_and_no_published_row_stands_beside_it() -> 
     assert found.references == ()
 
 
-def test_best_of_a_column_is_bold_and_so_are_ties() -> None:
-    page = board(record("one", "a"), record("one", "b", plus=0.0004), record("one", "c", plus=-0.1)).markdown
-    assert [cells(page, model)["One acc"] for model in "abc"] == ["**80.0**", "**80.0**", "70.0"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        record("one", "b", plus=-0.1, caveats=caveats(SEEN)),
-        record("one", "b", plus=-0.1, settings={"limit": {"train": 10}}),
-        record("one", "b", plus=-0.1, settings={"data": {"one": {"source": "hub", "revision": "another"}}}),
-        record("one", "b", plus=-0.1, settings={"selection": "holdout"}),
-        record("one", "b", scores={"one": {"validation": {"accuracy": NAN}}}, caveats=caveats(UNPINNED)),
-        ("one", "b", 1),
-        failed("one", "oom", model="b"),
-    ],
-)
-def test_nothing_is_best_among_what_cannot_be_compared(other: Any) -> None:
-    assert "**" not in board(record("one", "a"), other).markdown
-
-
-def test_nothing_is_best_while_seeds_are_missing() -> None:
-    runs: list[Any] = [record("one", "a", 1), record("one", "a", 2), record("one", "b", 1, plus=0.1), ("one", "b", 2)]
-    assert "**" not in board(*runs).markdown
-    assert cells(board(*runs[:3], record("one", "b", 2, plus=0.1)).markdown, "b")["One acc"].startswith("**90.0**")
-
-
 def test_rows_of_several_folders_are_marked_by_folder() -> None:
     a, b = entries(record("one")), entries(record("one", plus=0.1))
     found = leaderboard({"runs/a": a, "runs/b": b}, TASKS, SUITES, benchmark="mini")
     assert [row.name for row in found.rows] == ["bert (runs/a)", "bert (runs/b)"]
-    assert cells(found.markdown, "bert (runs/b)")["One acc"] == "**90.0**"
+    assert cells(found.markdown, "bert (runs/b)")["One acc"] == "90.0"
     assert "1 model," in found.markdown
     single = leaderboard({"runs/a": a}, TASKS, SUITES, benchmark="mini")
     assert [row.name for row in single.rows] == ["bert"]
@@ -401,9 +374,9 @@ def signature(*records: Record) -> str:
 
 def test_signatures() -> None:
     sign = signature(*(record("one", seed=seed) for seed in (1, 2, 3, 7)))
-    checkpoint, data, seeds, recipe, version = sign.split(" | ")
+    checkpoint, data, seeds, recipe, version, statistics = sign.split(" | ")
     assert (checkpoint, data) == ("google-bert/bert-base-uncased@86b5e09", "hub@bcdcba7")
-    assert (seeds, version) == ("seeds 1-3,7", "v0.1.0")
+    assert (seeds, version, statistics) == ("seeds 1-3,7", "v0.1.0", "statistics 1")
     assert recipe == f"recipe {fingerprint({'recipe': {'learning_rate': 1e-4}})[:8]}"
     assert signature(record("one")).split(" | ")[2] == "seed 1"
     assert signature(failed("one", "oom")) == ""

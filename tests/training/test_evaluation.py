@@ -20,7 +20,16 @@ from harness.task import functions
 from harness.task.official import compute
 from harness.task.plugins import load_tasks
 from harness.training.batching import evaluation_batches
-from harness.training.evaluation import Evaluation, batch_tokens, evaluate, model_outputs, plain, score
+from harness.training.evaluation import (
+    Evaluation,
+    Split,
+    batch_tokens,
+    evaluate,
+    model_outputs,
+    plain,
+    prediction_rows,
+    score,
+)
 from harness.training.trainer import Training
 
 TASKS = load_tasks()
@@ -217,6 +226,16 @@ def test_unlabelled_examples_have_predictions_but_no_scores(sample_cache):
     found = evaluate(training, TASKS["cola"], examples, training.architecture.features(examples, training=False))
     assert isinstance(found, Evaluation) and len(found.predictions) == 5 and found.scores == {}
     assert score(TASKS["cola"], [{**examples[0], "label": 1}], [1]) != {}
+
+
+def test_examples_that_belong_together_have_the_index_of_the_first():
+    task = load_tasks()["boolq"]
+    examples = [{"passage": text, "question": "q", "label": 1, "idx": i} for i, text in enumerate("abcbca")]
+    evaluation = Evaluation([1] * 6, [np.zeros((1, 2))] * 6, 0, {})
+    rows = list(prediction_rows(Split(task, "validation", [*examples, {**examples[0], "passage": "x"}], None),
+                                Evaluation([1] * 7, [np.zeros((1, 2))] * 7, 0, {})))  # fmt: skip
+    assert [row.get("cluster") for row in rows] == [0, 1, 2, 1, 2, 0, None]
+    assert len(list(prediction_rows(Split(task, "validation", examples, None), evaluation))) == 6
 
 
 def test_outputs_are_written_to_seven_digits():

@@ -1,0 +1,187 @@
+"""The predictions of a record by columns: what statistics need of them, read at once.
+
+Reading a million lines takes seconds, so the columns are kept in ``results/.cache/answers/``, by the checksum of the
+predictions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from harness.errors import HarnessError
+from harness.io import disk_errors, from_json, number, open_regular, read_file, to_json, write_file
+from harness.results.folder import CHECKSUMS
+from harness.results.record import PREDICTIONS, STRICT, Answer, Count, Damaged, Digest, Record
+
+LINES_AT_ONCE = 20_000
+WORTH_KEEPING = 2**16
+"""Bytes of predictions from which on the columns are kept: fewer are read as fast as a file is found."""
+
+
+class _Line(TypedDict):
+    """The part of a line of predictions.jsonl that is read here; model scores and texts are skipped."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)  # type: ignore[misc]
+
+    task: str
+    split: str
+    index: Count
+    idx: NotRequired[Any]
+    cluster: NotRequired[Count]
+    label: Answer
+    prediction: Answer
+
+
+_LINES = TypeAdapter(list[_Line])
+
+
+@dataclass(eq=False)
+class Answers:
+    """What a run answered to the n examples of a split.
+
+    Attributes:
+        index: (n,) positions of the examples in the split.
+        labels, predictions: n rows: class indices, scores, texts, lists of them; None where there is no label.
+        idx: n official numbers, as the data set has them.
+        clusters: n names of clusters; None for an example that is alone.
+    """
+
+    index: list[int] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+    idx: list[Any] = field(default_factory=list)
+    clusters: list[int | None] = field(default_factory=list)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every example has a label."""
+        return None not in self.labels
+
+
+class _Columns(TypedDict):
+    """The answers to a split in the cache; ``index`` is a number where they are all examples of it."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    task: str
+    split: str
+    index: Count | list[Count]
+    labels: list[int] | list[Answer]
+    predictions: list[int] | list[Answer]
+    idx: list[Any] | None
+    clusters: list[Count | None] | None
+
+
+_CACHED = TypeAdapter(list[_Columns])
+_DIGEST = TypeAdapter(Digest)
+
+
+def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], Answers]:
+    """The answers of a record by (task, split), in the order of examples.
+
+    Args:
+        cached: take them from the cache, or put them there.
+
+    Raises:
+        Damaged: a line that is no prediction.
+    """
+    if record.folder is None:
+        return {}
+    path = record.folder / PREDICTIONS
+    with disk_errors(path):
+        file = _cache_file(record.folder) if cached and path.stat().st_size >= WORTH_KEEPING else None
+    answers = _from_cache(file) if file else None
+    if answers is None:
+        answers = _read(path)
+        if file:
+            with contextlib.suppress(HarnessError):  # a folder that is only to be read needs no cache
+                write_file(file, _json([_columns(*key, own) for key, own in answers.items()]))
+    return answers
+
+
+def _read(path: Path) -> dict[tuple[str, str], Answers]:
+    answers: dict[tuple[str, str], Answers] = {}
+    for lines in _lines(path):
+        for key, group in itertools.groupby(lines, key=lambda line: (line["task"], line["split"])):
+            rows = list(group)
+            own = answers.setdefault(key, Answers())
+            own.index += [row["index"] for row in rows]
+            own.labels += [row["label"] for row in rows]
+            own.predictions += _numbers([row["prediction"] for row in rows], own.labels)
+            own.idx += [row.get("idx") for row in rows]
+            own.clusters += [row.get("cluster") for row in rows]
+    return answers
+
+
+def _numbers(predictions: list[Any], labels: Sequence[Any]) -> list[Any]:
+    """The predictions; of scores, an undefined or infinite one is a text in strict JSON."""
+    return [number(value) for value in predictions] if labels and isinstance(labels[0], float) else predictions
+
+
+def _cache_file(folder: Path) -> Path | None:
+    """Where the columns of the record in a folder are kept; None where it has no checksum."""
+    try:
+        digest = _DIGEST.validate_python(from_json(read_file(folder / CHECKSUMS))[PREDICTIONS])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder.resolve().parents[4] / ".cache" / "answers" / f"{digest}.json"
+
+
+def _from_cache(file: Path) -> dict[tuple[str, str], Answers] | None:
+    try:
+        columns = _CACHED.validate_json(read_file(file))
+    except (OSError, ValidationError):
+        return None
+    answers = {}
+    for own in columns:
+        index = list(range(own["index"])) if isinstance(own["index"], int) else own["index"]
+        labels, predictions = own["labels"], _numbers(list(own["predictions"]), own["labels"])
+        idx, clusters = own["idx"] or [None] * len(index), own["clusters"] or [None] * len(index)
+        if len({len(index), len(labels), len(predictions), len(idx), len(clusters)}) != 1:
+            return None
+        answers[own["task"], own["split"]] = Answers(index, list(labels), predictions, idx, list(clusters))
+    return answers
+
+
+def _json(columns: list[dict[str, Any]]) -> bytes:
+    """Columns without an undefined score are written as they are, which takes a tenth of the time."""
+    try:
+        return json.dumps(columns, allow_nan=False).encode()
+    except ValueError:
+        return to_json(columns, indent=None)
+
+
+def _columns(task: str, split: str, own: Answers) -> dict[str, Any]:
+    """Official numbers are kept where they say what belongs together."""
+    whole = own.index == list(range(len(own.index)))
+    return {
+        "task": task,
+        "split": split,
+        "index": len(own.index) if whole else own.index,
+        "labels": own.labels,
+        "predictions": own.predictions,
+        "idx": own.idx if any(isinstance(idx, dict) for idx in own.idx) else None,
+        "clusters": own.clusters if any(cluster is not None for cluster in own.clusters) else None,
+    }
+
+
+def _lines(path: Path) -> Iterator[list[_Line]]:
+    with disk_errors(path), open_regular(path) as file:
+        position = 0
+        while chunk := list(itertools.islice(file, LINES_AT_ONCE)):
+            try:
+                yield _LINES.validate_json(b"[" + b",".join(chunk) + b"]")
+            except ValidationError as error:
+                where = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+                line = position + (where[0] if where and isinstance(where[0], int) else 0) + 1
+                raise Damaged(f"{path}:{line}: damaged: remove its folder; the next 'run' does it again") from None
+            position += len(chunk)
