@@ -20,8 +20,17 @@ from harness.results.record import Record
 from harness.results.store import Store
 from harness.training.trainer import Training
 
-RECIPE = {"max_steps": 4, "batch_size": 8, "max_length": 64, "precision": "fp32", "learning_rate": 1e-3}
+RECIPE = {
+    "max_steps": 4,
+    "evaluations": 1,
+    "batch_size": 8,
+    "max_length": 64,
+    "precision": "fp32",
+    "learning_rate": 1e-3,
+}
 LIMIT = {"train": 48, "validation": 30}
+WRECK = {"max_steps": 2, "eval_every": 1, "learning_rate": 0.05, "warmup_ratio": 0.5}
+"""A recipe's change with which the first update leaves the weights where they are, and the second wrecks them."""
 UNMOVED = {"learning_rate": 1e-12}
 """A recipe's change with which training leaves the weights where they are."""
 

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-TWO_NAMES = {"batch_size": "batch_tokens", "epochs": "max_steps"}
+TWO_NAMES = {"batch_size": "batch_tokens", "epochs": "max_steps", "evaluations": "eval_every"}
 """Settings with a second name, which decides where it is given."""
 
 
@@ -66,6 +66,8 @@ class Recipe(Settings):
         max_length: the longest input, in tokens.
         precision: what matrix products are computed in; ``auto`` is the fastest one of good scores (see
             `harness.training.device.resolve_precision`), ``tf32`` is fp32 with TF32 products on GPUs that have them.
+        evaluations: how many evaluations choose the best checkpoint, evenly spread over the steps, the last one after
+            the last step; ``eval_every``, when given, decides instead.
         eval_every: steps between evaluations, or ``epoch``.
         patience: evaluations without improvement before training stops; None never stops early.
         gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
@@ -87,7 +89,10 @@ class Recipe(Settings):
     schedule: Literal["linear", "constant"] = "linear"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
-    eval_every: Count | Literal["epoch"] = Field(default="epoch", description="a whole number of at least 1, or epoch")
+    evaluations: Count = 10
+    eval_every: Count | Literal["epoch"] | None = Field(
+        default=None, description="a whole number of at least 1, epoch or null"
+    )
     patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
     gradient_accumulation: Count = 1
     gradient_checkpointing: Flag = False

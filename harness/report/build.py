@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.io import fingerprint
+from harness.report.differences import best_of_words, evaluations_of
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
 from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
@@ -91,7 +92,9 @@ def board_and_runs(
     sections = _sections(columns, suites, set(tasks))
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
-    rows = [_without_caveats(row, common) for row in rows]
+    chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
+    evaluations = chosen.pop() if len(chosen) == 1 else ()
+    rows = [_with_notes(row, common, evaluations) for row in rows]
     efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
     shown = published() if references is True else references or ()
     board = Leaderboard(
@@ -100,6 +103,7 @@ def board_and_runs(
         rows=tuple(rows),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
+        evaluations=evaluations,
         sources=_sources(runs.values()),
         sweeps=tuple(_sweeps(choices, rows, columns)),
         efficiency=tuple(filter(None, efficiency)),
@@ -190,9 +194,11 @@ def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
 
 
-def _without_caveats(row: Row, common: Sequence[Caveat]) -> Row:
+def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...]) -> Row:
+    """The row without the caveats that all have, and with what does not hold for all as notes."""
     caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
-    return replace(row, caveats=caveats, notes=tuple(caveat.explained for caveat in caveats))
+    chosen = () if row.evaluations == evaluations else filter(None, [best_of_words(row.evaluations)])
+    return replace(row, caveats=caveats, notes=(*(caveat.explained for caveat in caveats), *chosen))
 
 
 # Columns ---------------------------------------------------------------------------------------------------------
@@ -256,8 +262,8 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
         seeds=tuple(sorted({seed for of_seed in runs.values() for seed in of_seed})),
         cells=cells,
         averages={title: average(cells, tasks) for title, tasks in averages.items()},
+        evaluations=evaluations_of(records),
         caveats=caveats,
-        notes=tuple(caveat.explained for caveat in caveats),
         cost=cost_of(records),
         signature=signature(model, records),
         data={**data, **{title: "|".join(data[task] for task in tasks) for title, tasks in averages.items()}},
@@ -271,6 +277,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
         planned=tuple(of_seed),
         parts=parts,
         score=mean_value(parts),
+        last=tuple(_value(column.task, split, metric, of_seed, "last_scores") for split, metric in column.parts),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
             *gaps(column, of_seed),
@@ -281,9 +288,9 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
     )
 
 
-def _value(task: str, split: str, metric: str, of_seed: OfSeed) -> Value | None:
+def _value(task: str, split: str, metric: str, of_seed: OfSeed, field: str = "scores") -> Value | None:
     scores = {
-        seed: record.scores.get(task, {}).get(split, {}).get(metric)
+        seed: getattr(record, field).get(task, {}).get(split, {}).get(metric)
         for seed, record in of_seed.items()
         if record and record.finished
     }

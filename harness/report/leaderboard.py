@@ -54,6 +54,7 @@ class Cell:
         planned: the seeds that were asked for.
         parts: a value for each part of the column; None where there is none.
         score: the mean of the parts (NaN counts 0), over the seeds that have them all.
+        last: the parts by the last checkpoints; `parts` are by the best ones.
         failed: whether a run behind it failed.
         notes: footnotes.
         intervals, interval: of the parts and of the score; none where there are no statistics.
@@ -64,6 +65,7 @@ class Cell:
     parts: tuple[Value | None, ...]
     score: Value | None
     failed: bool = False
+    last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
     intervals: tuple[Comparison, ...] = ()
     interval: Comparison | None = None
@@ -168,7 +170,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared."""
+    """A model; or, with a ``source``, published numbers. Cells with equal ``data`` can be compared.
+
+    ``evaluations`` are the numbers of evaluations that chose its checkpoints, each once.
+    """
 
     model: str
     cells: Mapping[str, Cell]
@@ -177,6 +182,7 @@ class Row:
     folder: str = ""
     architecture: str = ""
     seeds: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     cost: Cost | None = None
     signature: str = ""
@@ -219,6 +225,7 @@ class Leaderboard:
         rows: the models.
         references: published rows.
         caveats: those that hold for every number.
+        evaluations: how many evaluations chose the checkpoints, where that is the same for all rows.
         sources: where the data came from: ``hub``, ``files``, ``sample``.
         warnings: about records that could not be read.
         sweeps: what sweeps tried and chose, by the names of rows.
@@ -235,6 +242,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     references: tuple[Row, ...] = ()
     caveats: tuple[Caveat, ...] = ()
+    evaluations: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sweeps: tuple[tuple[str, Choice], ...] = ()

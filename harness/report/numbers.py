@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.report.format import to_csv
@@ -135,6 +136,7 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
         "folder": row.folder,
         "architecture": row.architecture,
         "seeds": row.seeds,
+        "evaluations": row.evaluations,
         "caveats": [*map(str, row.caveats)],
         "signature": row.signature,
         "cost": None if row.cost is None else vars(row.cost),
@@ -142,18 +144,26 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
 
 
 def _cell_data(column: Column, cell: Cell, ranks: tuple[int, int] | None) -> dict[str, Any]:
-    splits: dict[str, dict[str, Any]] = {}
-    intervals = cell.intervals or [None] * len(cell.parts)
-    for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
-        splits.setdefault(split, {})[metric] = _value_data(value, interval)
+    last = _by_split(column, cell.last)
     return {
         "status": cell.status,
         "planned_seeds": cell.planned,
         "score": _value_data(cell.score, cell.interval, ranks),
-        "splits": splits,
+        "splits": _by_split(column, cell.parts, cell.intervals),
+        **({"last_checkpoint": last} if any(cell.last) else {}),
         "collapsed_seeds": cell.collapsed,
         "notes": cell.notes,
     }
+
+
+def _by_split(
+    column: Column, values: Sequence[Value | None], intervals: Sequence[Comparison | None] = ()
+) -> dict[str, dict[str, Any]]:
+    splits: dict[str, dict[str, Any]] = {}
+    shown = zip(column.parts, values, intervals or [None] * len(values), strict=True) if values else ()
+    for (split, metric), value, interval in shown:
+        splits.setdefault(split, {})[metric] = _value_data(value, interval)
+    return splits
 
 
 def _value_data(

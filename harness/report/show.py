@@ -34,6 +34,7 @@ def show_run(record: Record) -> str:
         blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(record.traceback))])
     blocks += [
         _block("Scores x 100", _scores(record)),
+        _block("Scores x 100 of the last checkpoint", _by_metric(_last_scores(record))),
         *(
             _block(f"{task} {split} by label, x 100", map(_label_row, scores))
             for (task, split), scores in label_scores(record).items()
@@ -57,10 +58,7 @@ def _where(record: Record) -> list[str]:
 
 
 def _scores(record: Record) -> Iterable[tuple[str, str]]:
-    for task, splits in record.scores.items():
-        for split, scores in splits.items():
-            for metric, value in scores.items():
-                yield f"{task} {split} {metric}", percent(value, 2)
+    yield from _by_metric(record.scores)
     for task, shares in record.invalid.items():
         for split, share in shares.items():
             yield f"{task} {split} invalid answers", f"{percent(share, 2)} %"
@@ -71,9 +69,21 @@ def _scores(record: Record) -> Iterable[tuple[str, str]]:
         yield "probability from which on a label is predicted", f"{record.threshold:.3f}"
 
 
+def _last_scores(record: Record) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    return {} if record.best_step == record.steps else record.last_scores
+
+
+def _by_metric(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterable[tuple[str, str]]:
+    for task, splits in scores.items():
+        for split, of_split in splits.items():
+            for metric, value in of_split.items():
+                yield f"{task} {split} {metric}", percent(value, 2)
+
+
 def _training(record: Record) -> Iterable[tuple[str, Any]]:
     yield "steps", record.steps
     yield "best step", record.best_step
+    yield "evaluations that chose it", record.evaluations
     yield "examples per update", record.batch_size
     yield "updates per epoch", record.updates_per_epoch
     yield "selection score", None if record.selection_score is None else percent(record.selection_score, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.report.differences import best_of_words
 from harness.report.format import MISSING, percent, plural
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section
 from harness.results.record import CaveatKind
@@ -109,6 +110,8 @@ def about(board: Leaderboard) -> list[str]:
     for caveat in board.caveats:
         sample = caveat.kind is CaveatKind.SAMPLE_DATA
         sentences.append(SAMPLE if sample else f"All rows: {caveat.explained}.")
+    if board.evaluations:
+        sentences.append(f"All rows: {best_of_words(board.evaluations)}.")
     return sentences
 
 

@@ -35,9 +35,11 @@ class Trial(Stored):
 
     @property
     def score(self) -> float | None:
-        """What a trial is chosen by: the best score of its run on the data of ``selection``; None if there is none."""
-        selection_score = self.record.selection_score if self.record is not None and self.record.finished else None
-        return None if selection_score is None or math.isnan(selection_score) else selection_score
+        """What a trial is chosen by: the best score of its run on the data of ``selection``; None if there is none.
+
+        NaN where it is undefined.
+        """
+        return self.record.selection_score if self.record is not None and self.record.finished else None
 
 
 class Choice(Stored):
@@ -69,11 +71,10 @@ class Choice(Stored):
         return all(trial.record is not None for trial in self.trials)
 
     def best(self) -> str | None:
-        """The trial to choose: of those with the best score the first."""
-        scored = [trial for trial in self.trials if trial.score is not None]
-        if not scored or not self.settled:
-            return None
-        return max(scored, key=lambda trial: trial.score or 0.0).fingerprint
+        """The trial to choose: of those with the best score the first; an undefined score is below every number."""
+        scores = {trial.fingerprint: trial.score for trial in self.trials}
+        values = {run: -math.inf if math.isnan(score) else score for run, score in scores.items() if score is not None}
+        return max(values, key=values.__getitem__) if values and self.settled else None
 
 
 def in_words(values: Mapping[str, Any]) -> str:

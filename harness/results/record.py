@@ -265,7 +265,9 @@ class Record(Stored):
         settings: all that decides the scores.
         checkpoint, revision: where the weights came from; None for random ones.
         init_from: the task whose trained model the run started from.
+        last_scores: those of the last checkpoint, as ``scores`` are those of the best one.
         selection_score: the score that chose the checkpoint.
+        evaluations: how many evaluations chose it; None in older records.
         missing: why a (task, split) has no scores.
         invalid: share of generated answers that stand for no prediction; {} where nothing is generated.
         counts: examples.
@@ -290,9 +292,11 @@ class Record(Stored):
     revision: str | None = None
     init_from: str | None = None
     scores: dict[str, dict[str, dict[str, Score]]] = {}
+    last_scores: dict[str, dict[str, dict[str, Score]]] = {}
     selection_score: Score | None = None
     steps: Count = 0
     best_step: Count | None = None
+    evaluations: Count | None = None
     missing: dict[str, dict[str, str]] = {}
     invalid: dict[str, dict[str, Amount]] = {}
     counts: dict[str, dict[str, Count]] = {}

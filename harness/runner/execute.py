@@ -20,6 +20,7 @@ from harness.results.leases import Lease
 from harness.results.manifest import in_words
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
+from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
@@ -28,11 +29,9 @@ from harness.runner.resume import CheckpointDirectory, TakenOver, stop
 from harness.task.task import Task
 from harness.training.device import provenance
 from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
-from harness.training.evaluation import Evaluation, Split, prediction_rows
-from harness.training.loop import RunState, measure, smaller_micro_batch, train
+from harness.training.evaluation import Split, prediction_rows
+from harness.training.loop import RunState, smaller_micro_batch, train
 from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
-
-Evaluated = list[tuple[Split, Evaluation]]
 
 
 def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | None:
@@ -112,6 +111,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         try:
             with context.interrupts.deferred():
                 train_run(context, run, training, state, directory)
+            last = last_scores(context, run, training, state)
             if state.best.weights is not None:
                 training.load_weights(state.best.weights)
             evaluated = final_evaluations(context, run, training, state)
@@ -121,7 +121,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
             if context.accelerator.num_processes > 1 and (tokens := smaller_micro_batch(training, error)):
                 directory.set_limit(tokens)
             raise
-        return result_of(context, run, training, state, evaluated, tests, usage)
+        return result_of(context, run, training, state, evaluated, last, tests, usage)
 
 
 def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:
@@ -156,25 +156,6 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
                 file = model_file(context, run)
                 save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
         pause(context, run, training, state, directory)
-    if not state.best.evaluations:
-        raise HarnessError(f"the score on {run.task.name} is undefined after every evaluation: no checkpoint is best")
-
-
-def final_evaluations(context: Context, run: Run, training: Training, state: RunState) -> Evaluated:
-    """All that the record holds predictions of, from the best checkpoint, which is what the model is now."""
-    evaluated: Evaluated = []
-    for task, name in run.evaluated:
-        split = context.resources.evaluated(training.architecture, task, name)
-        made = state.best.evaluations.get(name) if task is run.task else None
-        evaluated.append((split, made or measure(training, state, split, state.best.threshold)))
-    return evaluated
-
-
-def predict_tests(context: Context, run: Run, training: Training, state: RunState) -> list[dict[str, Any]]:
-    """Rows for the test splits that exist: the task's own and its diagnostics'."""
-    splits = (context.resources.evaluated(training.architecture, task, name) for task, name in run.tests)
-    evaluated = [(split, measure(training, state, split, state.best.threshold)) for split in splits]
-    return [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)]
 
 
 def needs_best_weights(context: Context, run: Run) -> bool:
@@ -227,7 +208,8 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         HarnessError: it is of another model than this.
     """
     saved, problem = directory.load(run.fingerprint)
-    if saved is not None and needs_best_weights(context, run) and saved["run"]["best"]["weights"] is None:
+    best = saved["run"]["best"] if saved is not None else None
+    if best is not None and best["step"] >= 0 and best["weights"] is None and needs_best_weights(context, run):
         saved, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
     if problem is not None:
         announce(context, state, problem)
@@ -279,6 +261,7 @@ def result_of(
     training: Training,
     state: RunState,
     evaluated: Evaluated,
+    last: Scores,
     tests: list[dict[str, Any]],
     usage: Usage,
 ) -> Result:
@@ -288,6 +271,7 @@ def result_of(
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
     tasks = {task.name: task for task, _ in run.evaluated}
+    results = split_results(context, run, training, evaluated)
     record = record_of_run(
         context,
         run,
@@ -302,7 +286,9 @@ def result_of(
         micro_batch_tokens=training.plan.micro_batch_tokens,
         labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
         threshold=state.best.threshold if run.task.has_threshold and not generates else None,
-        **split_results(context, run, training, evaluated),
+        evaluations=state.evaluations,
+        last_scores=last or results["scores"],
+        **results,
     )
     return Result(
         record,

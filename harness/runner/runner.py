@@ -23,7 +23,8 @@ from harness.results.leases import Leases
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
-from harness.runner.execute import do_run, end_alone, predict_tests, prepare, reason, write_tests
+from harness.runner.answers import predict_tests
+from harness.runner.execute import do_run, end_alone, prepare, reason, write_tests
 from harness.runner.plan import Run, expand, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (

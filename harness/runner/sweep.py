@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.io import remove
+from harness.report.format import percent
 from harness.results.manifest import Choice, Key, Trial, in_words
 from harness.runner.plan import Pair, Run
 from harness.runner.queue import Status, Statuses, model_file, record_of
@@ -66,8 +67,8 @@ def verdict(choice: Choice) -> str:
     if winner is None or winner.score is None:
         return f"{title}: none of {number} trials finished: there is no recipe to use for the other seeds"
     data = "held-out training data" if choice.selection == "holdout" else "the validation data"
-    score = f"{100 * winner.score:.1f} on {data}"
-    equal = sum(trial.score == winner.score for trial in choice.trials)
+    score = f"{percent(winner.score)} on {data}"
+    equal = sum(str(trial.score) == str(winner.score) for trial in choice.trials)
     if equal > 1:
         return f"{title}: {in_words(winner.values)} is the first of {equal} equally good trials of {number} ({score})"
     return f"{title}: {in_words(winner.values)} is the best of {number} trials ({score})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,7 +13,9 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from harness.config.schema import Recipe
-from harness.task.metrics import task_score
+from harness.io import number
+from harness.task.metrics import score_key, task_score
+from harness.task.task import Task
 from harness.training.batching import TrainingPlan
 from harness.training.device import compile_seconds, synchronize
 from harness.training.evaluation import Evaluation, Split, evaluate, tuned_threshold
@@ -29,9 +32,8 @@ def train(
 ) -> Iterator[dict[str, Any] | None]:
     """Train to the last step: updates, evaluations, the best checkpoint, early stopping.
 
-    The model is evaluated before the first update, then every ``eval_every`` steps or every epoch, and after the last
-    update. With ``patience``, training ends after so many evaluations without a better score, but not before
-    ``min_steps``.
+    The model is evaluated before the first update, which chooses nothing, and then at `evaluation_steps`. With
+    ``patience``, training ends after so many evaluations without a better score, but not before ``min_steps``.
 
     Args:
         training: the model, its optimizer and its data; possibly in the middle of a training.
@@ -72,7 +74,7 @@ class Best:
     """The best evaluation so far."""
 
     step: int = -1
-    selection_score: float = float("-inf")
+    selection_score: float = math.nan
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     """By split."""
     threshold: float = 0.5
@@ -87,7 +89,7 @@ class Best:
     def of_state(cls, state: Mapping[str, Any]) -> Best:
         """What `state_dict` gave."""
         evaluations = {split: Evaluation.of_state(e) for split, e in state["evaluations"].items()}
-        return cls(**{**state, "evaluations": evaluations})
+        return cls(**{**state, "selection_score": number(state["selection_score"]), "evaluations": evaluations})
 
 
 @dataclass
@@ -102,8 +104,10 @@ class RunState:
     best: Best = field(default_factory=Best)
     evaluated: int = -1
     """The step of the last evaluation."""
+    threshold: float = 0.5
+    """By which the last evaluation predicted labels."""
     waited: int = 0
-    """Evaluations since the best one."""
+    """Evaluations without a better score."""
     earlier_seconds: float = 0.0
     """What the run took before it was resumed here."""
     train_seconds: float = 0.0
@@ -120,6 +124,11 @@ class RunState:
     """Whether the first update is still to come."""
     examples_per_second: float = field(default=0.0, init=False)
     """Of the updates since the last evaluation."""
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations chose the best checkpoint: all but that before the first update."""
+        return sum("scores" in row and row["step"] > 0 for row in self.history)
 
     @property
     def seconds(self) -> float:
@@ -142,10 +151,13 @@ class RunState:
 
 
 def evaluation_steps(recipe: Recipe, plan: TrainingPlan, steps: int) -> Iterator[int]:
-    """The steps after which the model is evaluated: every ``eval_every`` steps or epoch, and after the last."""
-    every = plan.updates_per_epoch if recipe.eval_every == "epoch" else int(recipe.eval_every)
-    yield from range(every, steps, every)
-    yield steps
+    """The steps after which the model is evaluated, in order: as the recipe says, and after the last step."""
+    if recipe.eval_every is None:
+        yield from sorted({-(-steps * i // recipe.evaluations) for i in range(1, recipe.evaluations + 1)})
+    else:
+        every = plan.updates_per_epoch if recipe.eval_every == "epoch" else recipe.eval_every
+        yield from range(every, steps, every)
+        yield steps
 
 
 def evaluate_checkpoint(
@@ -153,20 +165,31 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate the model as it is now, and keep the evaluation if it is the best so far; arguments as in `train`.
 
+    What was not trained is not chosen. An undefined score is below every number; of undefined ones the last is kept.
+
     Returns:
         The new row of the history.
     """
     threshold = tune_threshold(training, state, tuning)
     evaluations = {split.name: measure(training, state, split, threshold) for split in selection}
     first = evaluations[selection[0].name]
-    score = task_score(first.scores, training.architecture.task.metrics)
+    score = selection_score(first.scores, training.architecture.task)
     scores = {split: evaluation.scores for split, evaluation in evaluations.items()}
-    state.evaluated, state.waited = training.step, state.waited + 1
-    if score > state.best.selection_score:
-        weights = training.weights() if keep_best else None
-        state.best = Best(training.step, score, evaluations, threshold, weights)
-        state.waited = 0
+    state.evaluated, state.threshold = training.step, threshold
+    if training.step > 0:
+        best = state.best.selection_score
+        better = not (math.isnan(score) or score <= best)
+        state.waited = 0 if better else state.waited + 1
+        if better or math.isnan(best):
+            weights = training.weights() if keep_best else None
+            state.best = Best(training.step, score, evaluations, threshold, weights)
     return add_row(training, state, scores=scores, selection_score=score)
+
+
+def selection_score(scores: Mapping[str, float], task: Task) -> float:
+    """What chooses a checkpoint: the mean of the task's metrics; NaN where one of them is undefined."""
+    undefined = any(math.isnan(scores[score_key(name)]) for name in task.metrics)
+    return math.nan if undefined else task_score(scores, task.metrics)
 
 
 def tune_threshold(training: Training, state: RunState, tuning: Split | None) -> float:

@@ -89,7 +89,8 @@ def mistakes(read, tmp_path):
         ("recipe: {compile: yes}", "recipe.compile must be true, false or auto, not 'yes'"),
         (
             "recipe: {eval_every: epochs}",
-            "recipe.eval_every must be a whole number of at least 1, or epoch, not 'epochs'. Did you mean 'epoch'?",
+            "recipe.eval_every must be a whole number of at least 1, epoch or null, not 'epochs'. "
+            "Did you mean 'epoch'?",
         ),
         ("recipe: {batch_tokens: 0}", "recipe.batch_tokens must be a whole number of at least 1, or null, not 0"),
         ("recipe: {min_steps: 1.5}", "recipe.min_steps must be a whole number of at least 1, or null, not 1.5"),

@@ -307,6 +307,38 @@ def test_marks_of_all_rows_of_a_row_and_of_a_cell() -> None:
     assert [row["caveats"] for row in as_data(found)["rows"]] == [[], [SEEN.text]]
 
 
+def test_the_number_of_evaluations_that_chose_is_said_once_or_by_row() -> None:
+    same = board(record("one", evaluations=10), record("one", "t5", evaluations=10))
+    assert "All rows: each checkpoint is the best of 10 evaluations." in same.markdown
+    assert same.rows[0].notes == ()
+    other = board(
+        record("one", evaluations=10),
+        record("one", "t5", evaluations=3),
+        record("one", "t5", seed=2, evaluations=7),
+        record("one", "older"),
+    )
+    assert "All rows: each" not in other.markdown
+    said = {row.model: row.notes for row in other.rows}
+    assert said == {
+        "bert": ("each checkpoint is the best of 10 evaluations",),
+        "t5": ("each checkpoint is the best of 3 to 7 evaluations",),
+        "older": (),
+    }
+    assert "each checkpoint is the best of 3 to 7 evaluations" in notes(other.markdown).values()
+    assert [row["evaluations"] for row in as_data(other)["rows"]] == [(10,), (3, 7), ()]
+
+
+def test_the_last_checkpoints_scores_stand_beside_the_best_ones() -> None:
+    last = {"one": {"validation": {"accuracy": 0.7}}}
+    found = record("one", last_scores=last, steps=10, best_step=5)
+    cell = as_data(board(found))["rows"][0]["tasks"]["one"]
+    assert cell["splits"]["validation"]["accuracy"]["mean"] == 0.8
+    assert cell["last_checkpoint"]["validation"]["accuracy"]["mean"] == 0.7
+    assert "Scores x 100 of the last checkpoint\n  one validation accuracy  70.00" in show_run(found)
+    assert "last checkpoint" not in show_run(record("one", last_scores=last, steps=5, best_step=5))
+    assert "last_checkpoint" not in as_data(board(record("one")))["rows"][0]["tasks"]["one"]
+
+
 def test_sample_data_is_said_plainly_and_no_published_row_stands_beside_it() -> None:
     runs = [record("one", model, caveats=caveats(CaveatKind.SAMPLE_DATA)) for model in ("a", "b")]
     references = [Reference(model="Published", source="a paper", scores={"one": dev(accuracy=90.0)})]

@@ -131,8 +131,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
             "learning_rate": 0.0011, "batch_size": 5, "batch_tokens": 64, "epochs": 2, "max_steps": 7,
             "min_steps": 9, "warmup_ratio": 0.1,
             "weight_decay": 0.1, "max_length": 33, "optimizer": "adafactor", "schedule": "constant",
-            "precision": "bf16", "compile": True, "eval_every": 3, "patience": 1, "gradient_accumulation": 2,
-            "gradient_checkpointing": True, "max_grad_norm": 0.5, "label_smoothing": 0.1,
+            "precision": "bf16", "compile": True, "evaluations": 3, "eval_every": 3, "patience": 1,
+            "gradient_accumulation": 2, "gradient_checkpointing": True, "max_grad_norm": 0.5, "label_smoothing": 0.1,
         }.items()
     },
     "seed": {"entry": {"seeds": 2}},
@@ -315,13 +315,13 @@ def shuffled(value: Any, random: Any) -> Any:
     flow=st.sampled_from([True, False, None]),
     rate=st.sampled_from(["0.001", "1e-3", "1.0e-3", "1E-3", "0.00100"]),
     said=st.dictionaries(
-        st.sampled_from(["epochs", "warmup_ratio", "optimizer", "max_steps", "eval_every"]), st.just(0), max_size=3
+        st.sampled_from(["epochs", "warmup_ratio", "optimizer", "max_steps", "evaluations"]), st.just(0), max_size=3
     ),
     comment=st.booleans(),
     name=st.sampled_from(["benchmarks.yaml", "other name.yml"]),
 )
 def test_order_spelling_and_defaults_do_not_count(original, world, random, flow, rate, said, comment, name):
-    defaults = {"epochs": 3, "warmup_ratio": 0.06, "optimizer": "adamw", "max_steps": None, "eval_every": "epoch"}
+    defaults = {"epochs": 3, "warmup_ratio": 0.06, "optimizer": "adamw", "max_steps": None, "evaluations": 10}
     recipe = {**RECIPE, **{key: defaults[key] for key in said}}
 
     def dump(content: Any) -> str:

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from running import LIMIT, RECIPE, UNMOVED, Bench, Updates, caveats, evaluations, tiny
+from running import LIMIT, RECIPE, UNMOVED, WRECK, Bench, Updates, caveats, evaluations, tiny
 from transformers import T5Config, T5ForConditionalGeneration
 
 from harness.config.benchmark import read_benchmarks
@@ -77,16 +77,41 @@ def test_with_holdout_the_evaluation_split_chooses_nothing(bench):
 
 
 def test_with_holdout_the_reported_score_is_the_best_models(bench):
-    """Wrecked after step 0 or never moved: step 0 was chosen, and its answers are reported."""
+    """T5 writes no answer yet, so that all scores are 0 and the first evaluation stays the best, wrecked or not."""
     answers = []
     for rate in (0.05, 1e-12):
-        bench.write({"learning_rate": rate, "warmup_ratio": 0.0, "max_steps": 2, "eval_every": 1}, models=["t5"],
-                    selection="holdout", limit={"train": 60, "validation": 10})  # fmt: skip
+        bench.write(WRECK | {"learning_rate": rate}, models=["t5"], selection="holdout",
+                    limit={"train": 60, "validation": 10})  # fmt: skip
         bench.run()
         record = bench.record(model="t5")
-        assert record.best_step == 0 and record.steps == 2
+        assert record.best_step == 1 and record.steps == 2
         answers.append([row["text"] for row in record.predictions()])
     assert answers[0] == answers[1]
+
+
+def test_the_last_checkpoints_scores_stand_beside_the_best_ones(bench):
+    """Its model answers what the evaluations on the way did not ask: here the validation set."""
+    recipe = {"max_steps": 16, "eval_every": 2, "learning_rate": 5e-3}
+    settings = {"tasks": ["stsb"], "selection": "holdout", "limit": {"train": 160, "validation": 60}}
+    bench.write(recipe, **settings)
+    bench.run()
+    record = bench.record("stsb")
+    assert record.best_step < record.steps == 16 and record.evaluations == 8
+    assert record.last_scores != record.scores
+    bench.write(recipe | {"eval_every": 16}, **settings)
+    bench.run()
+    last = bench.record("stsb")
+    assert last.best_step == last.steps == 16 and last.evaluations == 1
+    assert last.last_scores == last.scores == record.last_scores
+
+
+def test_the_last_checkpoint_answers_diagnostics_too(bench):
+    bench.write(WRECK, tasks=["mnli"], selection="holdout", models=["t5"], limit={"train": 60, "validation": 10})
+    bench.run()
+    record = bench.record("mnli", "t5")
+    assert record.best_step == 1 < record.steps
+    splits = {task: list(scores) for task, scores in record.last_scores.items()}
+    assert splits == {"mnli": ["validation_matched", "validation_mismatched"], "ax": ["test"]}
 
 
 # Parts of the data -----------------------------------------------------------------------------------------------

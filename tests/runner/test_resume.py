@@ -286,7 +286,7 @@ def test_killed_again_and_again_it_comes_to_the_same_bytes(bench, uninterrupted)
 @pytest.mark.parametrize(("name", "call"), [("update", 3), ("result_of", 1)])
 def test_patience_goes_on_where_it_was(bench, monkeypatch, name, call):
     settings, expected = reference(
-        bench.folder / "reference", bench.results / ".cache", recipe=UNMOVED | {"eval_every": 1, "patience": 3}
+        bench.folder / "reference", bench.results / ".cache", recipe=UNMOVED | {"eval_every": 1, "patience": 2}
     )
     bench.write(**settings)
     run_killed(bench, Training if name == "update" else execute, name, call)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import RECIPE, UNMOVED, caveats, content, evaluations, losses, tiny
+from running import RECIPE, UNMOVED, WRECK, caveats, content, evaluations, losses, tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -123,8 +123,9 @@ def test_all_rows_say_on_which_data_the_checkpoint_was_chosen(bench):
 
 def test_report_leaves_the_tables_of_a_run_as_they_are(bench):
     """Also of a task that the benchmark file alone defines, and a diagnostic without its model."""
-    rows = "".join(f"Anna\tB-name\nBell\tI-name\nsold\tO\nhats\tO\nin\tO\nRome\t{tag}\n\n" for tag in ("O", "B-name"))
-    (bench.folder / "names.conll").write_text(rows * 20)
+    sentence = "Anna\tB-name\nBell\tI-name\nsold\tO\n{}\tO\nhats\tO\nin\tO\nRome\t{}\n\n"
+    rows = (sentence.format(number, tag) for number in range(20) for tag in ("O", "B-name"))
+    (bench.folder / "names.conll").write_text("".join(rows))
     bench.write(tasks=["names", "cola", "ax"])
     document = json.loads(bench.path.read_text())
     document["tasks"] = {"names": {"problem_type": "token_classification", "train": "names.conll"}}
@@ -317,6 +318,7 @@ def test_it_is_evaluated_before_training_at_the_asked_steps_and_after_the_last(b
         (row["learning_rate"] for row in record.history() if "loss" in row), reverse=True
     )
     assert record.steps == 10
+    assert record.evaluations == 3  # that before training chooses nothing
     bench.write({"max_steps": None, "epochs": 2, "eval_every": "epoch"})
     bench.run()
     assert list(evaluations(bench.record())) == [0, 6, 12]
@@ -328,7 +330,7 @@ def test_the_record_holds_the_best_evaluation_and_the_log_tells_the_run(bench):
     bench.run()
     record = bench.record("sst2")
     history = evaluations(record)
-    best = max(history, key=lambda step: (history[step]["selection_score"], -step))
+    best = max(list(history)[1:], key=lambda step: (history[step]["selection_score"], -step))
     assert record.best_step == best
     assert record.selection_score == history[best]["selection_score"]
     assert record.scores["sst2"] == history[best]["scores"]
@@ -343,8 +345,8 @@ def test_patience_stops_when_nothing_gets_better(bench):
     bench.write({"max_steps": 40, "eval_every": 3, "patience": 2, **UNMOVED})
     bench.run()
     record = bench.record()
-    assert list(evaluations(record)) == [0, 3, 6]
-    assert (record.steps, record.best_step) == (6, 0)
+    assert list(evaluations(record)) == [0, 3, 6, 9]
+    assert (record.steps, record.best_step, record.evaluations) == (9, 3, 3)
     assert "stopped early: no better score in 2 evaluations" in record.log()
 
 
@@ -368,14 +370,13 @@ def test_the_record_has_the_batch_size_that_follows_from_the_tokens(bench, capsy
 
 
 def test_diagnostics_are_answered_by_the_best_model_not_by_the_last(bench):
-    """T5 writes no answer for a long time: all scores are 0, and the first step stays the best, wrecked or not."""
-    wreck = {"learning_rate": 0.05, "warmup_ratio": 0.0, "eval_every": 1, "max_steps": 2}
+    """T5 writes no answer for a long time: all scores are 0, and the first one stays the best, wrecked later or not."""
     answers = {}
-    for name, recipe in {"wrecked": wreck, "untouched": wreck | UNMOVED}.items():
+    for name, recipe in {"wrecked": WRECK, "untouched": WRECK | UNMOVED}.items():
         bench.write(recipe, tasks=["mnli", "ax"], models=["t5"], keep="best")
         bench.run()
         record = bench.record("mnli", "t5")
-        assert record.best_step == 0
+        assert record.best_step == 1
         answers[name] = [row["text"] for row in record.predictions() if row["task"] == "ax"]
         answers[f"{name} weights"] = bench.weights(record)
     assert answers["wrecked"] == answers["untouched"]
@@ -512,7 +513,7 @@ def test_asked_for_later_a_kept_model_predicts_without_training(bench, updates):
 def test_asked_for_later_labels_are_predicted_by_the_threshold_of_the_run(bench, updates):
     bench.models["low"] = {**bench.models["bert"], "threshold": 0.2}
     bench.models["tuned"] = {**bench.models["bert"], "threshold": "tuned"}
-    recipe = {"max_steps": 20, "learning_rate": 1e-2}
+    recipe = {"max_steps": 20, "eval_every": 6, "learning_rate": 1e-2}
     bench.write(recipe, tasks=["goemotions"], models=["low", "tuned"], keep="best")
     bench.run()
     bench.write(recipe, tasks=["goemotions"], models=["low", "tuned"], keep="best", predict=["test"])

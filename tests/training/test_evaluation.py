@@ -80,15 +80,16 @@ def test_scores_are_the_official_metrics_of_the_recorded_predictions(name, finis
     assert record.invalid == {}
 
 
-def test_an_undefined_score_stays_undefined_in_the_record_and_counts_0(bench):
-    """A constant prediction has no correlation: NaN in the record, 0 for the choice of the checkpoint."""
-    bench.write(tasks=["stsb"], models=["t5"])
+def test_a_run_whose_scores_are_all_undefined_ends_with_its_last_checkpoint(bench):
+    """A constant prediction has no correlation: NaN in the record, also for the choice of the checkpoint."""
+    bench.write({"eval_every": 2}, tasks=["stsb"], models=["t5"])
     bench.run()
     record = bench.record("stsb", "t5")
     assert {row["prediction"] for row in record.predictions()} == {-1.0}  # it does not write numbers yet
     scores = record.scores["stsb"]["validation"]
     assert np.isnan(scores["pearson"]) and np.isnan(scores["spearmanr"])
-    assert record.selection_score == 0.0 and record.best_step == 0
+    assert np.isnan(record.selection_score) and record.best_step == record.steps == STEPS
+    assert record.evaluations == 2
     json.loads((record.folder / "record.json").read_text(), parse_constant=pytest.fail)  # JSON proper has no NaN
 
 

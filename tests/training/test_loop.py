@@ -122,6 +122,11 @@ def test_evaluation_comes_at_the_asked_steps_and_after_the_last(sample_cache):
     assert list(evaluation_steps(Recipe(eval_every=5), plan, 12)) == [5, 10, 12]
     assert list(evaluation_steps(Recipe(eval_every="epoch"), plan, 30)) == [13, 26, 30]
     assert list(evaluation_steps(Recipe(eval_every=6), plan, 12)) == [6, 12]
+    assert list(evaluation_steps(Recipe(), plan, 100)) == list(range(10, 101, 10))
+    assert list(evaluation_steps(Recipe(evaluations=4), plan, 10)) == [3, 5, 8, 10]
+    assert list(evaluation_steps(Recipe(evaluations=1), plan, 10)) == [10]
+    assert list(evaluation_steps(Recipe(), plan, 3)) == [1, 2, 3]
+    assert list(evaluation_steps(Recipe(evaluations=2, eval_every=5), plan, 12)) == [5, 10, 12]
 
 
 @pytest.mark.parametrize(("architecture", "task"), [("bert", "cola"), ("enct5", "copa"), ("t5", "multirc")])
