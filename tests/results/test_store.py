@@ -163,7 +163,9 @@ def test_records_are_indented_sorted_and_end_with_a_newline(store: Store) -> Non
         '  "checkpoint": null,\n  "columns": {},\n  "counts": {},\n  "error": null,\n'
         f'  "fingerprint": "{FINGERPRINT}",\n'
     )
-    assert text.endswith('  "threshold": null,\n  "traceback": null,\n  "unread_words": {},\n  "updates_per_epoch": null\n}\n')
+    assert text.endswith(
+        '  "threshold": null,\n  "traceback": null,\n  "unread_words": {},\n  "updates_per_epoch": null\n}\n'
+    )
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     assert (folder / "predictions.jsonl").read_bytes() == b""
 
