@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -20,11 +21,14 @@ from running import RECIPE, Bench, content
 from safetensors import SafetensorError
 
 from harness.data.features import cached
+from harness.errors import HarnessError
 from harness.models import base
 from harness.models.heads import ScoringArchitecture
 from harness.models.t5 import T5
 from harness.results import tensors as checkpoints
+from harness.results.store import Store
 from harness.results.tensors import load_state
+from harness.runner import runner
 from harness.training import trainer as training
 from harness.training.trainer import Training, memory_errors
 
@@ -485,3 +489,29 @@ def test_one_of_two_processes_that_runs_out_of_memory_stops_both_and_the_next_co
     shown, _ = process.communicate()
     assert process.returncode == 0, shown
     assert bench.record().micro_batch_tokens == limit and bench.record(model="t5").finished
+
+
+@pytest.mark.parametrize("how", ["signal", "disk"])
+def test_after_a_stop_the_tables_hold_what_was_done(bench, monkeypatch, how):
+    """They are not made after every run."""
+    monkeypatch.setattr(runner, "BOARD_EVERY", 3600.0)
+    bench.write(seeds=[1, 2, 3])
+    update, write = Training.update, Store.write
+
+    def stop(function, due):
+        def stopping(self, *arguments, **options):
+            if due(self, *arguments):
+                raise KeyboardInterrupt if how == "signal" else HarnessError("the disk is full")
+            return function(self, *arguments, **options)
+
+        return stopping
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt if how == "signal" else HarnessError):
+        if how == "signal":
+            patch.setattr(Training, "update", stop(update, lambda training: len(bench.store.records()) == 2))
+        else:
+            patch.setattr(Store, "write", stop(write, lambda store, record: record.seed == 3))
+        bench.run()
+    assert len(bench.store.records()) == 2
+    (row,) = csv.DictReader((bench.store.folder / "leaderboard.csv").read_text().splitlines())
+    assert (row["seeds"], row["cola seeds"]) == ("3", "2")

@@ -132,8 +132,10 @@ def test_runs_and_tables_are_those_of_another_output(done, bench, kind):
 
 
 @pytest.mark.parametrize("kind", ["none", "full", "reader gone", "ascii"])
-def test_stopping_and_resuming_do_not_fail(bench, kind, monkeypatch):
+def test_stopping_and_resuming_do_not_fail(bench, kind, monkeypatch, request):
     """As with ``| tee log``, whose reader ends with the same Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     bench.write(UNMOVED, checkpoint_every=0)
     command = ["run", bench.path, "--results", bench.results]
     update = Training.update

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, lives, remove, this_machine
+from harness.io import disk_errors, lives, remove, sync, sync_folder, this_machine
 
 RENEWED_EVERY = 15.0
 """Seconds between two signs of life of a lease."""
@@ -48,9 +48,36 @@ class Lease:
             self.path.unlink(missing_ok=True)
             self.path.parent.rmdir()
 
+    def is_held(self) -> bool:
+        """Whether no other process has taken over: one that was stopped for minutes looks before it goes on."""
+        if not os.path.lexists(self.path):
+            self.lost = True
+        return not self.lost and not self.released
+
+    def replace(self, target: Path, content: bytes) -> bool:
+        """Replace a file, all at once, and only while this lease is held, which ends with it.
+
+        The file of the lease becomes the new file: whoever takes over has removed it before.
+
+        Returns:
+            False where another process took over: nothing has changed, and what was read before may be old.
+        """
+        try:
+            with open(self.path, "r+b") as file:
+                file.write(content)
+                sync(file)
+            os.rename(self.path, target)
+        except FileNotFoundError:
+            self.lost = True
+            return False
+        sync_folder(target.parent)
+        return True
+
     def empty(self) -> None:
-        """Remove everything in the folder but leases, as far as the disk allows."""
+        """Remove everything in the folder but leases, as far as the disk allows; nothing where it was taken over."""
         with contextlib.suppress(OSError):
+            if not self.is_held():
+                return
             for path in self.path.parent.iterdir():
                 if not path.name.startswith("lease."):
                     remove(path)
@@ -66,7 +93,7 @@ class Lease:
         for _ in range(100):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process, done with the folder, just removed it
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
                 return
         folder = self.path.parent
         raise HarnessError(f"{folder}: cannot be claimed: it keeps disappearing; is another program tidying up there?")
@@ -136,12 +163,12 @@ class Leases:
             return self._others(folder)
 
     @contextlib.contextmanager
-    def held(self, folder: Path) -> Iterator[None]:
+    def held(self, folder: Path) -> Iterator[Lease]:
         """A block that only one process at a time is in; waits for its turn."""
         while (lease := self.take(folder)) is None:
             time.sleep(0.02 + secrets.randbelow(80) / 1000)  # two that gave way to each other meet again otherwise
         with lease:
-            yield
+            yield lease
 
     def _others(self, folder: Path, own: Path | None = None) -> bool:
         """Whether there is another lease of a living process; those of dead ones are removed."""

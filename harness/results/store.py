@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, write_file
+from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
-from harness.results.leases import Leases
+from harness.results.leases import Lease, Leases
 from harness.results.manifest import (
     MANIFEST,
     MANIFESTS,
@@ -28,6 +28,9 @@ from harness.results.manifest import (
     parse_manifest,
 )
 from harness.results.record import NAME, Damaged, Record
+
+LOCK = ".lock"
+"""In a benchmark's folder, so that what is made in it can be renamed to what it replaces."""
 
 Entry = tuple[str, str, int, Record | None]
 """A (task, model, seed) and its record; None where there is none yet."""
@@ -64,10 +67,13 @@ class Store:
         return self.folder / "models"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """A block in which no other process changes what all runs share; waits for its turn."""
-        with Leases() as leases, leases.held(self.folder / ".work" / "lock"):
-            yield
+    def locked(self) -> Iterator[Lease]:
+        """A block in which no other process changes what all runs share; waits for its turn.
+
+        A process that is suspended in it for minutes loses its turn: see `Lease.is_held` and `Lease.replace`.
+        """
+        with Leases() as leases, leases.held(self.folder / LOCK) as lease:
+            yield lease
 
     def checkpoint_directories(self) -> list[Path]:
         """The checkpoint directories of all runs."""
@@ -187,11 +193,13 @@ class Store:
         def wanted(task: str, model: str) -> bool:
             return (tasks is None or task in tasks) and (models is None or model in models)
 
-        with self.locked():
-            before = self._manifest()
-            new = before.followed_by(given, wanted).to_json()
-            if new != before.to_json() or not (self.folder / MANIFEST).exists():
-                write_file(self.folder / MANIFEST, new)
+        written = False
+        while not written:
+            with self.locked() as lease, disk_errors(self.folder):
+                before = self._manifest()
+                new = before.followed_by(given, wanted).to_json()
+                changed = new != before.to_json() or not (self.folder / MANIFEST).exists()
+                written = not changed or lease.replace(self.folder / MANIFEST, new)
 
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order."""

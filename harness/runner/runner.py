@@ -6,6 +6,7 @@ import contextlib
 import gc
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
@@ -45,6 +46,9 @@ from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
 from harness.training.device import make_accelerator, together
 from harness.training.loop import RunState
+
+BOARD_EVERY, BOARD_SHARE = 5.0, 0.02
+"""The leaderboard is made anew after so many seconds, and takes at most this share of the time."""
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
@@ -165,6 +169,17 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
     Returns:
         The runs that failed, here or there.
     """
+    board = LiveBoard(context)
+    gc.freeze()  # what the command knows of its runs stays to its end
+    try:
+        return _train_all(context, statuses, todo, board)
+    except BaseException:  # a signal, a disk: the tables hold what was done
+        with contextlib.suppress(HarnessError):
+            board.finish()
+        raise
+
+
+def _train_all(context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
     failed: set[Run] = set()
     queue = RunQueue(context, statuses, list(todo), lambda run, record: _show_done(context, run, record, failed))
     waiting = False
@@ -187,7 +202,7 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
             failed.add(run)
         if context.main and finished is not None:
             queue.left.remove(run)
-            make_board(context, statistics=False)
+            board.update()
 
 
 def predict_tests_of(context: Context, run: Run) -> bool:
@@ -245,29 +260,63 @@ def _drop_models(context: Context, runs: Sequence[Run]) -> None:
             remove(model_file(context, run))
 
 
+@dataclass
+class LiveBoard:
+    """The leaderboard's files while runs are done: they never take more than a small part of the command's time.
+
+    Making them reads all records, so that making them after each run would take the longer the more there are.
+    """
+
+    context: Context
+    due: float = 0.0
+    behind: bool = False
+    """Whether a run was done since they were made."""
+
+    def update(self) -> None:
+        """Make them, if it is time to."""
+        self.behind = True
+        if time.monotonic() >= self.due:
+            self.finish()
+
+    def finish(self) -> None:
+        """Make them, if a run was done since."""
+        if self.behind and self.context.main:
+            started = time.monotonic()
+            make_board(self.context, statistics=False)
+            now = time.monotonic()
+            self.behind, self.due = False, now + max(BOARD_EVERY, (now - started) / BOARD_SHARE)
+
+
 def make_board(context: Context, statistics: bool = True) -> Leaderboard:
     """The leaderboard of the benchmark's current records; the main process writes it beside them.
 
     Args:
         statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
     """
-    file, spec, store, write = context.file, context.spec, context.store, context.main
-    with store.locked() if write else contextlib.nullcontext():  # no earlier leaderboard replaces a later one
-        board = leaderboard(
-            store.current(),
-            file.tasks,
-            file.suites,
-            benchmark=spec.name,
-            asked=spec.tasks,
-            references=spec.references,
-            choices={"": store.choices()},
-            warnings=store.warnings,
-            interval=spec.interval,
-            statistics=statistics,
-        )
-        if write:
-            write_leaderboard(store.folder, board)
-    return board
+    if not context.main:
+        return _board(context, statistics)
+    while True:
+        with context.store.locked() as lease:  # no earlier leaderboard replaces a later one
+            board = _board(context, statistics)
+            write_leaderboard(context.store.folder, board)
+            if lease.is_held():
+                return board
+
+
+def _board(context: Context, statistics: bool) -> Leaderboard:
+    file, spec, store = context.file, context.spec, context.store
+    return leaderboard(
+        store.current(),
+        file.tasks,
+        file.suites,
+        benchmark=spec.name,
+        asked=spec.tasks,
+        references=spec.references,
+        choices={"": store.choices()},
+        warnings=store.warnings,
+        interval=spec.interval,
+        statistics=statistics,
+    )
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
