@@ -9,25 +9,26 @@ from harness.io import fingerprint
 from harness.report.differences import best_of_words, evaluations_of
 from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
-from harness.report.notes import OfSeed, finished, gaps, overlaps, undefined
+from harness.report.notes import OfSeed, below_baseline, constants, finished, gaps, overlaps, undefined
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
 from harness.report.signature import signature
 from harness.report.tables import markdown
 from harness.report.terminal import terminal_table
+from harness.report.words import BASELINE
 from harness.results.manifest import Choice
 from harness.results.record import Caveat, CaveatKind, Record
 from harness.results.store import Entry, Store
 from harness.task.task import Suite, Task
 
 SAMPLE_DATA = Caveat(kind=CaveatKind.SAMPLE_DATA)
+SELECTION = (Caveat(kind=CaveatKind.SELECTED_ON_VALIDATION), Caveat(kind=CaveatKind.SELECTED_ON_HOLDOUT))
 RECIPE_CHOSEN = Caveat(kind=CaveatKind.RECIPE_FROM_VALIDATION)
 """Of runs whose recipe was chosen by the data that their scores are measured on. It is not in their records: the run
 does not deserve it, the use that is made of it does."""
 
 RunsOfTask = Mapping[str, OfSeed]
 """The records of one row, by task and seed."""
-
 Runs = Mapping[tuple[str, str], RunsOfTask]
 """The records of all rows, by (folder, model)."""
 
@@ -70,6 +71,8 @@ def leaderboard(
         from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
 
         board = with_statistics(board, runs, interval)
+        if board.tests:
+            board = replace(board, tests=with_statistics(board.tests, tests_of(runs), board.spread))
     return replace(board, markdown=markdown(board), text=terminal_table(board))
 
 
@@ -101,6 +104,8 @@ def board_and_runs(
         benchmark=benchmark,
         sections=tuple(sections),
         rows=tuple(rows),
+        baselines=tuple(baseline_rows(runs, columns, sections)),
+        tests=test_board(runs, tasks, suites, benchmark, common),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         evaluations=evaluations,
@@ -187,6 +192,68 @@ def _sources(rows: Iterable[RunsOfTask]) -> tuple[str, ...]:
     return tuple(sorted({data.source for record in records for data in record.settings.data.values()}))
 
 
+# Baselines and test splits ----------------------------------------------------------------------------------------
+
+
+def baseline_rows(runs: Runs, columns: Sequence[Column], sections: Sequence[Section]) -> list[Row]:
+    """What one constant answer scores, by folder; a single row where the folders agree."""
+    rows: dict[str, Row] = {}
+    for folder in dict.fromkeys(folder for folder, _ in runs):
+        of_folder = [of_task for (other, _), of_task in runs.items() if other == folder]
+        cells = {column.task: _baseline_cell(column, of_folder) for column in columns}
+        if any(cell.done for cell in cells.values()):
+            averages = {t: average(cells, tasks) for s in sections for t, tasks in s.averages.items()}
+            rows[folder] = Row(BASELINE, cells, averages, folder=folder, architecture="baseline")
+    same = len({str(row.cells) for row in rows.values()}) == 1
+    return [replace(row, folder="") for row in rows.values()][:1] if same else list(rows.values())
+
+
+def _baseline_cell(column: Column, rows: Iterable[RunsOfTask]) -> Cell:
+    """The same for all models: of the first run that has it."""
+    parts: tuple[Value | None, ...] = (None,) * len(column.parts)
+    for of_task in rows:
+        for record in finished(of_task.get(column.answered_by, {})):
+            scores = [record.baseline.get(column.task, {}).get(split, {}).get(m) for split, m in column.parts]
+            if parts[0] is None and None not in scores:
+                parts = tuple(Value({0: score}) for score in scores if score is not None)
+    return Cell((0,), parts, mean_value(parts))
+
+
+def tests_of(runs: Runs) -> Runs:
+    """The records of the test predictions of runs."""
+    return {
+        row: {
+            task: {seed: record.tests if record else None for seed, record in of_seed.items()}
+            for task, of_seed in of_task.items()
+        }
+        for row, of_task in runs.items()
+    }
+
+
+def test_board(
+    runs: Runs, tasks: Mapping[str, Task], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
+) -> Leaderboard | None:
+    """The scores on the test splits that have labels, which chose no checkpoint; None where none was predicted."""
+    tests = tests_of(runs)
+    records = [r for of_task in tests.values() for of_seed in of_task.values() for r in finished(of_seed)]
+    tested = {task for record in records for task, splits in record.scores.items() if splits}
+    if not tested:
+        return None
+    columns = [
+        Column(task.name, task.title, task.suite, task.test_parts, task.evaluated_by or task.name)
+        for task in tasks.values()
+        if task.name in tested
+    ]
+    columns += [_unknown_column(name, tests.values()) for name in sorted(tested - set(tasks))]
+    sections = [
+        Section(section.name, f"{section.title}: test sets", section.columns, {}, {})
+        for section in _sections(columns, suites, set())
+    ]
+    rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in tests.items()]
+    rows = [_with_notes(row, [*common, *SELECTION], row.evaluations) for row in rows]
+    return Leaderboard(benchmark, tuple(sections), tuple(rows), tuple(baseline_rows(tests, columns, sections)))
+
+
 def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     """The caveats that all have, in their order."""
     if not caveats:
@@ -271,31 +338,35 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
 
 
 def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cell:
-    parts = tuple(_value(column.task, split, metric, of_seed) for split, metric in column.parts)
+    parts, baseline = (tuple(_values(column, of_seed, field)) for field in ("scores", "baseline"))
+    score = mean_value(parts)
     caveats = dict.fromkeys(caveat for record in finished(of_seed) for caveat in record.caveats)
     return Cell(
         planned=tuple(of_seed),
         parts=parts,
-        score=mean_value(parts),
-        last=tuple(_value(column.task, split, metric, of_seed, "last_scores") for split, metric in column.parts),
+        score=score,
+        last=tuple(_values(column, of_seed, "last_scores")),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
             *gaps(column, of_seed),
-            *undefined(parts),
+            *(undefined(parts) or constants(column, of_seed)),
+            *below_baseline(score, baseline),
             *overlaps(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),
     )
 
 
-def _value(task: str, split: str, metric: str, of_seed: OfSeed, field: str = "scores") -> Value | None:
-    scores = {
-        seed: getattr(record, field).get(task, {}).get(split, {}).get(metric)
-        for seed, record in of_seed.items()
-        if record and record.finished
-    }
-    seeds = {seed: score for seed, score in scores.items() if score is not None}
-    return Value(seeds) if seeds else None
+def _values(column: Column, of_seed: OfSeed, field: str) -> Iterable[Value | None]:
+    """The parts of a column, of one of the fields of records that hold scores; None for one that none has."""
+    for split, metric in column.parts:
+        scores = {
+            seed: getattr(record, field).get(column.task, {}).get(split, {}).get(metric)
+            for seed, record in of_seed.items()
+            if record and record.finished
+        }
+        seeds = {seed: score for seed, score in scores.items() if score is not None}
+        yield Value(seeds) if seeds else None
 
 
 def _data_key(column: Column, of_seed: OfSeed) -> str:

@@ -223,7 +223,10 @@ class Leaderboard:
         benchmark: its name.
         sections: the columns, suite by suite.
         rows: the models.
+        baselines: what one constant answer scores, chosen by the labels of the training data: a row, or one for each
+            folder where they differ.
         references: published rows.
+        tests: the same of the test splits that have labels and were predicted; their scores are in no average.
         caveats: those that hold for every number.
         evaluations: how many evaluations chose the checkpoints, where that is the same for all rows.
         sources: where the data came from: ``hub``, ``files``, ``sample``.
@@ -240,7 +243,9 @@ class Leaderboard:
     benchmark: str
     sections: tuple[Section, ...]
     rows: tuple[Row, ...]
+    baselines: tuple[Row, ...] = ()
     references: tuple[Row, ...] = ()
+    tests: Leaderboard | None = None
     caveats: tuple[Caveat, ...] = ()
     evaluations: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
@@ -262,6 +267,10 @@ class Leaderboard:
     def generates(self) -> bool:
         """Whether the predictions of some model are generated text."""
         return any(row.cost is not None and row.cost.invalid is not None for row in self.rows)
+
+    def rows_like(self, row: Row) -> list[Row]:
+        """The rows of the same model or baseline, in the same folder."""
+        return [own for own in (*self.rows, *self.baselines) if own.name == row.name]
 
     def title(self, task: str) -> str:
         """A task's name as tables show it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from harness.report.format import failure
-from harness.report.leaderboard import Column, Value
+from harness.report.leaderboard import Column, Value, mean_value
 from harness.results.record import Record
 
 OfSeed = Mapping[int, Record | None]
@@ -27,10 +27,11 @@ def gaps(column: Column, of_seed: OfSeed) -> list[str]:
     for seed, record in of_seed.items():
         for reason in _gaps_of(column, record):
             seeds.setdefault(reason, []).append(seed)
-    return [
-        reason if len(which) == len(of_seed) else f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))}: {reason}"
-        for reason, which in seeds.items()
-    ]
+    return [_with_seeds(reason, which, of_seed) for reason, which in seeds.items()]
+
+
+def _with_seeds(note: str, which: list[int], every: Collection[int]) -> str:
+    return note if len(which) == len(every) else f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))}: {note}"
 
 
 def _gaps_of(column: Column, record: Record | None) -> list[str]:
@@ -65,3 +66,26 @@ def overlaps(column: Column, of_seed: OfSeed) -> list[str]:
                 total = record.counts.get(column.task, {}).get(split, number)
                 notes[f"{number} of {total} {split} texts are in the training data, too"] = None
     return list(notes)
+
+
+def constants(column: Column, of_seed: OfSeed) -> list[str]:
+    """Whether a model gives one answer to everything, with which seeds."""
+    splits = {split for split, _ in column.parts}
+    seeds: dict[str, list[int]] = {}
+    done = {seed: record for seed, record in of_seed.items() if record and record.finished}
+    for seed, record in done.items():
+        answers = {split: a for split, a in record.constant.get(column.task, {}).items() if split in splits}
+        if len(answers) == len(splits):
+            seeds.setdefault(
+                f"gives one answer to everything: {', '.join(dict.fromkeys(answers.values()))}", []
+            ).append(seed)
+    return [_with_seeds(note, which, done) for note, which in seeds.items()]
+
+
+def below_baseline(score: Value | None, baseline: Iterable[Value | None]) -> list[str]:
+    """Whether a score is not above what one constant answer gets."""
+    parts = list(baseline)
+    if score is None or not all(parts):
+        return []
+    constant = mean_value(parts)
+    return ["not above the majority baseline"] if constant and score.mean <= constant.mean + 1e-12 else []

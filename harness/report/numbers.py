@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.report.format import to_csv
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def csv_text(board: Leaderboard) -> str:
     """The content of leaderboard.csv: a line per model, with scores times 100 and their standard deviations."""
-    rows = [_csv_row(row, board) for row in board.rows]
+    rows = [_csv_row(row, board) for row in (*board.rows, *board.baselines)]
     return to_csv(rows, list(dict.fromkeys(name for row in rows for name in row)) or ["model"])
 
 
@@ -37,6 +37,8 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
                 name = f"{column.task} {split} {metric}" if splits > 1 else f"{column.task} {metric}"
                 cells |= _csv_numbers(name, value, interval)
             cells |= _csv_rank(column.task, column.task, row, board)
+    for name, value, interval in _test_values(row, board):
+        cells |= _csv_numbers(name, value, interval)
     cost = row.cost
     if cost is not None:
         cells |= {
@@ -49,6 +51,16 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             "invalid": None if cost.invalid_mean is None else 100 * cost.invalid_mean,
         }
     return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}
+
+
+def _test_values(row: Row, board: Leaderboard) -> Iterable[tuple[str, Value | None, Comparison | None]]:
+    """The scores of a row on test splits, each with its column of the .csv file."""
+    for tested in board.tests.rows_like(row) if board.tests else ():
+        for column in board.tests.columns if board.tests else ():
+            cell = tested.cells[column.task]
+            intervals = cell.intervals or [None] * len(cell.parts)
+            for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
+                yield f"{column.task} {split} {metric}", value, interval
 
 
 def _csv_numbers(name: str, value: Value | None, interval: Comparison | None) -> dict[str, float | None]:
@@ -94,6 +106,8 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
         "sources": board.sources,
         "suites": suites,
         "rows": [_row_data(row, board) for row in board.rows],
+        "baselines": [_scores_data(row, board) for row in board.baselines],
+        **({"tests": _tests_data(board.tests)} if board.tests else {}),
         **({"sweeps": sweeps} if sweeps else {}),
         "statistics": {
             "version": VERSION,
@@ -116,10 +130,18 @@ def _trial_data(choice: Choice) -> list[dict[str, Any]]:
     return trials
 
 
-def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
-    data: dict[str, Any] = {
+def _tests_data(tests: Leaderboard) -> dict[str, Any]:
+    """The scores on test splits."""
+    return {
+        "rows": [_scores_data(row, tests) for row in tests.rows],
+        "baselines": [_scores_data(row, tests) for row in tests.baselines],
+    }
+
+
+def _scores_data(row: Row, board: Leaderboard) -> dict[str, Any]:
+    return {
         "model": row.model,
-        "notes": row.notes,
+        "folder": row.folder,
         "averages": {
             title: _value_data(cell.score, cell.interval, _ranks(title, row, board))
             for title, cell in row.averages.items()
@@ -129,11 +151,14 @@ def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
             for column in board.columns
         },
     }
+
+
+def _row_data(row: Row, board: Leaderboard) -> dict[str, Any]:
+    data: dict[str, Any] = {**_scores_data(row, board), "notes": row.notes}
     if row.source:
         return {**data, "source": row.source, "split": "dev"}
     return {
         **data,
-        "folder": row.folder,
         "architecture": row.architecture,
         "seeds": row.seeds,
         "evaluations": row.evaluations,

@@ -246,13 +246,14 @@ def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
     for folder, of_folder in entries.items():
         for _, model, _, record in of_folder:
             name = f"{model} ({folder})" if len(entries) > 1 else model
-            try:
-                of_run = label_scores(record) if record and record.finished else {}
-            except Damaged as damage:
-                damages.append(f"Not counted: {damage}\n")
-                continue
-            for key, of_split in of_run.items():
-                scores.setdefault(key, {}).setdefault(name, []).append(of_split)
+            for run in filter(None, (record, record.tests)) if record and record.finished else ():
+                try:
+                    of_run = label_scores(run)
+                except Damaged as damage:
+                    damages.append(f"Not counted: {damage}\n")
+                    continue
+                for key, of_split in of_run.items():
+                    scores.setdefault(key, {}).setdefault(name, []).append(of_split)
     pages = [
         f"## {task}\n\nF1 x 100 of each label on the {split} split, mean over seeds; support: how often the label is "
         f"right.\n\n{_label_table(of_model)}\n"

@@ -13,6 +13,7 @@ from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page
 from harness.report.words import (
     about,
+    baseline_words,
     deviations,
     lacking_words,
     means,
@@ -62,9 +63,10 @@ def markdown(board: Leaderboard) -> str:
     blocks = [f"# Leaderboard: {escape(board.benchmark)}", " ".join(map(escape, about(board)))]
     if board.rows:
         blocks.append(" ".join(_legend(board)))
-    for section in board.sections:
-        blocks += [f"## {escape(section.title)}", _score_table(board, section, notes)]
-        blocks += map(escape, lacking_words(section))
+    for shown in filter(None, (board, board.tests)):
+        for section in shown.sections:
+            blocks += [f"## {escape(section.title)}", _score_table(shown, section, notes)]
+            blocks += map(escape, lacking_words(section))
     if board.sweeps:
         words = f"{chosen_words(board)} All trials are in [sweep.md](sweep.md)."
         blocks += ["## Chosen recipes", markdown_table(*chosen_table(board)), words]
@@ -87,6 +89,9 @@ def _legend(board: Leaderboard) -> list[str]:
         "Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average."
     ]
     words += statistics_words(board)
+    words += baseline_words(board)
+    if board.tests:
+        words.append("Scores on test sets stand in tables of their own, and in no average.")
     if board.references:
         words.append("In italics: published dev-set scores, with averages computed here.")
     return words
@@ -104,7 +109,7 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
             score = f"**{means(cell)}**" if i in best[key] else means(cell)
             cells.append(f"{score}{deviations(cell, board.spread)}{seeds_done(cell)}{notes.mark(cell.notes)}")
         rows.append(cells)
-    for row in shown_references(board, section):
+    for row in (*board.baselines, *shown_references(board, section)):
         cells = [f"*{escape(row.name)}*{notes.mark(row.notes)}"]
         for cell in map(row.cell, keys):
             cells.append(f"*{means(cell)}*{notes.mark(cell.notes)}" if cell.done else MISSING)

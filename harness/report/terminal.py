@@ -21,8 +21,10 @@ def terminal_table(board: Leaderboard) -> str:
     """
     notes = Footnotes()
     blocks = [" ".join(about(board))]
-    for section in board.sections:
-        blocks += [f"{section.title} (task scores x 100)\n{_scores(board, section, notes)}", *lacking_words(section)]
+    for shown in filter(None, (board, board.tests)):
+        for section in shown.sections:
+            table = _scores(shown, section, notes)
+            blocks += [f"{section.title} (task scores x 100)\n{table}", *lacking_words(section)]
     for headers, rows in (chosen_table(board), cost_table(board)):
         if rows:
             blocks.append(_fit(headers, rows))
@@ -40,7 +42,7 @@ def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
     keys = [*section.averages, *(column.task for column in section.columns)]
     titles = [title.removeprefix(f"{section.title} ") for title in section.averages]
     headers = ["Model", *titles, *(column.title for column in section.columns)]
-    rows = [*board.rows, *shown_references(board, section)]
+    rows = [*board.rows, *board.baselines, *shown_references(board, section)]
     # The notes get their letters once, whichever table fits.
     letters = [[notes.mark(note) for note in (row.notes, *(row.cell(key).notes for key in keys))] for row in rows]
     for spread in (True, False):

@@ -29,6 +29,8 @@ SHORT = {
     "matched": "m",
     "mismatched": "mm",
 }
+BASELINE = "majority"
+"""The name of the row of constant answers."""
 SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the built-in sample"}
 
 
@@ -129,3 +131,13 @@ def lacking_words(section: Section) -> list[str]:
 def shown_references(board: Leaderboard, section: Section) -> list[Row]:
     """The published rows that have a score in a section."""
     return [row for row in board.references if any(row.cells[column.task].done for column in section.columns)]
+
+
+def baseline_words(board: Leaderboard) -> list[str]:
+    """What the row of constant answers is."""
+    if not board.baselines:
+        return []
+    return [
+        f"The row {BASELINE} is no model: it gives the answer that is the most frequent one in the training data "
+        "(regression: their mean) to every example."
+    ]

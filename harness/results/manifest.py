@@ -99,12 +99,13 @@ class Table(Stored):
 
 
 class CurrentRun(Stored):
-    """The fingerprint of a run; None before a sweep has chosen."""
+    """The fingerprint of a run; None before a sweep has chosen. ``tests`` is that of its test predictions."""
 
     task: Name
     model: Name
     seed: Seed
     fingerprint: Digest | None
+    tests: Digest | None = None
 
     @property
     def key(self) -> Key:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError, printable
 from harness.io import disk_errors, fingerprint, from_json, number, open_regular, plain, read_file
+from harness.results.caveats import STRICT as STRICT
+from harness.results.caveats import Caveat as Caveat
+from harness.results.caveats import CaveatKind as CaveatKind
+from harness.results.caveats import Caveats
 
 SCHEMA = 2
 PREDICTIONS, HISTORY, LOG = "predictions.jsonl", "history.jsonl", "run.log"
@@ -40,8 +43,6 @@ def _shallow(value: Any, levels: int = 20) -> Any:
         _shallow(inner, levels - 1)
     return value
 
-
-STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 NAME = "^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}$"
 """Of tasks, models and benchmarks: what can safely be the name of a folder."""
@@ -121,51 +122,6 @@ class RunSettings(Stored):
     def fingerprint(self) -> str:
         """The identity of the run."""
         return fingerprint(self.model_dump())
-
-
-# What makes numbers not comparable -------------------------------------------------------------------------------
-
-
-class CaveatKind(StrEnum):
-    """What makes the numbers of a run not comparable: as records name it, as tables show it, what footnotes add."""
-
-    text: str
-    explanation: str
-
-    def __new__(cls, value: str, text: str, explanation: str = "") -> CaveatKind:
-        kind = str.__new__(cls, value)
-        kind._value_, kind.text, kind.explanation = value, text, explanation
-        return kind
-
-    SAMPLE_DATA = "sample_data", "sample data", "shows the machinery; compare with nothing published"
-    PARTIAL_DATA = "partial_data", "partial data", "a split may come from an incomplete copy of the data set"
-    LIMITED_DATA = "limited_data", "limited data", "trained or evaluated on a part of the examples"
-    SELECTED_ON_VALIDATION = "selected_on_validation", "best checkpoint chosen on the validation data"
-    SELECTED_ON_HOLDOUT = "selected_on_holdout", "best checkpoint chosen on a held-out part of the training data"
-    RECIPE_FROM_VALIDATION = "recipe_from_validation", "recipe chosen on the validation data"
-    TUNED_THRESHOLD = "tuned_threshold", "threshold tuned on a held-out part of the training data"
-    INTERMEDIATE_TRAINING = "intermediate_training", "intermediate training on {}"
-    UNPINNED_CHECKPOINT = "unpinned_checkpoint", "unpinned checkpoint"
-    UNPINNED_DATA = "unpinned_data", "unpinned data"
-    SEEN_IN_PRETRAINING = "seen_in_pretraining", "T5 v1.0 checkpoint: saw GLUE and SuperGLUE in pre-training"
-
-
-class Caveat(Stored):
-    """One reason why numbers are not comparable; ``detail`` is the task of an intermediate training."""
-
-    kind: Annotated[CaveatKind, Field(strict=False)]
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return self.kind.text.format(self.detail)
-
-    @property
-    def explained(self) -> str:
-        """The text of a footnote."""
-        return f"{self}: {self.kind.explanation}" if self.kind.explanation else str(self)
-
-
-Caveats = Annotated[tuple[Caveat, ...], Field(strict=False)]
 
 
 # What a run leaves -----------------------------------------------------------------------------------------------
@@ -266,6 +222,8 @@ class Record(Stored):
         checkpoint, revision: where the weights came from; None for random ones.
         init_from: the task whose trained model the run started from.
         last_scores: those of the last checkpoint, as ``scores`` are those of the best one.
+        baseline: likewise what one constant answer scores, which the training labels choose.
+        constant: the answer of a model that gives the same one to every example of a split, in words.
         selection_score: the score that chose the checkpoint.
         evaluations: how many evaluations chose it; None in older records.
         missing: why a (task, split) has no scores.
@@ -280,6 +238,7 @@ class Record(Stored):
         threshold: the probability from which on a label is predicted.
         error, traceback: why a failed run failed, in one line and in full.
         predicts_tests_of: the fingerprint of the run whose test predictions these are.
+        tests: the record of the run's test predictions, where a benchmark asks for them.
     """
 
     fingerprint: Digest
@@ -293,6 +252,8 @@ class Record(Stored):
     init_from: str | None = None
     scores: dict[str, dict[str, dict[str, Score]]] = {}
     last_scores: dict[str, dict[str, dict[str, Score]]] = {}
+    baseline: dict[str, dict[str, dict[str, Score]]] = {}
+    constant: dict[str, dict[str, str]] = {}
     selection_score: Score | None = None
     steps: Count = 0
     best_step: Count | None = None
@@ -316,6 +277,7 @@ class Record(Stored):
     traceback: str | None = None
     predicts_tests_of: Digest | None = None
 
+    tests: Record | None = Field(default=None, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
     efficiency: Efficiency = Field(default=Efficiency(), exclude=True)
 

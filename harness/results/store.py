@@ -162,6 +162,7 @@ class Store:
         table: Mapping[str, Any] | None = None,
         tasks: Collection[str] | None = None,
         models: Collection[str] | None = None,
+        tests: Mapping[Key, str] | None = None,
     ) -> None:
         """Say which fingerprint is the current one of each (task, model, seed).
 
@@ -178,6 +179,7 @@ class Store:
             configurations: for these pairs, the identity of all that their seeds share.
             table: what `table` gives later.
             tasks, models: all that the benchmark has; None: any.
+            tests: the fingerprints of the test predictions that are asked for.
         """
         for key, value in fingerprints.items():
             self.run_folder("0" * 64 if value is None else value, *key)  # refuses what cannot be a run's
@@ -185,7 +187,10 @@ class Store:
         given = Manifest(
             data=plain(data),
             table=Table.model_validate(dict(table or {})),
-            runs=tuple(CurrentRun(task=t, model=m, seed=s, fingerprint=f) for (t, m, s), f in fingerprints.items()),
+            runs=tuple(
+                CurrentRun(task=t, model=m, seed=s, fingerprint=f, tests=(tests or {}).get((t, m, s)))
+                for (t, m, s), f in fingerprints.items()
+            ),
             configurations=tuple(Configuration(task=t, model=m, configuration=c) for (t, m), c in pairs),
             sweeps=tuple(choices),
         )
@@ -202,9 +207,17 @@ class Store:
                 written = not changed or lease.replace(self.folder / MANIFEST, new)
 
     def current(self) -> list[Entry]:
-        """(task, model, seed, record or None) of everything the present settings ask for, in their order."""
-        runs = self._manifest().runs
-        return [(*run.key, self.find(run.fingerprint, *run.key) if run.fingerprint else None) for run in runs]
+        """(task, model, seed, record or None) of everything the present settings ask for, in their order.
+
+        A record bears that of its test predictions.
+        """
+        return [(*run.key, self._current(run)) for run in self._manifest().runs]
+
+    def _current(self, run: CurrentRun) -> Record | None:
+        record = self.find(run.fingerprint, *run.key) if run.fingerprint else None
+        if record is None or run.tests is None:
+            return record
+        return record.model_copy(update={"tests": self.find(run.tests, *run.key)})
 
     def table(self) -> Table:
         """What the benchmark says of its leaderboard."""

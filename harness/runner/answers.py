@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from harness.runner.plan import Run
 from harness.runner.resources import Context
-from harness.training.evaluation import Evaluation, Split, prediction_rows
+from harness.training.evaluation import Evaluation, Split
 from harness.training.loop import RunState, measure
 from harness.training.trainer import Training
 
@@ -39,8 +37,7 @@ def final_evaluations(context: Context, run: Run, training: Training, state: Run
     return evaluated
 
 
-def predict_tests(context: Context, run: Run, training: Training, state: RunState) -> list[dict[str, Any]]:
-    """Rows for the test splits that exist: the task's own and its diagnostics'."""
+def predict_tests(context: Context, run: Run, training: Training, state: RunState) -> Evaluated:
+    """The answers to the test splits that exist: the task's own and its diagnostics'."""
     splits = (context.resources.evaluated(training.architecture, task, name) for task, name in run.tests)
-    evaluated = [(split, measure(training, state, split, state.best.threshold)) for split in splits]
-    return [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)]
+    return [(split, measure(training, state, split, state.best.threshold)) for split in splits]

@@ -13,7 +13,6 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.io import plain
 from harness.output import complain
 from harness.results.folder import RECORD
 from harness.results.leases import Lease
@@ -21,15 +20,14 @@ from harness.results.manifest import in_words
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
 from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
-from harness.runner.plan import Run, test_fingerprint
+from harness.runner.plan import Run
 from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
+from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, TakenOver, stop
-from harness.task.task import Task
-from harness.training.device import provenance
 from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
-from harness.training.evaluation import Split, prediction_rows
+from harness.training.evaluation import prediction_rows
 from harness.training.loop import RunState, smaller_micro_batch, train
 from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
 
@@ -242,7 +240,7 @@ class Result:
 
     record: Record
     predictions: list[dict[str, Any]] = field(default_factory=list)
-    test_predictions: list[dict[str, Any]] = field(default_factory=list)
+    tests: Evaluated = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
@@ -262,7 +260,7 @@ def result_of(
     state: RunState,
     evaluated: Evaluated,
     last: Scores,
-    tests: list[dict[str, Any]],
+    tests: Evaluated,
     usage: Usage,
 ) -> Result:
     """What the record is made of."""
@@ -270,8 +268,8 @@ def result_of(
     efficiency = efficiency_of(training, state, usage, cost)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
-    tasks = {task.name: task for task, _ in run.evaluated}
-    results = split_results(context, run, training, evaluated)
+    counts = {"train": len(training.features)}
+    results = split_results(context, run, training.architecture, evaluated, counts)
     record = record_of_run(
         context,
         run,
@@ -284,7 +282,6 @@ def result_of(
         batch_size=training.plan.batch_size,
         updates_per_epoch=training.plan.updates_per_epoch,
         micro_batch_tokens=training.plan.micro_batch_tokens,
-        labels={name: task.labels for name, task in tasks.items() if _scored_by_label(task)},
         threshold=state.best.threshold if run.task.has_threshold and not generates else None,
         evaluations=state.evaluations,
         last_scores=last or results["scores"],
@@ -298,31 +295,6 @@ def result_of(
         state.log,
         state.best.weights if keeps_model(context, run) else None,
     )
-
-
-def _scored_by_label(task: Task) -> bool:
-    return task.problem.several and not task.open_answers
-
-
-def split_results(context: Context, run: Run, training: Training, evaluated: Evaluated) -> dict[str, Any]:
-    """The fields of the record that have a value for each task and split."""
-    fields: dict[str, Any] = {"counts": {run.task.name: {"train": len(training.features)}}}
-
-    def enter(name: str, split: Split, value: Any) -> None:
-        fields.setdefault(name, {}).setdefault(split.task.name, {})[split.name] = value
-
-    overlaps = context.resources.overlap(run.task, run.evaluated)
-    for split, evaluation in evaluated:
-        enter("overlap", split, overlaps[split.task.name, split.name])
-        enter("scores", split, evaluation.scores)
-        enter("counts", split, len(evaluation.predictions))
-        if repaired := context.resources.repairs(split.task, split.name):
-            enter("repaired", split, repaired)
-        if evaluation.unread:
-            enter("unread_words", split, evaluation.unread)
-        if training.architecture.generates:
-            enter("invalid", split, evaluation.invalid / len(evaluation.predictions))
-    return fields
 
 
 def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
@@ -345,17 +317,9 @@ def write_result(context: Context, run: Run, result: Result) -> Record:
     if result.weights is not None:
         save_tensors(model_file(context, run), result.weights)
     if result.record.finished and context.spec.predict:
-        write_tests(context, run, result.test_predictions)
+        write_tests(context, run, result.tests)
     log = "\n".join(result.log) + "\n"
     return context.store.write(result.record, predictions=result.predictions, history=result.history, log=log)
-
-
-def write_tests(context: Context, run: Run, rows: list[dict[str, Any]]) -> None:
-    """Test predictions are a record of their own, which no leaderboard shows."""
-    if rows:
-        own = test_fingerprint(run, context.resources)
-        record = record_of_run(context, run, fingerprint=own, predicts_tests_of=run.fingerprint)
-        context.store.write(record, predictions=rows)
 
 
 def reason(error: Exception) -> str:
@@ -364,24 +328,3 @@ def reason(error: Exception) -> str:
         return str(error)
     first = str(error).strip().splitlines()[:1]
     return ": ".join([type(error).__name__, *first])
-
-
-def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
-    """The record of a run that finished, or failed where ``fields`` have an ``error``."""
-    checkpoint = context.resources.checkpoint(run.model)
-    common = {
-        "fingerprint": run.fingerprint,
-        "status": "failed" if fields.get("error") else "finished",
-        "task": run.task.name,
-        "model": run.model.name,
-        "checkpoint": run.model.checkpoint,
-        "revision": checkpoint.revision if checkpoint else None,
-        "init_from": run.parent.task.name if run.parent else None,
-        "columns": {
-            task.name: {"title": task.title, "suite": task.suite, "parts": task.score_parts}
-            for task, _ in run.evaluated
-        },
-        "provenance": provenance(context.accelerator.device, context.accelerator.num_processes),
-        **fields,
-    }
-    return Record.model_validate({**plain(common), "settings": run.settings, "caveats": run.caveats})

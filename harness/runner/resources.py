@@ -26,9 +26,10 @@ from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
+from harness.task.baseline import constant_answer, constant_predictions
 from harness.task.functions import normalised, repairs
 from harness.task.task import Example, Task
-from harness.training.evaluation import Split
+from harness.training.evaluation import Split, score
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -135,6 +136,17 @@ class Resources:
             return overlap(task, self._open(task, str(task.train_split)), splits)
 
         return self._once(("overlap", task.name, *((other.name, split) for other, split in evaluated)), counted)
+
+    def baseline(self, trained: Task, task: Task, split: str) -> dict[str, float]:
+        """What one constant answer scores on a split of a task; the labels that are trained on choose it."""
+
+        def scored() -> dict[str, float]:
+            training = self._open(trained, str(trained.train_split))
+            answer = self._once(("constant", trained.name), lambda: constant_answer(trained, training))
+            examples = self.examples(task, split)
+            return score(task, examples, constant_predictions(task, answer, examples))
+
+        return self._once(("baseline", trained.name, task.name, split), scored)
 
     def limit(self, task: Task, split: str) -> int | None:
         """The benchmark's ``limit`` for a split, if any."""

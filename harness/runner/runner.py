@@ -25,7 +25,7 @@ from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.answers import predict_tests
-from harness.runner.execute import do_run, end_alone, prepare, reason, write_tests
+from harness.runner.execute import do_run, end_alone, prepare, reason
 from harness.runner.plan import Run, expand, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -41,6 +41,7 @@ from harness.runner.queue import (
     statuses_of,
     tidy,
 )
+from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
@@ -130,6 +131,7 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             {"tasks": list(whole.tasks), "references": whole.references, "interval": context.spec.interval},
             whole.tasks,
             whole.models,
+            {run.label: test_fingerprint(run, context.resources) for run in runs if context.spec.predict and run.tests},
         )
         tidy(context, statuses)
 
@@ -236,10 +238,10 @@ def _predict_tests_of(context: Context, run: Run) -> None:
     training.load_weights(load_model(context, run))
     name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
     context.display.message(f"predicting the test data of {name}")
-    rows = predict_tests(context, run, training, state)
+    tests = predict_tests(context, run, training, state)
     context.accelerator.free_memory()
     if context.main:
-        write_tests(context, run, rows)
+        write_tests(context, run, tests)
     context.accelerator.wait_for_everyone()
 
 

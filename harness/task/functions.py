@@ -19,7 +19,7 @@ def instances(task: Task, example: Example) -> list[Instance]:
     if task.instances is not None:
         return _own(task, "instances", example)
     label = None if is_unlabelled(task, example) else example[task.label_field]
-    return [Instance(_texts(task, example), label, task.truncate, tuple(_words(task, example)))]
+    return [Instance(_texts(task, example), label, task.truncate, tuple(words_of(task, example)))]
 
 
 def text_to_text(task: Task, example: Example) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def text_to_text(task: Task, example: Example) -> tuple[str, str]:
         return _own(task, "text_to_text", example)
     label = example.get(task.label_field, task.unlabelled)
     text = input_text(task, Instance(_texts(task, example)))
-    return text, task.problem.target(label, task.labels, _words(task, example))
+    return text, task.problem.target(label, task.labels, words_of(task, example))
 
 
 def training_texts(task: Task, example: Example) -> list[tuple[str, str]]:
@@ -45,7 +45,7 @@ def parse(task: Task, text: str, example: Example) -> Any:
     """The prediction that a generated text stands for; None when it is not an answer."""
     if task.parse is not None:
         return _own(task, "parse", text, example)
-    return task.problem.parse(text, task.labels, _words(task, example))
+    return task.problem.parse(text, task.labels, words_of(task, example))
 
 
 def decide(task: Task, scores: Any, example: Example) -> Any:
@@ -131,7 +131,7 @@ def _texts(task: Task, example: Example) -> dict[str, str]:
     return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
 
 
-def _words(task: Task, example: Example) -> Sequence[str]:
+def words_of(task: Task, example: Example) -> Sequence[str]:
     """The words of an example of which each gets a label."""
     return example[task.text_fields[0]] if task.problem.of_words else ()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -78,6 +79,14 @@ class ProblemType(ABC):
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> Any:
         """The prediction for scores ``(instances or words of an example, outputs)``."""
 
+    @abstractmethod
+    def constant_answer(self, given: Iterable[Any], labels: Labels) -> Any:
+        """The one answer to everything that fits the ``given`` labels of examples best, as the baseline gives it."""
+
+    def repeated(self, answer: Any, words: int) -> Any:
+        """A constant answer as the prediction for an example of so many words."""
+        return answer
+
     def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
         """Prediction and label as the metrics take them."""
         return prediction, label
@@ -113,6 +122,10 @@ class SingleLabel(ProblemType):
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> int:
         """The class with the highest score; of equal ones the first."""
         return _best(scores[0])
+
+    def constant_answer(self, given: Iterable[Any], labels: Labels) -> int:
+        """The most frequent class."""
+        return most_frequent(given)
 
 
 class MultipleChoice(SingleLabel):
@@ -154,6 +167,22 @@ class MultiLabel(ProblemType):
         """The labels with a logit above 0, which is a probability above 0.5."""
         return [i for i, score in enumerate(scores[0]) if score > 0]
 
+    def constant_answer(self, given: Iterable[Any], labels: Labels) -> list[int]:
+        """The set of labels with the best micro-F1: so many of the most frequent ones."""
+        counts: Counter[int] = Counter()
+        examples = 0
+        for of_example in given:
+            counts.update(of_example)
+            examples += 1
+        total, hits = counts.total(), 0
+        best, f1 = 0, 0.0
+        ordered = sorted(counts, key=lambda label: (-counts[label], label))
+        for size, label in enumerate(ordered, start=1):
+            hits += counts[label]
+            if 2 * hits / (size * examples + total) > f1:
+                best, f1 = size, 2 * hits / (size * examples + total)
+        return sorted(ordered[:best])
+
     def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
         return [int(i in prediction) for i in range(len(labels))], [int(i in label) for i in range(len(labels))]
 
@@ -191,6 +220,13 @@ class TokenClassification(ProblemType):
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> list[int]:
         """Each word's tag with the highest score; a word that the model did not read (NaN) is in no entity."""
         return [labels.index(OUTSIDE) if math.isnan(row[0]) else _best(row) for row in scores]
+
+    def constant_answer(self, given: Iterable[Any], labels: Labels) -> int:
+        """No entity: every word is outside."""
+        return labels.index(OUTSIDE)
+
+    def repeated(self, answer: Any, words: int) -> list[int]:
+        return [answer] * words
 
     def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
         return [labels[i] for i in prediction], [labels[i] for i in label]
@@ -239,6 +275,13 @@ class Regression(ProblemType):
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> float:
         return float(scores[0][0])
 
+    def constant_answer(self, given: Iterable[Any], labels: Labels) -> float:
+        """The mean."""
+        total, examples = 0.0, 0
+        for score in given:
+            total, examples = total + score, examples + 1
+        return total / examples
+
     def is_prediction(self, value: Any, labels: Labels) -> bool:
         return isinstance(value, Real)
 
@@ -248,6 +291,12 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     for problem in (SingleLabel(), MultiLabel(), Regression(), MultipleChoice(), TokenClassification())
 }
 """The problem types by name: the three of Hugging Face's sequence classification, and two more."""
+
+
+def most_frequent(values: Iterable[Any]) -> Any:
+    """The value that stands there most often; of equal ones the smallest."""
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
 
 
 def _best(scores: Sequence[float]) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -173,7 +173,15 @@ class Task:
     @property
     def score_parts(self) -> tuple[tuple[str, str], ...]:
         """What the task's scores are: (split, key) pairs, in the order of tables."""
-        return tuple((split, score_key(metric)) for split in self.validation_splits for metric in self.metrics)
+        return self._parts(self.validation_splits)
+
+    @property
+    def test_parts(self) -> tuple[tuple[str, str], ...]:
+        """The same of its test splits, where they have labels."""
+        return self._parts(split for split in self.test_splits if split not in self.validation_splits)
+
+    def _parts(self, splits: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        return tuple((split, score_key(metric)) for split in splits for metric in self.metrics)
 
     @property
     def cluster_fields(self) -> tuple[str, ...]:

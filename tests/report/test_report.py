@@ -706,3 +706,67 @@ print([name for name in ("torch", "transformers", "datasets", "sklearn", "scipy"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Baselines and test splits ---------------------------------------------------------------------------------------
+
+
+def baseline(**of_task: float) -> dict[str, Any]:
+    return {name: {"baseline": {name: {"validation": {"accuracy": value}}}} for name, value in of_task.items()}["one"]
+
+
+def test_the_last_row_is_what_one_answer_scores_and_is_never_bold() -> None:
+    records = [record("one", model, **baseline(one=0.85)) for model in ("bert", "t5")]
+    shown = board(*records, record("pair"))
+    page = shown.markdown
+    assert cells(page, "majority")["One acc"] == "*85.0*" and cells(page, "majority")["Pair F1/acc"] == "—"
+    table = [line for line in page.split("## Mini\n")[1].split("## ")[0].splitlines() if line.startswith("|")]
+    assert "majority" in table[-1] and len(table) == 5
+    assert "majority" in shown.text and "The row majority is no model" in page
+    last = list(csv.DictReader(io.StringIO(csv_text(shown))))[-1]
+    assert (last["model"], last["architecture"], last["one accuracy"]) == ("majority", "baseline", "85.0")
+    (data,) = as_data(shown)["baselines"]
+    assert data["tasks"]["one"]["score"]["mean"] == 0.85
+    assert "majority" not in board(record("one")).markdown
+
+
+@pytest.mark.parametrize(("constant", "marked"), [(0.85, True), (0.8, True), (0.79, False), (NAN, False)])
+def test_a_score_that_is_not_above_the_baseline_is_marked(constant: float, marked: bool) -> None:
+    page = board(record("one", **baseline(one=constant))).markdown
+    assert ("not above the majority baseline" in notes(page).values()) == marked
+
+
+def test_a_model_that_gives_one_answer_is_marked_with_its_seeds() -> None:
+    one = {"constant": {"one": {"validation": "yes"}}}
+    page = board(record("one", **one), record("one", seed=2)).markdown
+    assert list(notes(page).values()) == ["seed 1: gives one answer to everything: yes"]
+    page = board(record("one", **one), record("one", seed=2, **one)).markdown
+    assert list(notes(page).values()) == ["gives one answer to everything: yes"]
+    nli = {"constant": {"nli": {"validation_matched": "yes"}}}
+    assert not notes(board(record("nli", **nli)).markdown)  # on the other split it gives several
+
+
+def test_folders_with_other_baselines_have_rows_of_their_own() -> None:
+    folders = {name: entries(record("one", **baseline(one=value))) for name, value in (("a", 0.5), ("b", 0.6))}
+    shown = leaderboard(folders, TASKS, SUITES)
+    assert [(row.name, row.cells["one"].score.mean) for row in shown.baselines if row.cells["one"].score] == [
+        ("majority (a)", 0.5),
+        ("majority (b)", 0.6),
+    ]
+    folders = {name: entries(record("one", **baseline(one=0.5))) for name in ("a", "b")}
+    assert [row.name for row in leaderboard(folders, TASKS, SUITES).baselines] == ["majority"]
+
+
+def test_scores_on_test_splits_stand_apart_and_in_no_average() -> None:
+    tested = record("one", scores={"one": {"test": {"accuracy": 0.1}}}, baseline={"one": {"test": {"accuracy": 0.3}}})
+    plain = board(record("one"), record("pair"))
+    shown = board(record("one").model_copy(update={"tests": tested}), record("pair"))
+    assert shown.rows[0].averages == plain.rows[0].averages and shown.columns == plain.columns
+    page = shown.markdown
+    assert cells(page, "bert", "Mini: test sets")["One acc"] == "10.0 [a]"
+    assert cells(page, "majority", "Mini: test sets")["One acc"] == "*30.0*"
+    assert notes(page) == {"a": "not above the majority baseline"}
+    assert "Mini: test sets" in shown.text
+    assert next(csv.DictReader(io.StringIO(csv_text(shown))))["one test accuracy"] == "10.0"
+    assert as_data(shown)["tests"]["rows"][0]["tasks"]["one"]["splits"]["test"]["accuracy"]["mean"] == 0.1
+    assert "tests" not in as_data(plain)

@@ -570,3 +570,65 @@ def test_python_can_ask_for_retraining(bench):
     bench.write(predict="test")
     bench.run(retrain=True)
     assert bench.tests_of(bench.record())
+
+
+def test_a_test_split_with_labels_is_scored_beside_the_averages(bench, updates):
+    """Own tasks and WNUT-17's kind: with the run, later from a kept model, and in the tables of ``report``."""
+    rows = [("good", f"a fine film {i}") for i in range(12)] + [("bad", f"a poor film {i}") for i in range(8)]
+    for name in ("train", "dev", "test"):
+        (bench.folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(f"{t}\t{lab}\n" for lab, t in rows))
+    files = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+    own = {"problem_type": "single_label_classification", "text": "text", "labels": ["bad", "good"], **files}
+    tasks = {"mine": {**own, "metrics": ["accuracy", "f1"]}}
+    settings = {"tasks": ["mine", "cola"], "keep": "best", "limit": None}
+
+    def write(**more):
+        bench.write(**{**settings, **more})
+        bench.path.write_text(json.dumps({**json.loads(bench.path.read_text()), "tasks": tasks}))
+
+    write()
+    assert bench.run().tests is None
+    updates.new()
+    write(predict=["test"])
+    board = bench.run()
+    assert updates.new() == 0
+    record = bench.record("mine")
+    tests = bench.tests_of(record)
+    assert set(record.scores["mine"]) == {"validation"} and set(tests.scores) == {"mine"}  # CoLA's test has no labels
+    predictions = list(tests.predictions())
+    right = sum(row["label"] == row["prediction"] for row in predictions) / len(predictions)
+    assert tests.scores["mine"]["test"]["accuracy"] == pytest.approx(right)
+    assert tests.baseline["mine"]["test"] == {"accuracy": 0.6, "f1": 0.75}
+    assert [column.parts for column in board.tests.columns] == [(("test", "accuracy"), ("test", "f1"))]
+    assert board.tests.rows[0].cells["mine"].parts[0].mean == pytest.approx(right)
+    assert [column.parts[0][0] for column in board.columns] == ["validation", "validation"]
+    for text in (board.markdown, board.text):
+        assert text.count(": test sets") == 1
+    assert "mine test accuracy" in (bench.store.folder / "leaderboard.csv").read_text().splitlines()[0]
+    later = content(tests.folder)
+    shutil.rmtree(bench.results / "b")
+    bench.run()
+    assert content(bench.tests_of(bench.record("mine")).folder) == later
+    write()
+    assert bench.run().tests is None  # the present settings do not ask for it
+
+
+def test_records_hold_a_baseline_and_say_when_a_model_gives_one_answer(bench):
+    bench.write(UNMOVED, tasks=["sst2", "stsb", "wnut17", "goemotions", "mnli", "ax"], models=["bert"])
+    board = bench.run()
+    for task in ("sst2", "stsb", "wnut17", "goemotions", "mnli"):
+        record = bench.record(task)
+        assert {s: set(m) for s, m in record.baseline[task].items()} == {
+            s: set(m) for s, m in record.scores[task].items()
+        }
+    baseline = board.baselines[0]
+    sst2 = bench.record("sst2")
+    counts = [row["label"] for row in sst2.predictions()]
+    assert baseline.cells["sst2"].score.mean in (counts.count(0) / len(counts), counts.count(1) / len(counts))
+    assert baseline.cells["wnut17"].score.mean == 0 and baseline.cells["ax"].score.mean == 0
+    assert math.isnan(baseline.cells["stsb"].parts[0].mean)
+    for task in ("sst2", "mnli"):
+        record = bench.record(task)
+        for split in record.scores[task]:
+            answers = {row["prediction"] for row in record.predictions() if row["split"] == split}
+            assert (split in record.constant.get(task, {})) == (len(answers) == 1)
