@@ -103,6 +103,8 @@ def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
     run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
+    about = "seconds without a sign of life after which another process counts as dead (default: 180)"
+    run.add_argument("--patience", type=float, default=180.0, metavar="SECONDS", help=about)
     run.set_defaults(command=command_run)
 
 
@@ -216,15 +218,18 @@ def command_run(options: argparse.Namespace) -> int:
         settings=settings(options.set),
         interval=options.interval,
     )
+    from harness.results.leases import check_patience
     from harness.runner.runner import dry_run, run_benchmark
 
+    check_patience(options.patience)
     if options.dry_run:
         for spec in specs:
             print_once(dry_run(file, spec, options.results))
         return 0
     failed = 0
+    how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
-        board, failures = run_benchmark(file, spec, options.results, progress=True, retrain=options.retrain)
+        board, failures = run_benchmark(file, spec, options.results, **how)
         print_once(board.text)
         failed += failures
     if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:

@@ -22,6 +22,19 @@ from harness.io import disk_errors, lives, remove, sync, sync_folder, this_machi
 
 RENEWED_EVERY = 15.0
 """Seconds between two signs of life of a lease."""
+PATIENCE, LEAST_PATIENCE = 12 * RENEWED_EVERY, 3 * RENEWED_EVERY
+"""Seconds without one after which its process counts as dead, and the fewest that may be asked for."""
+
+
+def check_patience(seconds: float) -> None:
+    """Refuse a patience in which a living process may give no sign.
+
+    Raises:
+        HarnessError: as it says.
+    """
+    if not LEAST_PATIENCE <= seconds < float("inf"):
+        least = f"processes show a sign of life every {RENEWED_EVERY:.0f} seconds"
+        raise HarnessError(f"patience {seconds}: give at least {LEAST_PATIENCE:.0f} seconds: {least}")
 
 
 class Lease:
@@ -124,8 +137,8 @@ class Leases:
     """
 
     every: float = RENEWED_EVERY
-    patience: float = 12 * RENEWED_EVERY
-    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    patience: float = PATIENCE
+    _seen: dict[Path, tuple[int, float, float]] = field(default_factory=dict)
     _taken: list[Lease] = field(default_factory=list)
 
     def __enter__(self) -> Leases:
@@ -180,13 +193,18 @@ class Leases:
         for path in (folder / name for name in names if name.startswith("lease.")):
             if path == own:
                 continue
-            if self._is_dead(path):
+            if self.is_dead(path):
                 path.unlink(missing_ok=True)
             else:
                 living = True
         return living
 
-    def _is_dead(self, path: Path) -> bool:
+    def is_dead(self, path: Path) -> bool:
+        """Whether the process of a lease has ended, or gave no sign of life for ``patience`` seconds.
+
+        Between two looks at most ``every`` seconds count: where both processes were suspended, the other one may not
+        have had the time yet.
+        """
         match = _LEASE.fullmatch(path.name)
         if match and lives(match["machine"], int(match["process"])) is False:
             return True
@@ -194,11 +212,11 @@ class Leases:
             stamp = path.stat().st_mtime_ns
         except FileNotFoundError:
             return True
-        last, since = self._seen.setdefault(path, (stamp, time.monotonic()))
-        if last != stamp:
-            self._seen[path] = (stamp, time.monotonic())
-            return False
-        return time.monotonic() - since > self.patience
+        now = time.monotonic()
+        before, silent, looked = self._seen.get(path, (stamp, 0.0, now))
+        silent = silent + min(now - looked, self.every) if before == stamp else 0.0
+        self._seen[path] = (stamp, silent, now)
+        return silent > self.patience
 
 
 _LEASE = re.compile(r"lease\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)\.[0-9a-f]+")

@@ -143,14 +143,15 @@ class Store:
     def clean(self) -> None:
         """Tidy up after killed processes: half-written things go, a record that was already whole gets its place."""
         with disk_errors(self.results):
-            drafts = [*leftovers(self.cache / "features"), *leftovers(self.cache / "tokenizers")]
+            folders, left = [self.cache / "features", self.cache / "tokenizers"], list[Path]()
             if self.folder.is_dir():
                 with self.locked():
                     for folder in sorted((self.folder / "runs").glob("*/*")):
                         settle_leftovers(folder)
-                for folder in (self.folder, self.models, *self.checkpoint_directories()):
-                    drafts += leftovers(folder)
-            for path, _, _ in drafts:
+                folders += [self.folder, self.models, *self.checkpoint_directories()]
+                launches = (self.folder / ".work").glob("launch-*")
+                left += [launch for launch in launches if not any(map(Leases().is_taken, launch.iterdir()))]
+            for path in [*left, *(path for folder in folders for path, _, _ in leftovers(folder))]:
                 remove(path)
 
     def update_manifest(

@@ -20,12 +20,13 @@ from harness.output import complain
 from harness.report.build import leaderboard
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
-from harness.results.leases import Leases
+from harness.results.leases import PATIENCE, Leases
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.answers import predict_tests
-from harness.runner.execute import do_run, end_alone, prepare, reason
+from harness.runner.companions import end_alone, lost_connection, watching
+from harness.runner.execute import do_run, prepare, reason
 from harness.runner.plan import Run, expand, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -56,7 +57,13 @@ POLL_SECONDS = 2.0
 
 
 def run_benchmark(
-    file: BenchmarkFile, spec: BenchmarkSpec, results: Path, *, progress: bool = False, retrain: bool = False
+    file: BenchmarkFile,
+    spec: BenchmarkSpec,
+    results: Path,
+    *,
+    progress: bool = False,
+    retrain: bool = False,
+    patience: float = PATIENCE,
 ) -> tuple[Leaderboard, int]:
     """Do every run of the benchmark that has no finished record, and write the leaderboard.
 
@@ -66,6 +73,7 @@ def run_benchmark(
         results: the results folder.
         progress: show the progress.
         retrain: train runs again whose test predictions are asked for but whose models were not kept.
+        patience: seconds after which a process without a sign of life counts as dead.
 
     Returns:
         The leaderboard and the number of runs that failed.
@@ -74,7 +82,12 @@ def run_benchmark(
     display = make_display() if progress and accelerator.is_main_process else Display()
     prepare_libraries()
     try:
-        with contextlib.closing(display), Interrupts() as interrupts, Leases() as leases:
+        with (
+            contextlib.closing(display),
+            Interrupts() as interrupts,
+            Leases(patience=patience) as leases,
+            watching(accelerator, leases, store.folder / ".work"),
+        ):
             if accelerator.is_main_process:
                 store.clean()
             resources = Resources(spec, store.cache)
@@ -224,7 +237,9 @@ def predict_tests_of(context: Context, run: Run) -> bool:
             _predict_tests_of(context, run)
         except Exception as error:
             if context.accelerator.num_processes > 1:
-                end_alone(context, error)
+                if lost_connection(error):
+                    raise
+                end_alone(context.accelerator.process_index, reason(error))
             context.display.message(f"{run.task.name} with {run.model.name}: no test predictions: {reason(error)}")
             return False
     return True
