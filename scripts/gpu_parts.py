@@ -26,8 +26,9 @@ from torch.profiler import profile as profiler
 import harness
 from harness.results.store import Store
 from harness.training.device import resolve_precision, synchronize
-from harness.training.efficiency import TRAINING_PASSES, Inference, count_flops, matrix_rate
 from harness.training.evaluation import predicting
+from harness.training.flops import TRAINING_PASSES, count_flops, matrix_rate
+from harness.training.inference import Inference
 from harness.training.loop import RunState, within_memory
 from harness.training.trainer import Training
 
@@ -297,7 +298,7 @@ def flops_of(training: Training, features: Any, groups: Sequence[int]) -> float:
 
 
 def train(machine: Machine) -> Rows:
-    """Training: examples per second and MFU, compiled and not."""
+    """Training: examples per second and the share of the matrix rate, compiled and not."""
     for size in machine.sizes:
         for lengths in DISTRIBUTIONS:
             for is_compiled in (False, True) if machine.is_cuda else (False,):
@@ -305,8 +306,12 @@ def train(machine: Machine) -> Rows:
                 flops = flops_of(training, training.features, range(BATCH))
                 speed = rate(machine, training.update, BATCH)
                 limit = matrix_rate(machine.device, training.recipe.precision)
-                share = f"{speed:,.0f} examples/s, MFU {speed * flops / limit:.0%} in {training.recipe.precision}"
-                yield f"{size}, {lengths}{', compiled' if is_compiled else ''}", share, None
+                share = f"{speed * flops / limit:.0%} of the matrix rate in {training.recipe.precision}"
+                yield (
+                    f"{size}, {lengths}{', compiled' if is_compiled else ''}",
+                    f"{speed:,.0f} examples/s, {share}",
+                    None,
+                )
                 del training
                 forget()
 

@@ -16,8 +16,9 @@ from speed_models import BATCH, MAX_LENGTH, Setting, generated, pair, start, tex
 from tabulate import tabulate
 
 from harness.training.device import synchronize
-from harness.training.efficiency import Inference, matrix_rate
 from harness.training.evaluation import predicting
+from harness.training.flops import measured_matrix_rate
+from harness.training.inference import Inference
 from harness.training.trainer import Training
 
 PROMPTS = {1: "cola", 28: "goemotions"}
@@ -110,7 +111,7 @@ def turns_of_share(
     rates = []
     for _ in range(turns):
         reached = rate_of(work, device, seconds) * flops
-        rates.append((reached, matrix_rate.__wrapped__(device, training.recipe.precision)))
+        rates.append((reached, measured_matrix_rate(device, training.recipe.precision)))
     return rates
 
 

@@ -83,7 +83,9 @@ class Setting:
         """The tokenizer of an architecture."""
         family = "bert" if kind == "bert" else "t5"
         folder = self.bert_tokenizer if kind == "bert" else self.t5_tokenizer
-        return load_tokenizer(Path(folder), "the tokenizer") if folder else sample_tokenizer(family, Path(self.cache))
+        if folder is None:
+            return sample_tokenizer(family, Path(self.cache))
+        return load_tokenizer(Path(folder), "the tokenizer", family)
 
 
 def pair(

@@ -7,12 +7,13 @@ add an architecture, write its class in a file of harness/models and its setting
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
 from harness.config.schema import Count, Flag, Model
+from harness.task.task import Task
 
 
 class ScoringSettings(Model):
@@ -22,6 +23,8 @@ class ScoringSettings(Model):
         threshold: multi-label: the probability from which on a label is predicted, or ``tuned`` for the one with the
             best micro-F1 on a part of the training data that is held out of training.
     """
+
+    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {"threshold": lambda task: task.has_threshold}
 
     threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5, description="a number between 0 and 1, or tuned"
@@ -44,6 +47,12 @@ class EncT5Settings(ScoringSettings):
     implementation: ClassVar[str] = "harness.models.enct5:EncT5"
     tokenizer_family: ClassVar[str] = "t5"
     half_precision: ClassVar[bool] = False
+    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {
+        **ScoringSettings.counts,
+        "prompt_init": lambda task: task.problem.independent_labels,
+        "label_attention": lambda task: task.problem.independent_labels or task.problem.of_words,
+        "word_states": lambda task: task.problem.of_words,
+    }
 
     architecture: Literal["enct5"] = "enct5"
     prefix: Flag = True

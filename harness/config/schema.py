@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -143,6 +143,7 @@ class Model(Settings):
         tokenizer_family: what ``tokenizer: sample`` stands for: ``bert`` (WordPiece) or ``t5``.
         half_precision: whether ``precision: auto`` may choose fp16 where there is no bf16; T5's activations overflow.
         generates: whether answers are texts that the model writes.
+        counts: for options that do not change every task, whether they change a task; others count for all.
         architecture: its name in `harness.config.architectures.ARCHITECTURES`.
         checkpoint: a Hub id, or the absolute path of a folder.
         revision: branch, tag or commit of a Hub checkpoint.
@@ -157,6 +158,7 @@ class Model(Settings):
     tokenizer_family: ClassVar[str] = "bert"
     half_precision: ClassVar[bool] = True
     generates: ClassVar[bool] = False
+    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {}
 
     name: str
     architecture: str
@@ -170,9 +172,12 @@ class Model(Settings):
     recipe: Recipe = Recipe()
     task_recipes: dict[str, Recipe] = {}
 
-    def options(self) -> dict[str, Any]:
-        """The options of this architecture, with their values."""
-        return self.model_dump(exclude=_NO_OPTIONS)
+    def options(self, task: Task | None = None) -> dict[str, Any]:
+        """The options of this architecture with their values; those that count for a task, if one is given."""
+        every = self.model_dump(exclude=_NO_OPTIONS)
+        if task is None:
+            return every
+        return {name: value for name, value in every.items() if name not in self.counts or self.counts[name](task)}
 
     @property
     def label_threshold(self) -> float | Literal["tuned"]:

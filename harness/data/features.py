@@ -20,7 +20,7 @@ from harness.io import digest, disk_errors, file_hash, remove, temporary_name, t
 CONTENT = "columns.json"
 """The names of the columns, and the checksums of all files."""
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raise when the code turns the same text into other features."""
 
 BUFFER = 2**18
@@ -53,7 +53,8 @@ class Ragged:
 class Features:
     """The instances of a split, ready to be collated.
 
-    ``columns`` holds a row per instance (``input_ids``; ``token_type_ids`` and ``labels`` where there are any).
+    ``columns`` holds a row per instance: ``input_ids``; ``token_type_ids`` and ``labels`` where there are any;
+    ``truncated``, which is empty, or holds the number of tokens that were too many.
     ``groups`` ``(examples + 1,)`` are offsets: the instances of example ``i`` are ``groups[i]`` to ``groups[i + 1]``.
     """
 
@@ -72,6 +73,14 @@ class Features:
     def sizes(self) -> np.ndarray:
         """Instances per group, ``(groups,)``."""
         return np.diff(np.asarray(self.groups))
+
+    @cached_property
+    def truncated(self) -> int:
+        """The groups with an input that lost tokens because it was too long."""
+        if "truncated" not in self.columns:
+            return 0
+        lost = self.columns["truncated"].lengths > 0
+        return int(np.logical_or.reduceat(lost, self.groups[:-1]).sum())
 
     @cached_property
     def lengths(self) -> np.ndarray:

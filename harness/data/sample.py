@@ -22,9 +22,10 @@ import yaml
 from harness.data.sample_draw import NOISE, RARE, TURNED, Draw, sentence
 from harness.errors import HarnessError, did_you_mean
 from harness.task.entities import entity_types, tags_of
-from harness.task.functions import input_text, instances, text_to_text
+from harness.task.functions import instances, text_to_text
 from harness.task.plugins import builtin_tasks
 from harness.task.task import Example, Task
+from harness.task.texts import input_text
 
 SAMPLE_VERSION = 3
 """Raised by hand when the generated data changes: it stands for the data's content in a run's fingerprint."""

@@ -39,6 +39,7 @@ class EncT5Config(T5Config):
 
     model_type = "enct5"
 
+    is_encoder_decoder: bool = False
     num_decoder_layers: int | None = 1
     decoder_vocab_size: int | None = None
     prompt_position_bias: bool = True
@@ -51,6 +52,9 @@ class EncT5Config(T5Config):
         super().__post_init__(**kwargs)
         # T5Config forces this to True; tying would make the prompts an alias of the word embedding.
         self.tie_word_embeddings = False
+        # Also where a saved configuration says True, as the original's do: it tells others to feed decoder inputs, and
+        # to look for outputs by an encoder-decoder's names.
+        self.is_encoder_decoder = False
         # This is about T5's language-model head.
         self.__dict__.pop("scale_decoder_outputs", None)
         if self.decoder_vocab_size is None:

@@ -9,6 +9,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, cast
@@ -18,9 +19,9 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig
-from transformers.modeling_outputs import Seq2SeqModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 from transformers.models.t5.modeling_t5 import T5Attention, T5Block, T5PreTrainedModel, T5Stack
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, can_return_tuple
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, ModelOutput, can_return_tuple
 from transformers.utils.hub import cached_file
 
 from .configuration_enct5 import EncT5Config
@@ -82,6 +83,11 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
     _supports_flex_attn = False
     # Aliases of the word embedding that the original keeps in memory, and some tools save.
     _keys_to_ignore_on_load_unexpected = [r"encoder\.embed_tokens\.weight$"]  # noqa: RUF012
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """A batch for tools that try a model: T5's own has inputs of a decoder."""
+        return {"input_ids": super().dummy_inputs["input_ids"]}
 
     @property
     def _enct5(self) -> "EncT5Model":
@@ -216,6 +222,57 @@ class EncT5PreTrainedModel(T5PreTrainedModel):
             prompt.copy_(core.shared.weight[list(name)].mean(dim=0))
 
 
+@dataclass
+class EncT5ModelOutput(ModelOutput):
+    """What `EncT5Model` returns.
+
+    Args:
+        last_hidden_state: The prompts' states `(batch, decoder_vocab_size, d_model)`; of prompts for words
+            `(batch, words, d_model)`.
+        hidden_states: The text's states `(batch, length, d_model)` before the encoder's first layer and after each.
+        attentions: The attention weights `(batch, heads, length, length)` of each encoder layer.
+        encoder_last_hidden_state: The text's states, `(batch, length, d_model)`.
+        decoder_hidden_states: As `hidden_states`, of the prompts in the decoder.
+        decoder_attentions: How the prompts see one another, `(batch, heads, prompts, prompts)` of each decoder layer.
+        cross_attentions: How the prompts see the text, `(batch, heads, prompts, length)` of each decoder layer.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
+    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    decoder_attentions: tuple[torch.Tensor, ...] | None = None
+    cross_attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class EncT5Encoder(T5Stack):
+    """T5's encoder, which has no word embedding of its own but reads the `shared` one of the model around it."""
+
+    _model: tuple[T5PreTrainedModel] | None = None
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: its weights are initialised as T5's. transformers passes over some modules of other packages' models."""
+        return False
+
+    def take_words_from(self, model: "EncT5Model") -> None:
+        """From now on, the words are those of `model`, also where its table is replaced."""
+        del self._modules["embed_tokens"]
+        # In a tuple the model is no part of the encoder: parameters keep the one name.
+        self._model = (model,)
+
+    @property
+    def embed_tokens(self) -> nn.Embedding:  # type: ignore[override]
+        """The word embedding."""
+        return cast(nn.Embedding, self._modules["embed_tokens"] if self._model is None else self._model[0].shared)
+
+    def set_input_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the word embedding, which is the model's."""
+        assert self._model is not None
+        self._model[0].shared = new_embeddings
+
+
 class EncT5Model(EncT5PreTrainedModel):
     """The encoder, the decoder layers that are kept, and the prompts (`decoder.embed_tokens`), without a head.
 
@@ -226,9 +283,9 @@ class EncT5Model(EncT5PreTrainedModel):
     def __init__(self, config: EncT5Config):
         super().__init__(config)
         config.check_prompts()
-        self.encoder = T5Stack(_stack_config(config, is_decoder=False))
+        self.encoder = EncT5Encoder(_stack_config(config, is_decoder=False))
         self.shared = self.encoder.embed_tokens
-        self.encoder.set_input_embeddings(None)
+        self.encoder.take_words_from(self)
         self.decoder = T5Stack(
             _stack_config(
                 config,
@@ -263,7 +320,7 @@ class EncT5Model(EncT5PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         word_positions: torch.Tensor | None = None,
-    ) -> Seq2SeqModelOutput:
+    ) -> EncT5ModelOutput:
         """Encode the text and decode all prompts at once.
 
         Args:
@@ -277,9 +334,6 @@ class EncT5Model(EncT5PreTrainedModel):
             word_positions: For a prompt per word: where in the text each word begins, `(batch, words)`, -1 where
                 there is no word. Each of these prompts is the one that there is, plus the text's state in that place.
 
-        Returns:
-            `last_hidden_state`: the prompts' states `(batch, decoder_vocab_size, d_model)`, with `word_positions`
-            `(batch, words, d_model)`; and `encoder_last_hidden_state`: the text's states `(batch, length, d_model)`.
         """
         inputs_embeds, attention_mask = self._embed(input_ids, attention_mask, inputs_embeds)
         extras = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
@@ -288,7 +342,7 @@ class EncT5Model(EncT5PreTrainedModel):
         flat = attention_mask is None or attention_mask.dim() == 2
         if word_positions is None and flat and not any(extras.values()) and self._only_predicts():
             states = self._answer(encoded.last_hidden_state, attention_mask)
-            return Seq2SeqModelOutput(last_hidden_state=states, encoder_last_hidden_state=encoded.last_hidden_state)
+            return EncT5ModelOutput(last_hidden_state=states, encoder_last_hidden_state=encoded.last_hidden_state)
         prompts = self._prompts(len(inputs_embeds), inputs_embeds.device)
         if word_positions is not None:
             prompts = self._word_prompts(prompts, encoded.last_hidden_state, word_positions)
@@ -301,14 +355,14 @@ class EncT5Model(EncT5PreTrainedModel):
             return_dict=True,
             **extras,
         )
-        return Seq2SeqModelOutput(
+        return EncT5ModelOutput(
             last_hidden_state=decoded.last_hidden_state,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+            encoder_last_hidden_state=encoded.last_hidden_state,
             decoder_hidden_states=decoded.hidden_states,
             decoder_attentions=decoded.attentions,
             cross_attentions=decoded.cross_attentions,
-            encoder_last_hidden_state=encoded.last_hidden_state,
-            encoder_hidden_states=encoded.hidden_states,
-            encoder_attentions=encoded.attentions,
         )
 
     def _embed(
@@ -450,8 +504,8 @@ class EncT5ForSequenceClassification(EncT5PreTrainedModel):
         return SequenceClassifierOutput(
             loss=None if labels is None else _loss(self.problem_type, logits, labels),
             logits=logits,
-            hidden_states=outputs.encoder_hidden_states,
-            attentions=outputs.encoder_attentions,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
         )
 
 
@@ -516,8 +570,8 @@ class EncT5ForTokenClassification(EncT5PreTrainedModel):
         return TokenClassifierOutput(
             loss=None if labels is None else _tag_loss(logits, labels),
             logits=logits,
-            hidden_states=outputs.encoder_hidden_states,
-            attentions=outputs.encoder_attentions,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
         )
 
     def _every_token(

@@ -106,7 +106,7 @@ class Reading:
 
     def answer(self, answer: Any) -> str:
         """An answer in words."""
-        return answer_text(answer, self.names, self.problem)
+        return cut(answer_text(answer, self.names, self.problem), WIDTH)
 
     def texts(self, index: int) -> list[str]:
         """``field: text`` of an example; nothing where the data is not at hand."""

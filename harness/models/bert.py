@@ -20,8 +20,9 @@ from transformers import (
 from harness.errors import HarnessError
 from harness.models.checkpoints import HEADS, class_for, kept_config, make, new_config
 from harness.models.heads import ScoringArchitecture, at_words
-from harness.models.tokenizers import check_tokenizer, encode, encode_words
+from harness.models.tokenizers import check_tokenizer, encode, encode_with_places, encode_words, shortened_row
 from harness.task.task import Instance
+from harness.task.texts import field_places
 
 
 class Bert(ScoringArchitecture):
@@ -100,22 +101,14 @@ class Bert(ScoringArchitecture):
             first, second = ([segments[i][k] for i in chosen] if k < count else None for k in (0, 1))
             encoded = encode(self.tokenizer, first or [], second, types=self.reads_segments)
             for i, *values in zip(chosen, *encoded.values(), strict=True):
-                rows[i] = dict(zip(encoded, values, strict=True))
-        for i, row in enumerate(rows):
-            excess = len(row["input_ids"]) - self.max_length
-            if excess > 0:
-                rows[i] = self._shortened(instances[i], segments[i], excess)
+                rows[i] = {**dict(zip(encoded, values, strict=True)), "truncated": []}
+            long = [i for i in chosen if len(rows[i]["input_ids"]) > self.max_length]
+            first, second = ([segments[i][k] for i in long] if k < count else None for k in (0, 1))
+            for i, encoding in zip(long, encode_with_places(self.tokenizer, first or [], second), strict=True):
+                fields = field_places(self.task, instances[i], prefix=False), instances[i].truncate
+                second_segment = len(segments[i][0]) + 1
+                rows[i] = shortened_row(encoding, fields, self.max_length, second_segment, self.reads_segments)
         return rows
-
-    def _shortened(self, instance: Instance, segments: list[str], excess: int) -> dict[str, list[int]]:
-        strategy = "longest_first"
-        if len(segments) == 2 and instance.truncate is not None:
-            position = 0 if instance.truncate == next(iter(instance.fields)) else 1
-            room = len(self.tokenizer(segments[position], add_special_tokens=False)["input_ids"])
-            if room > excess:
-                strategy = ("only_first", "only_second")[position]
-        outputs = {"return_attention_mask": False, "return_token_type_ids": self.reads_segments}
-        return dict(self.tokenizer(*segments, truncation=strategy, max_length=self.max_length, **outputs))
 
 
 def _renew_head(module: nn.Module, new: set[str], auto: Any) -> None:

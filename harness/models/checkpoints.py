@@ -161,6 +161,17 @@ def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed:
         return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model.dropout)
 
 
+def model_type_of(model: Model, folder: Path | None) -> str:
+    """What transformers calls the type of a model: its checkpoint's, its config's, or its architecture's usual one.
+
+    Args:
+        model: the entry of benchmarks.yaml.
+        folder: the files of its checkpoint, checked, or None.
+    """
+    config = _json(f"model '{model.name}'", folder / "config.json") if folder else model.config or {}
+    return str(config.get("model_type", model.tokenizer_family))
+
+
 def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
     """The configuration of a checkpoint, with changes.
 

@@ -13,8 +13,9 @@ from harness.errors import HarnessError
 from harness.models.checkpoints import building, loading, new_config
 from harness.models.heads import ScoringArchitecture
 from harness.models.tokenizers import check_tokenizer, encode_words, tokenize
-from harness.task.functions import input_text
+from harness.models.truncation import Fields
 from harness.task.task import Instance
+from harness.task.texts import field_places, input_text
 
 
 class EncT5(ScoringArchitecture):
@@ -72,5 +73,8 @@ class EncT5(ScoringArchitecture):
         texts = [input_text(self.task, instance, self.model.prefix) for instance in instances]
         if self.task.problem.of_words:
             return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
-        truncated_parts = [instance.fields[instance.truncate] if instance.truncate else None for instance in instances]
-        return [{"input_ids": ids} for ids in tokenize(self.tokenizer, texts, self.max_length, truncated_parts)]
+
+        def fields(i: int) -> Fields:
+            return field_places(self.task, instances[i], self.model.prefix), instances[i].truncate
+
+        return tokenize(self.tokenizer, texts, self.max_length, fields)

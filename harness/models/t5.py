@@ -20,7 +20,8 @@ from harness.models.base import Architecture, Batch, chunks, pad
 from harness.models.checkpoints import class_for, kept_config, make, new_config
 from harness.models.t5_decoding import Answers, Decoder, greedy, is_plain, rank
 from harness.models.tokenizers import check_tokenizer, encode, tokenize
-from harness.task.functions import bare_text, text_to_text, training_texts
+from harness.models.truncation import Fields
+from harness.task.functions import bare_text, source_places, text_to_text, training_texts
 from harness.task.task import Example, Task
 
 OPEN_ANSWER_TOKENS = 64
@@ -65,15 +66,16 @@ class T5(Architecture):
             inputs = [
                 source if self.model.prefix else bare_text(self.task, example, source) for (source, _), example in texts
             ]
-            truncated_parts = [str(example[self.task.truncate]) if self.task.truncate else None for _, example in texts]
-            sources = tokenize(self.tokenizer, inputs, self.max_length, truncated_parts)
+            owned = [example for _, example in texts]
+            rows = tokenize(self.tokenizer, inputs, self.max_length, functools.partial(self._fields, inputs, owned))
             if training:
                 targets = encode(self.tokenizer, [target for (_, target), _ in texts])["input_ids"]
-                yield from (
-                    [{"input_ids": ids, "labels": target}] for ids, target in zip(sources, targets, strict=True)
-                )
+                yield from ([{**row, "labels": target}] for row, target in zip(rows, targets, strict=True))
             else:
-                yield from ([{"input_ids": ids}] for ids in sources)
+                yield from ([row] for row in rows)
+
+    def _fields(self, inputs: Sequence[str], examples: Sequence[Example], i: int) -> Fields:
+        return source_places(self.task, examples[i], inputs[i], self.model.prefix), self.task.truncate
 
     def text_options(self) -> dict[str, Any]:
         """The prefix is part of the features."""

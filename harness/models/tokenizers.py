@@ -5,34 +5,47 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from tokenizers import Encoding
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, in_one_line
 from harness.io import replacing
+from harness.models.truncation import Fields, kept_tokens, owners, without_end
 from harness.task.plugins import builtin_files
 
 SAMPLE_VOCABULARY = 2000
+SETTINGS = ("bert_config.json", "config.json", "tokenizer_config.json")
+"""Files that may say which tokenizer a vocabulary belongs to; later ones win."""
+STRAY = 0.01
+"""The share of words with capital letters up to which a vocabulary is of text in lower case."""
 UNREAD = -1
 """In place of the position of a word that the model does not read: one that was cut off, or gave no token."""
 
 
-def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer whose files lie in ``folder``; ``name`` is what messages call it.
+def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokenizerBase:
+    """The tokenizer whose files lie in ``folder``.
+
+    Args:
+        folder: the files of a tokenizer, or a vocabulary alone (``vocab.txt``, ``spiece.model``, ...).
+        name: what messages call it.
+        model_type: the model's, as transformers names it; chooses the class where the files do not name one.
 
     Raises:
         HarnessError: there is no tokenizer, or only one that needs code from the checkpoint.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        options = _unsaid(folder, model_type)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HarnessError(f"{name}: no tokenizer that can be loaded in {folder}: {reason}") from error
+        problem = f"no tokenizer that can be loaded in {folder} for a model of type '{model_type}'"
+        raise HarnessError(f"{name}: {problem}: {in_one_line(error)}") from error
     if not tokenizer.is_fast:
         raise HarnessError(f"{name}: its tokenizer has no fast version (tokenizer.json), which the harness needs")
     if len(tokenizer.get_vocab().keys() - tokenizer.added_tokens_encoder.keys()) < 2:
@@ -42,6 +55,42 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
             "or name another tokenizer (tokenizer: ...)"
         )
     return tokenizer
+
+
+def _unsaid(folder: Path, model_type: str) -> dict[str, Any]:
+    """What a folder's files do not say of its tokenizer, and transformers would not ask the model: class and case.
+
+    A folder of Google's original BERT, for one, has ``vocab.txt`` and ``bert_config.json``. transformers would take
+    lower case for every vocabulary.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return {}
+    said = {key: value for file in SETTINGS for key, value in _settings(folder / file).items()}
+    options: dict[str, Any] = {}
+    if "tokenizer_class" not in said and said.get("model_type") not in TOKENIZER_MAPPING_NAMES:
+        options["tokenizer_type"] = model_type
+    if (folder / "vocab.txt").is_file():
+        options["do_lower_case"] = said.get("do_lower_case", _is_uncased(folder / "vocab.txt"))
+    return options
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """A file of settings; empty where there is none. transformers names what is wrong with one that it reads."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_uncased(vocabulary: Path) -> bool:
+    """Whether a vocabulary is of text in lower case: of its words, at most `STRAY` have a capital letter.
+
+    Of a cased one about a third have; an uncased one may hold a few of a script that has capitals only since lately.
+    """
+    lines = vocabulary.read_text(encoding="utf-8").splitlines()
+    words = [word for word in lines if not (word.startswith("[") and word.endswith("]"))]
+    return sum(word != word.lower() for word in words) <= STRAY * len(words)
 
 
 def encode(
@@ -70,58 +119,82 @@ _ENCODE = PreTrainedTokenizerFast._encode_plus
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, truncate: Sequence[str | None]
-) -> list[list[int]]:
-    """Token ids of texts with their special tokens, at most ``max_length`` each.
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, fields: Callable[[int], Fields]
+) -> list[dict[str, list[int]]]:
+    """``input_ids`` of texts with their special tokens, at most ``max_length`` each.
 
-    ``truncate[i]`` is the part of ``texts[i]`` that loses its end when the text is too long; None, or a part that
-    is too short to make room, cuts the end of the text.
+    Args:
+        fields: where the fields of ``texts[i]`` stand in it, and which gives way first; asked for long texts only.
+
+    Returns:
+        A row for each text, with the number of tokens that it lost in ``truncated``, which is empty where none was.
     """
-    encoded = encode(tokenizer, texts)["input_ids"]
-    for i, ids in enumerate(encoded):
-        if len(ids) > max_length:
-            encoded[i] = _shortened(tokenizer, texts[i], len(ids) - max_length, truncate[i], max_length)
-    return encoded
+    rows: list[dict[str, list[int]]] = [
+        {"input_ids": ids, "truncated": []} for ids in encode(tokenizer, texts)["input_ids"]
+    ]
+    long = [i for i, row in enumerate(rows) if len(row["input_ids"]) > max_length]
+    encodings = encode_with_places(tokenizer, [texts[i] for i in long])
+    for i, encoding in zip(long, encodings, strict=True):
+        rows[i] = shortened_row(encoding, fields(i), max_length)
+    return rows
 
 
-def _shortened(
-    tokenizer: PreTrainedTokenizerBase, text: str, excess: int, part: str | None, max_length: int
-) -> list[int]:
-    start = text.rfind(part) if part else -1
-    if start >= 0:
-        assert part is not None
-        encoding = tokenizer(text, return_offsets_mapping=True)
-        inside = [
-            i for i, (a, b) in enumerate(encoding["offset_mapping"]) if a >= start and start < b <= start + len(part)
-        ]
-        if len(inside) >= excess:
-            drop = set(inside[-excess:])
-            return [token for i, token in enumerate(encoding["input_ids"]) if i not in drop]
-    return tokenizer(text, truncation=True, max_length=max_length)["input_ids"]
+def encode_with_places(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], seconds: Sequence[str] | None = None
+) -> list[Encoding]:
+    """Texts or pairs, whole, with the place that each token has in them."""
+    if not texts:
+        return []
+    options = {"return_offsets_mapping": True, "verbose": False}  # no warning of texts that will be shortened
+    encoded = tokenizer(list(texts), None if seconds is None else list(seconds), **options)
+    assert encoded.encodings is not None  # all tokenizers are fast ones
+    return encoded.encodings
+
+
+def shortened_row(
+    encoding: Encoding, fields: Fields, max_length: int, second: int = 0, types: bool = False
+) -> dict[str, list[int]]:
+    """The row of `tokenize` (with ``types``, also ``token_type_ids``) for a text or pair that is too long.
+
+    Args:
+        fields: places in the text, where the second one of a pair begins at the character ``second``.
+    """
+    places, first = fields
+    names = sorted(places, key=lambda name: places[name])
+    shifts = {None: None, 0: 0, 1: second}
+    tokens = [
+        (0, 0) if (shift := shifts[number]) is None else (start + shift, end + shift)
+        for number, (start, end) in zip(encoding.sequence_ids, encoding.offsets, strict=True)
+    ]
+    owned = owners(tokens, [places[name] for name in names])
+    kept = kept_tokens(owned, len(names), max_length, names.index(first) if first in names else None)
+    if kept is None:
+        kept = without_end(encoding.special_tokens_mask, max_length)
+    row = {"input_ids": encoding.ids, **({"token_type_ids": encoding.type_ids} if types else {})}
+    return {
+        **{name: [values[position] for position in kept] for name, values in row.items()},
+        "truncated": [len(tokens) - len(kept)],
+    }
 
 
 def encode_words(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], words: Sequence[Sequence[str]], max_length: int
 ) -> list[dict[str, list[int]]]:
-    """``input_ids`` of each text, and in ``words`` the position of each word's first sub-word, or `UNREAD`.
+    """Rows as of `tokenize`, and in ``words`` the position of each word's first sub-word, or `UNREAD`.
 
     Args:
         texts: each ends with its words, joined by spaces.
         words: the words of each text.
         max_length: the end of a longer text is cut off.
     """
-    encoded = tokenizer(
-        list(texts),
-        truncation=True,
-        max_length=max_length,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    return [
-        {"input_ids": ids, "words": first_tokens(offsets, word_offsets(text, own))}
-        for ids, offsets, text, own in zip(encoded["input_ids"], encoded["offset_mapping"], texts, words, strict=True)
-    ]
+    rows = []
+    for encoding, text, own in zip(encode_with_places(tokenizer, texts), texts, words, strict=True):
+        ids, offsets = encoding.ids, encoding.offsets
+        kept = without_end(encoding.special_tokens_mask, max_length) if len(ids) > max_length else range(len(ids))
+        positions = first_tokens([offsets[position] for position in kept], word_offsets(text, own))
+        lost = len(ids) - len(kept)
+        rows.append({"input_ids": [ids[i] for i in kept], "words": positions, "truncated": [lost] if lost else []})
+    return rows
 
 
 def word_offsets(text: str, words: Sequence[str]) -> list[tuple[int, int]]:

@@ -6,10 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.io import fingerprint
+from harness.report.costs import cost_of, with_rates
 from harness.report.differences import best_of_words, evaluations_of
-from harness.report.efficiency import cost_of, efficiency_of
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
-from harness.report.notes import OfSeed, below_baseline, constants, finished, gaps, overlaps, undefined
+from harness.report.measures import efficiency_of
+from harness.report.notes import (
+    OfSeed,
+    below_baseline,
+    budgets,
+    constants,
+    finished,
+    gaps,
+    overlaps,
+    truncations,
+    undefined,
+)
 from harness.report.published import Reference, published, published_rows
 from harness.report.show import label_tables
 from harness.report.signature import signature
@@ -98,20 +109,24 @@ def board_and_runs(
     chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
     evaluations = chosen.pop() if len(chosen) == 1 else ()
     rows = [_with_notes(row, common, evaluations) for row in rows]
-    efficiency = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
+    sweeps = tuple(_sweeps(choices, rows, columns))
+    budget = budgets(rows, sweeps)
+    rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]
+    took = [efficiency_of(row.name, row.architecture, runs[row.folder, row.model]) for row in rows]
+    efficiency = tuple(row for row in took if row)
     shown = published() if references is True else references or ()
     board = Leaderboard(
         benchmark=benchmark,
         sections=tuple(sections),
-        rows=tuple(rows),
+        rows=tuple(with_rates(rows, efficiency)),
         baselines=tuple(baseline_rows(runs, columns, sections)),
         tests=test_board(runs, tasks, suites, benchmark, common),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         evaluations=evaluations,
         sources=_sources(runs.values()),
-        sweeps=tuple(_sweeps(choices, rows, columns)),
-        efficiency=tuple(filter(None, efficiency)),
+        sweeps=sweeps,
+        efficiency=efficiency,
     )
     return board, runs
 
@@ -352,6 +367,7 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
             *(undefined(parts) or constants(column, of_seed)),
             *below_baseline(score, baseline),
             *overlaps(column, of_seed),
+            *truncations(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),
     )

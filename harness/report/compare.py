@@ -9,8 +9,8 @@ from itertools import combinations
 
 from harness.errors import HarnessError, did_you_mean
 from harness.report.build import Runs
-from harness.report.efficiency import MEASURES, numbers_of
 from harness.report.leaderboard import Column, Leaderboard, Row
+from harness.report.measures import MEASURES, Numbers, mean_over, numbers_of
 from harness.report.notes import finished
 from harness.report.observed import Observed, Reader, Unobserved, observed
 from harness.results.record import Record
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Cost:
-    """A measure of two models, means over tasks, and how many times b's is a's: a geometric mean over tasks."""
+    """A measure of two models, and how many times b's is a's: geometric means over tasks."""
 
     key: str
     title: str
@@ -228,7 +228,7 @@ class Comparer:
 
     def _costs(self, first: Row, second: Row) -> list[Cost]:
         """Ratios over the tasks that both rows have."""
-        values: list[dict[str, list[dict[str, float]]]] = []
+        values: list[dict[str, list[Numbers]]] = []
         trained = dict.fromkeys(column.answered_by for column in self.columns)
         for row in (first, second):
             runs = self.runs[row.folder, row.model]
@@ -241,7 +241,7 @@ class Comparer:
             ]
             shared = [task for task in trained if sides[0][task] and sides[1][task]]
             if measure.ratio and shared:
-                means = [math.fsum(sum(side[t]) / len(side[t]) for t in shared) / len(shared) for side in sides]
+                means = [mean_over(measure, [mean_over(measure, side[task]) for task in shared]) for side in sides]
                 ratio = mean_ratio([(sides[0][task], sides[1][task]) for task in shared])
                 costs.append(Cost(measure.key, measure.title, means[0], means[1], ratio))
         return costs

@@ -11,8 +11,8 @@ from typing import Any
 from harness.errors import HarnessError, did_you_mean
 from harness.io import to_json
 from harness.report.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
-from harness.report.efficiency import MEASURES
 from harness.report.format import MISSING, escape, markdown_table, percent, to_csv
+from harness.report.measures import MEASURES
 from harness.report.words import SHORT
 from harness.statistics import VERSION
 from harness.statistics.comparison import Comparison, Interval, Verdict

@@ -52,7 +52,7 @@ def duration(seconds: float | None) -> str:
 
 def rate(value: float | None) -> str:
     """``1,234``; small ones with a decimal."""
-    return MISSING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    return MISSING if value is None else f"{value:,.0f}" if round(value, 1) >= 100 else f"{value:.1f}"
 
 
 def short(value: float) -> str:

@@ -149,8 +149,9 @@ class Cost:
         runs: how many.
         trained, total: parameters.
         train_seconds_mean, train_seconds_total: of a run, and of all.
-        train_rate, inference_rate: examples per second.
         invalid: the share of invalid predictions by task; None where nothing is generated.
+        train_rate: examples per second, the mean over the tasks that all rows have finished.
+        inference_rates: likewise, by the examples in a batch.
     """
 
     runs: int
@@ -158,9 +159,9 @@ class Cost:
     total: int | None
     train_seconds_mean: float | None
     train_seconds_total: float | None
-    train_rate: float | None
-    inference_rate: float | None
     invalid: Mapping[str, float] | None
+    train_rate: float | None = None
+    inference_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def invalid_mean(self) -> float | None:
@@ -204,15 +205,15 @@ class Efficiency:
 
     Args:
         name: the row's.
+        runs: the same of each seed, ``runs[task][seed][measure]``.
         machines: where and how they were made, in words; one unless runs differ.
-        batch_sizes: of the batches in which inference was measured.
     """
 
     name: str
     architecture: str
     tasks: Mapping[str, Mapping[str, float]]
+    runs: Mapping[str, Mapping[int, Mapping[str, float]]]
     machines: tuple[str, ...] = ()
-    batch_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

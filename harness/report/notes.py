@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from harness.report.format import failure
-from harness.report.leaderboard import Column, Value, mean_value
+from harness.report.format import failure, percent, plural
+from harness.report.leaderboard import Column, Row, Value, mean_value
+from harness.results.manifest import Choice
 from harness.results.record import Record
 
 OfSeed = Mapping[int, Record | None]
 """The records of a task in one row, by seed."""
 
+MANY = 0.01
+"""The share of texts from which on truncation is worth a footnote."""
+
 
 def finished(of_seed: OfSeed) -> list[Record]:
     """The records of runs that did not fail."""
     return [record for record in of_seed.values() if record and record.finished]
+
+
+def budgets(rows: Sequence[Row], sweeps: Sequence[tuple[str, Choice]]) -> dict[str, str]:
+    """What tuning and how many seeds each row had, by its name; {} where all had the same."""
+    trials: dict[str, set[int]] = {row.name: set() for row in rows}
+    for name, choice in sweeps:
+        trials[name].add(len(choice.trials))
+    tuning = {name: f"{_tuning(own)}, " if sweeps else "" for name, own in trials.items()}
+    words = {row.name: f"{tuning[row.name]}{plural(len(row.seeds), 'seed')}" for row in rows}
+    return words if len(set(words.values())) > 1 else {}
+
+
+def _tuning(trials: set[int]) -> str:
+    if not trials:
+        return "one recipe, without tuning"
+    number = f"{min(trials)} to {max(trials)} trials" if len(trials) > 1 else plural(max(trials), "trial")
+    return f"the best recipe of {number} for each task"
 
 
 def gaps(column: Column, of_seed: OfSeed) -> list[str]:
@@ -65,6 +86,21 @@ def overlaps(column: Column, of_seed: OfSeed) -> list[str]:
             if number and split in splits:
                 total = record.counts.get(column.task, {}).get(split, number)
                 notes[f"{number} of {total} {split} texts are in the training data, too"] = None
+    return list(notes)
+
+
+def truncations(column: Column, of_seed: OfSeed) -> list[str]:
+    """What part of the texts was too long for the recipe's ``max_length``, where it is more than a hundredth."""
+    splits = {"train", *(split for split, _ in column.parts)}
+    notes: dict[str, None] = {}
+    for record in finished(of_seed):
+        for split, number in record.truncated.get(column.task, {}).items():
+            total = record.counts.get(column.task, {}).get(split, 0)
+            if split in splits and number > MANY * total:
+                share, longest = percent(number / max(1, total), 1), record.settings.recipe.get("max_length")
+                notes[f"{share} % of the {split} texts are longer than max_length ({longest}) and were truncated"] = (
+                    None
+                )
     return list(notes)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report.format import to_csv
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Value
+from harness.report.measures import SIZES
 from harness.report.sweeps import folder_of
 from harness.results.manifest import Choice
 from harness.statistics import VERSION
@@ -47,7 +48,7 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             "train_seconds_mean": cost.train_seconds_mean,
             "train_seconds_total": cost.train_seconds_total,
             "train_examples_per_second": cost.train_rate,
-            "inference_examples_per_second": cost.inference_rate,
+            **{f"inference_rate_{size}": cost.inference_rates.get(size) for size in SIZES},
             "invalid": None if cost.invalid_mean is None else 100 * cost.invalid_mean,
         }
     return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}

@@ -45,6 +45,7 @@ def show_run(record: Record) -> str:
         _block("Time", _time(record.efficiency)),
         _block("Examples", _flat(record.counts)),
         _block("Evaluated texts that are in the training data, too", _flat(record.overlap)),
+        _block("Examples with a text that was truncated", _flat(record.truncated)),
         *(_block(name.capitalize(), _flat(value)) for name, value in _settings(record)),
         _block("Made with", _flat(record.provenance)),
         _evaluations(record),
@@ -97,6 +98,9 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         words, unit = name.replace("_", " "), name.rpartition("_")[2]
         if isinstance(value, str):
             yield words, value
+        elif isinstance(value, dict):
+            for size, of_size in value.items():
+                yield f"inference in batches of {size}", "n/a" if of_size is None else f"{rate(of_size)} examples/s"
         elif "flops" in name:
             yield words, flops(value)
         elif name.endswith("per_second"):

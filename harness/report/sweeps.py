@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.report.format import MISSING, Table, cut, duration, escape, failure, markdown_table, percent
+from harness.report.format import MISSING, Table, cut, duration, escape, failure, markdown_table, percent, plural
 from harness.report.leaderboard import Leaderboard
 from harness.results.manifest import Choice, Trial, value_text
 
@@ -13,8 +13,15 @@ SELECTIONS = {"validation": "on the validation data", "holdout": "on the part he
 
 def sweep_page(board: Leaderboard) -> str:
     """The content of sweep.md: every trial of every sweep."""
-    table = markdown_table(*trial_table(board))
-    return f"# Sweep: {escape(board.benchmark)}\n\n{chosen_words(board)}\n\n{table}\n"
+    blocks = [f"# Sweep: {escape(board.benchmark)}", chosen_words(board), markdown_table(*trial_table(board))]
+    headers, rows = best_table(board)
+    if rows:
+        words = (
+            "The best score to be expected after so many trials, drawn at random from those that were made (times 100, "
+            "on the data that chose): compare models at equal numbers of trials."
+        )
+        blocks += ["## Expected best score", words, markdown_table(headers, rows)]
+    return "\n\n".join(blocks) + "\n"
 
 
 def chosen_words(board: Leaderboard) -> str:
@@ -39,6 +46,22 @@ def chosen_table(board: Leaderboard) -> Table:
         time = duration(sum(times) if times else None)
         rows.append([row, board.title(choice.task), *values, score, _trials(choice), time])
     return ["Model", "Task", *settings, "Score", "Trials", "Their time"], rows
+
+
+def best_table(board: Leaderboard) -> Table:
+    """The expected best score after 1, 2, 4, ... trials, and after all; no rows where none has a score."""
+    from harness.statistics.runs import expected_best  # loads scipy.stats, which takes a second
+
+    scores = [[trial.score for trial in choice.trials if trial.score is not None] for _, choice in board.sweeps]
+    most = max(map(len, scores), default=0)
+    numbers = sorted({*(2**i for i in range(most.bit_length())), *filter(None, map(len, scores))})
+    rows = []
+    for (row, choice), own in zip(board.sweeps, scores, strict=True):
+        if own:
+            best = expected_best(own).tolist()
+            cells = [percent(best[number - 1]) if number <= len(own) else MISSING for number in numbers]
+            rows.append([row, board.title(choice.task), *cells])
+    return ["Model", "Task", *(plural(number, "trial") for number in numbers)], rows
 
 
 def trial_table(board: Leaderboard) -> Table:

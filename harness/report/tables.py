@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.io import remove, to_json, write_file
 from harness.report import efficiency
-from harness.report.efficiency import cost_table
+from harness.report.costs import cost_table
 from harness.report.format import MISSING, Footnotes, cut, escape, markdown_table
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.numbers import as_data, csv_text
@@ -72,8 +72,10 @@ def markdown(board: Leaderboard) -> str:
         blocks += ["## Chosen recipes", markdown_table(*chosen_table(board)), words]
     headers, rows = cost_table(board)
     if rows:
-        words = "Time is that of training. ex/s: examples per second in training and in inference, mean over runs."
-        words += " FLOPs, latency, memory: [efficiency.md](efficiency.md)."
+        words = "Time is that of training. ex/s: examples per second in training, and in inference in batches of 1 and "
+        words += (
+            "32; geometric means over the tasks that all models have finished, as in [efficiency.md](efficiency.md)."
+        )
         if board.generates:
             words += " Invalid: share of generated answers that stand for no prediction and count as wrong."
         signatures = [f"- {escape(row.name)}: `{row.signature}`" for row in board.rows if row.signature]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from harness.report.efficiency import cost_table, machine_words, summary_table
+from harness.report.costs import cost_table
+from harness.report.efficiency import machine_words, summary_table
 from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
 from harness.report.leaderboard import Cell, Leaderboard, Section
 from harness.report.sweeps import chosen_table

@@ -40,6 +40,13 @@ from harness.results.record import (
 )
 
 RECORD, EFFICIENCY, CHECKSUMS = "record.json", "efficiency.json", "checksums.json"
+OTHER_MEASURES = {
+    "inference_examples_per_second",
+    "inference_batch_size",
+    "batch_examples_per_second",
+    "peak_process_bytes",
+}
+"""What older versions measured in ways that differed between models, or depended on the order of runs."""
 
 
 def read_record(folder: str | Path) -> Record:
@@ -186,8 +193,12 @@ def parse_efficiency(content: bytes) -> Efficiency:
         ValueError: it is none.
     """
     data = from_json(content)
-    if isinstance(data, dict) and "warmup_seconds" in data:
-        data["startup_seconds"] = data.pop("warmup_seconds")
+    if isinstance(data, dict):
+        if "warmup_seconds" in data:
+            data["startup_seconds"] = data.pop("warmup_seconds")
+        if data.keys() & OTHER_MEASURES:
+            data.pop("latency_p95_seconds", None)  # of a few answers
+        data = {name: value for name, value in data.items() if name not in OTHER_MEASURES}
     return Efficiency.model_validate(data)
 
 

@@ -55,6 +55,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Json = Annotated[Any, AfterValidator(_shallow)]
 Name = Annotated[str, Field(pattern=NAME)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+BatchSize = Literal["1", "8", "32", "128"]
 Scalar = bool | int | float | str | None
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], Field(strict=False)]
@@ -131,6 +132,12 @@ class Efficiency(Stored):
     """The content of efficiency.json: all that the clock and the machine decide; None where it was not measured.
 
     Seconds, bytes, joules, examples and tokens per second, floating-point operations.
+
+    Attributes:
+        train_share_of_matrix_rate, mfu: FLOPs of training, of ``matrix_flops_``, of ``datasheet_flops_per_second``.
+        inference_rates: by the examples in a batch; None for a size that did not fit in memory or time.
+        tokenisation_examples_per_second: from examples to features.
+        peak_memory_bytes: the most that the run added to the memory of a process.
     """
 
     finished_at: str | None = None
@@ -143,21 +150,22 @@ class Efficiency(Stored):
     train_tokens_per_second: Amount | None = None
     matrix_flops_per_second: Amount | None = None
     train_share_of_matrix_rate: Amount | None = None
-    inference_examples_per_second: Amount | None = None
+    datasheet_flops_per_second: Amount | None = None
+    mfu: Amount | None = None
     flops_per_example: Count | Amount | None = None
     train_flops_per_example: Count | Amount | None = None
     tokens_per_example: Amount | None = None
     latency_p50_seconds: Amount | None = None
     latency_p95_seconds: Amount | None = None
     latency_examples: Count | None = None
-    inference_batch_size: Count | None = None
-    batch_examples_per_second: Amount | None = None
-    peak_process_bytes: Count | None = None
+    inference_rates: dict[BatchSize, Amount | None] | None = None
+    tokenisation_examples_per_second: Amount | None = None
+    peak_memory_bytes: Count | None = None
     peak_device_bytes: Count | None = None
     energy_joules: Amount | None = None
     energy_source: str | None = None
 
-    def measured(self) -> dict[str, float | str]:
+    def measured(self) -> dict[str, Any]:
         """What was measured, by name in alphabetical order."""
         return dict(sorted(self.model_dump(exclude_none=True).items()))
 
@@ -230,6 +238,7 @@ class Record(Stored):
         invalid: share of generated answers that stand for no prediction; {} where nothing is generated.
         counts: examples.
         overlap: evaluated examples whose texts are in the training data, too.
+        truncated: examples of which a text was longer than ``max_length`` and lost tokens.
         repaired: examples whose data did not fit and was put right.
         unread_words: words of token classification that the model did not read.
         parameters: ``total``, ``trained`` and ``active``.
@@ -262,6 +271,7 @@ class Record(Stored):
     invalid: dict[str, dict[str, Amount]] = {}
     counts: dict[str, dict[str, Count]] = {}
     overlap: dict[str, dict[str, Count]] = {}
+    truncated: dict[str, dict[str, Count]] = {}
     repaired: dict[str, dict[str, Count]] = {}
     unread_words: dict[str, dict[str, Count]] = {}
     parameters: dict[str, Count] = {}

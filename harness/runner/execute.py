@@ -25,12 +25,15 @@ from harness.runner.queue import load_model, model_file
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, TakenOver, stop
-from harness.training.efficiency import COUNTED, Usage, efficiency_of, measured
+from harness.training.efficiency import efficiency_of, measured_cost
 from harness.training.evaluation import prediction_rows
 from harness.training.loop import RunState, smaller_micro_batch, train
+from harness.training.threads import own_threads, set_threads
 from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
+from harness.training.usage import Usage
 
 
+@own_threads()
 def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | None:
     """One run, from start to record; a failure is recorded, and does not stop others.
 
@@ -123,6 +126,7 @@ def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) ->
         start_from(module, initial, same_labels=run.parent.task.labels == run.task.labels)
     features = context.resources.features(architecture, run.task, str(run.task.train_split), training=True)
     training = Training(architecture, module, features, run.recipe, run.seed, context.accelerator)
+    set_threads(training.module, training.plan, context.accelerator.num_processes, context.accelerator.device)
     set_seed(run.seed, device_specific=True)  # dropout differs between processes
     return training
 
@@ -255,12 +259,12 @@ def result_of(
     usage: Usage,
 ) -> Result:
     """What the record is made of."""
+    used = usage.read()  # measuring the model takes memory of its own
     cost = cost_of(context, run, training, state) if context.main else {}
-    efficiency = efficiency_of(training, state, usage, cost)
+    efficiency = efficiency_of(training, state, used, cost)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
-    counts = {"train": len(training.features)}
-    results = split_results(context, run, training.architecture, evaluated, counts)
+    results = split_results(context, run, training.architecture, evaluated, training.features)
     record = record_of_run(
         context,
         run,
@@ -289,14 +293,10 @@ def result_of(
 
 
 def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
-    """What the trained model takes: measured once per task, model and recipe; of other seeds FLOPs only."""
-    costs, key = context.resources.costs, (*run.pair, run.recipe)
-    if key in costs:
-        return {name: costs[key][name] for name in COUNTED}
-    split = HOLDOUT if context.spec.selection == HOLDOUT else run.own_splits[0]
-    features = context.resources.features(training.architecture, run.task, split, training=False)
-    costs[key] = measured(training, features, state.seconds)
-    return costs[key]
+    """What the trained model takes, on the split that chooses the checkpoint."""
+    name = HOLDOUT if context.spec.selection == HOLDOUT else run.own_splits[0]
+    split = context.resources.evaluated(training.architecture, run.task, name)
+    return measured_cost(training, split, state.seconds, context.resources.costs, (*run.pair, run.recipe))
 
 
 def write_result(context: Context, run: Run, result: Result) -> Record:

@@ -202,7 +202,7 @@ def _runs_of(
     caveats = tuple(_caveats(resources, task, model))
     shared: dict[str, Any] = {
         "score_version": SCORE_VERSION,
-        "model": resources.model_identity(model),
+        "model": resources.model_identity(model, task),
         "tasks": {t.name: plain(t.definition()) for t in (task, *(t for t, _ in diagnostics))},
         "data": {
             task.name: resources.data(task, (str(task.train_split), *own), model),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from harness.data.features import Features
 from harness.io import plain
 from harness.models import Architecture
 from harness.results.record import Record
@@ -45,12 +46,15 @@ def _scored_by_label(task: Task) -> bool:
 
 
 def split_results(
-    context: Context, run: Run, architecture: Architecture, evaluated: Evaluated, counts: Mapping[str, int]
+    context: Context, run: Run, architecture: Architecture, evaluated: Evaluated, trained: Features | None = None
 ) -> dict[str, Any]:
-    """The fields of a record that have a value for each task and split; ``counts`` are further ones of examples."""
+    """The fields of a record that have a value for each task and split; of what was ``trained`` on, the counts."""
     tasks = {split.task.name: split.task for split, _ in evaluated}
     labels = {name: task.labels for name, task in tasks.items() if _scored_by_label(task)}
-    fields: dict[str, Any] = {"counts": {run.task.name: dict(counts)}, "labels": labels}
+    fields: dict[str, Any] = {"labels": labels}
+    if trained is not None:
+        fields["counts"] = {run.task.name: {"train": len(trained)}}
+        fields["truncated"] = {run.task.name: {"train": trained.truncated}}
 
     def enter(name: str, split: Split, value: Any) -> None:
         fields.setdefault(name, {}).setdefault(split.task.name, {})[split.name] = value
@@ -61,6 +65,7 @@ def split_results(
         enter("scores", split, evaluation.scores)
         enter("baseline", split, context.resources.baseline(run.task, split.task, split.name))
         enter("counts", split, len(evaluation.predictions))
+        enter("truncated", split, split.features.truncated)
         if answer := only_answer(split.task, evaluation.predictions):
             enter("constant", split, answer)
         if repaired := context.resources.repairs(split.task, split.name):
@@ -79,7 +84,7 @@ def write_tests(context: Context, run: Run, tests: Evaluated) -> None:
         new = [(split, made) for split, made in tests if made.scores and (split.task, split.name) not in run.evaluated]
         architecture = context.resources.architecture(run.model, run.task, run.recipe)
         columns = {split.task.name: column_of(split.task, split.task.test_parts) for split, _ in new}
-        fields = split_results(context, run, architecture, new, counts={}) if new else {}
+        fields = split_results(context, run, architecture, new) if new else {}
         record = record_of_run(
             context, run, fingerprint=own, predicts_tests_of=run.fingerprint, columns=columns, **fields
         )

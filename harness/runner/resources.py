@@ -20,15 +20,16 @@ from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
 from harness.io import fingerprint
 from harness.models import Architecture, architecture_class
-from harness.models.checkpoints import check_files
+from harness.models.checkpoints import check_files, model_type_of
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
 from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
 from harness.task.baseline import constant_answer, constant_predictions
-from harness.task.functions import normalised, repairs
+from harness.task.functions import repairs
 from harness.task.task import Example, Task
+from harness.task.texts import normalised
 from harness.training.evaluation import Split, score
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Resources:
     spec: BenchmarkSpec
     cache: Path
     costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
-    """What `harness.training.efficiency.measured` gave for a task, a model and a recipe."""
+    """What `harness.training.inference.counted` gave for a task, a model and a recipe."""
     _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
@@ -194,22 +195,23 @@ class Resources:
         name = f"model '{model.name}'"
         if model.tokenizer == "sample":
             return sample_tokenizer(model.tokenizer_family, self.cache)
+        checkpoint = self.checkpoint(model)
+        model_type = model_type_of(model, checkpoint.folder if checkpoint else None)
         if model.tokenizer is not None:
             folder = Path(model.tokenizer)
             if not folder.is_dir():
                 folder = resolve_checkpoint(model.tokenizer, None, weights=False).folder
-            return load_tokenizer(folder, name)
-        checkpoint = self.checkpoint(model)
+            return load_tokenizer(folder, name, model_type)
         if checkpoint is None:
             raise HarnessError(f"{name} starts from random weights: name its tokenizer (tokenizer: ...)")
-        return load_tokenizer(checkpoint.folder, name)
+        return load_tokenizer(checkpoint.folder, name, model_type)
 
-    def model_identity(self, model: Model) -> dict[str, Any]:
-        """What the model is by content: never by name or path."""
+    def model_identity(self, model: Model, task: Task) -> dict[str, Any]:
+        """What the model of a task is by content: never by name or path."""
         checkpoint = self.checkpoint(model)
         return {
             "architecture": model.architecture,
-            "options": model.options(),
+            "options": model.options(task),
             "content": checkpoint.content if checkpoint else None,
             "config": model.config,
             "tokenizer": self._tokenizer(model)[1],

@@ -48,6 +48,7 @@ from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
 from harness.training.device import make_accelerator, together
 from harness.training.loop import RunState
+from harness.training.threads import own_threads
 
 BOARD_EVERY, BOARD_SHARE = 5.0, 0.02
 """The leaderboard is made anew after so many seconds, and takes at most this share of the time."""
@@ -245,6 +246,7 @@ def predict_tests_of(context: Context, run: Run) -> bool:
     return True
 
 
+@own_threads()
 def _predict_tests_of(context: Context, run: Run) -> None:
     state, record = RunState(), record_of(context, run)
     if record is not None and record.threshold is not None:
@@ -351,6 +353,8 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
 def prepare_libraries() -> None:
     """Keep progress bars and reports of the libraries out of ours, and their modules out of garbage collections."""
     import datasets
+    import scipy.stats  # noqa: F401  (metrics need both: the first run would seem to take their memory and time)
+    import sklearn.metrics  # noqa: F401
     import transformers
 
     datasets.disable_progress_bars()

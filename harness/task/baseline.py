@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.task.functions import words_of
 from harness.task.problem_types import most_frequent
 from harness.task.task import Example, Task, is_unlabelled
+from harness.task.texts import words_of
 
 
 def constant_answer(task: Task, examples: Iterable[Example]) -> Any:

@@ -6,12 +6,12 @@ A task's own function is guarded: what it raises, or returns wrongly, becomes a 
 from __future__ import annotations
 
 import traceback
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean, in_one_line, printable, shortened
 from harness.task.task import Example, Instance, Task, is_unlabelled
+from harness.task.texts import Place, field_places, field_texts, input_text, normalised, places_in, words_of
 
 
 def instances(task: Task, example: Example) -> list[Instance]:
@@ -19,7 +19,7 @@ def instances(task: Task, example: Example) -> list[Instance]:
     if task.instances is not None:
         return _own(task, "instances", example)
     label = None if is_unlabelled(task, example) else example[task.label_field]
-    return [Instance(_texts(task, example), label, task.truncate, tuple(words_of(task, example)))]
+    return [Instance(field_texts(task, example), label, task.truncate, tuple(words_of(task, example)))]
 
 
 def text_to_text(task: Task, example: Example) -> tuple[str, str]:
@@ -30,7 +30,7 @@ def text_to_text(task: Task, example: Example) -> tuple[str, str]:
     if task.text_to_text is not None:
         return _own(task, "text_to_text", example)
     label = example.get(task.label_field, task.unlabelled)
-    text = input_text(task, Instance(_texts(task, example)))
+    text = input_text(task, Instance(field_texts(task, example)))
     return text, task.problem.target(label, task.labels, words_of(task, example))
 
 
@@ -90,50 +90,25 @@ def cluster_of(task: Task, example: Example) -> str:
 # Texts -----------------------------------------------------------------------------------------------------------
 
 
-def input_text(task: Task, instance: Instance, prefix: bool = True) -> str:
-    """The instance as one text: T5's ``name field: value ...`` form, or, without ``prefix``, the values alone."""
-    if not prefix:
-        return " ".join(instance.fields.values())
-    return " ".join([task.t5_prefix, *(f"{key}: {instance.fields[key]}" for key in sorted(instance.fields))])
-
-
 def bare_text(task: Task, example: Example, text: str) -> str:
     """A text-to-text input without the words that name the task and its fields.
 
     Of a task whose ``text_to_text`` is a function of its own, only the task's name is taken off.
     """
     if task.text_to_text is None:
-        return input_text(task, Instance(_texts(task, example)), prefix=False)
+        return input_text(task, Instance(field_texts(task, example)), prefix=False)
     return text.removeprefix(f"{task.t5_prefix} ").removeprefix(f"{task.t5_prefix}: ")
 
 
-def normalised(value: Any) -> str:
-    """A text (words: joined by spaces) in NFKC, lower case and with single spaces: equal for what reads the same."""
-    text = _joined(value)
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.lower().split())
+def source_places(task: Task, example: Example, text: str, prefix: bool = True) -> dict[str, Place]:
+    """Where the fields of an example stand in a text-to-text input, as `text_to_text` or `bare_text` gave it.
 
-
-def _joined(value: Any) -> str:
-    return " ".join(map(_joined, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _texts(task: Task, example: Example) -> dict[str, str]:
-    """The text fields; words are joined by spaces."""
-    if lacking := [name for name in task.text_fields if name not in example]:
-        hint = did_you_mean(lacking[0], example)
-        raise HarnessError(
-            f"task '{task.name}': its examples have no field '{lacking[0]}', which text_fields names.{hint} "
-            f"They have: {', '.join(example)}"
-        )
-    fields = {name: example[name] for name in task.text_fields}
-    return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
-
-
-def words_of(task: Task, example: Example) -> Sequence[str]:
-    """The words of an example of which each gets a label."""
-    return example[task.text_fields[0]] if task.problem.of_words else ()
+    In a text of the task's own function they are looked for, as examples and as instances have them.
+    """
+    if task.text_to_text is None and task.training_texts is None:
+        return field_places(task, Instance(field_texts(task, example)), prefix)
+    own = [field for instance in instances(task, example)[:1] for field in instance.fields.items()]
+    return places_in(text, [*field_texts(task, example).items(), *own])
 
 
 # Guards ----------------------------------------------------------------------------------------------------------

@@ -138,6 +138,11 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or else the type of the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def provenance(device: torch.device, processes: int) -> dict[str, Any]:
     """Versions and hardware: recorded with every run, but not part of its fingerprint."""
     import harness
@@ -150,7 +155,7 @@ def provenance(device: torch.device, processes: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "processes": processes,

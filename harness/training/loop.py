@@ -112,7 +112,6 @@ class RunState:
     """What the run took before it was resumed here."""
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
-    evaluated_examples: int = 0
     startup_seconds: float = 0.0
     """The part of ``train_seconds`` in the first update of each process, and in updates that compiled something."""
     startup_examples: int = 0
@@ -208,7 +207,6 @@ def measure(training: Training, state: RunState, split: Split, threshold: float)
         training, state, lambda: evaluate(training, split.task, split.examples, split.features, threshold)
     )
     state.evaluate_seconds += time.perf_counter() - started
-    state.evaluated_examples += len(split.examples)
     return evaluation
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.config.benchmark import BenchmarkFile, Recipe, narrow, read_benchmarks
 from harness.errors import HarnessError
+from harness.task.plugins import load_tasks
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = (REPOSITORY / "benchmarks.yaml").read_text(encoding="utf-8")
@@ -393,17 +394,13 @@ def test_missing_folders_are_reported_on_demand(read, mistakes, tmp_path):
 
 def test_options_are_those_of_the_architecture(read):
     models = read(model="architecture: enct5, checkpoint: x, num_decoder_layers: 2").models
-    assert models["m"].options() == {"prefix": True, "dropout": None, "decoding": "generate"}
-    assert models["n"].options() == {
-        "prefix": True,
-        "num_decoder_layers": 2,
-        "prompt_position_bias": True,
-        "prompt_init": "random",
-        "label_attention": "full",
-        "word_states": True,
-        "threshold": 0.5,
-        "dropout": None,
-    }
+    tasks = load_tasks()
+    assert models["m"].options(tasks["rte"]) == {"prefix": True, "dropout": None, "decoding": "generate"}
+    every = {"prefix": True, "num_decoder_layers": 2, "prompt_position_bias": True, "dropout": None}
+    labels = {"prompt_init": "random", "label_attention": "full", "threshold": 0.5}
+    words = {"word_states": True, "label_attention": "full"}
+    for name, own in {"rte": {}, "copa": {}, "goemotions": labels, "wnut17": words}.items():
+        assert models["n"].options(tasks[name]) == {**every, **own}
 
 
 def test_parents(read):

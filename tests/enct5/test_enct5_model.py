@@ -1,5 +1,7 @@
 """EncT5's behaviour: tasks, masks, prompts, outputs, and the ways a model is trained and run."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from enct5_cases import SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
@@ -65,6 +68,40 @@ def test_the_word_table_is_the_input_embedding(make_model):
     assert model.config.vocab_size == 60
     assert model.config.get_text_config(decoder=True) is model.config
     assert logits_of(model, torch.tensor([[59, 1]])).shape == (1, 3)
+
+
+def test_the_encoder_takes_ids_by_the_models_one_word_table(make_model, tmp_path):
+    model = make_model(**SINGLE)
+    encoder, core = model.get_encoder(), model.transformer
+    assert encoder is core.get_encoder() is core.encoder
+    with torch.no_grad():
+        states = core(IDS, MASK).encoder_last_hidden_state
+        assert torch.equal(encoder(input_ids=IDS, attention_mask=MASK).last_hidden_state, states)
+        assert torch.equal(encoder(inputs_embeds=core.shared(IDS), attention_mask=MASK).last_hidden_state, states)
+    assert encoder.get_input_embeddings() is core.shared
+    assert not any("embed_tokens" in name for name, _ in encoder.named_parameters())
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert [name for name, tensor in saved.items() if len(tensor) == SIZES["vocab_size"]] == [
+        "transformer.shared.weight"
+    ]
+
+
+def test_the_encoder_follows_where_the_word_table_goes(make_model, tmp_path):
+    model = make_model(**SINGLE)
+    model.save_pretrained(tmp_path)
+    loaded = EncT5ForSequenceClassification.from_pretrained(tmp_path)
+    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for other in (loaded, copied, pickled):
+        with torch.no_grad():
+            other.transformer.shared.weight.mul_(2)
+            doubled = other.get_encoder()(input_ids=IDS, attention_mask=MASK).last_hidden_state
+            assert_close(doubled, other.transformer(IDS, MASK).encoder_last_hidden_state)
+        assert other.get_encoder().get_input_embeddings() is other.transformer.shared is not model.transformer.shared
+    model.resize_token_embeddings(60)
+    assert model.get_encoder()(input_ids=torch.tensor([[59, 1]])).last_hidden_state.shape == (1, 2, SIZES["d_model"])
+    model.get_encoder().set_input_embeddings(copied.transformer.shared)
+    assert model.get_input_embeddings() is copied.transformer.shared
 
 
 @pytest.mark.parametrize("task", [SINGLE, MULTI])
@@ -288,8 +325,11 @@ def test_states_and_attention_on_request(make_model):
     output = model(IDS, output_hidden_states=True, output_attentions=True)
     assert [tuple(state.shape) for state in output.hidden_states] == [(2, 4, 16)] * 3
     assert [tuple(weights.shape) for weights in output.attentions] == [(2, 3, 4, 4)] * 2
-    core = model.transformer(IDS, output_attentions=True)
+    core = model.transformer(IDS, output_attentions=True, output_hidden_states=True)
+    assert [tuple(weights.shape) for weights in core.attentions] == [(2, 3, 4, 4)] * 2
+    assert [tuple(weights.shape) for weights in core.decoder_attentions] == [(2, 3, 3, 3)]
     assert [tuple(weights.shape) for weights in core.cross_attentions] == [(2, 3, 3, 4)]
+    assert all(map(torch.equal, core.hidden_states, output.hidden_states)) and len(core.decoder_hidden_states) == 2
 
 
 def test_flex_attention_is_refused(make_model):

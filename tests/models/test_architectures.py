@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import math
 import re
 
@@ -331,8 +332,12 @@ def test_a_model_that_reads_the_last_position_is_padded_before_the_text(make):
     np.testing.assert_allclose(np.stack(together), np.stack(alone), atol=1e-5)
 
 
-def test_a_sentencepiece_model_is_enough_for_a_tokenizer(tmp_path):
-    """As in the repositories of T5 v1.1 and mT5, which have no tokenizer.json."""
+@pytest.mark.parametrize(
+    ("config", "model_type"),
+    [('{"model_type": "t5"}', "mt5"), ('{"model_type": "enct5"}', "t5"), (None, "t5"), (None, "mt5")],
+)
+def test_a_sentencepiece_model_is_enough_for_a_tokenizer(tmp_path, config, model_type):
+    """As in the repositories of T5 v1.1 and mT5, which have no tokenizer.json; or alone, with the type of a model."""
     texts = [example["sentence"] for example in sample("cola", "train", 400)]
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -340,11 +345,62 @@ def test_a_sentencepiece_model_is_enough_for_a_tokenizer(tmp_path):
         model_type="unigram", minloglevel=2,
     )  # fmt: skip
     (tmp_path / "spiece.model").write_bytes(content.getvalue())
-    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
-    tokenizer = load_tokenizer(tmp_path, "m")
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    tokenizer = load_tokenizer(tmp_path, "m", model_type)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=content.getvalue())
     for text in texts[:50]:
         assert tokenizer(text)["input_ids"] == [*pieces.encode(text), 1]
+
+
+WORDPIECES = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "##s", "paris", "."]
+CASED = [*WORDPIECES, "Paris"]
+
+
+@pytest.mark.parametrize("model_type", ["bert", "distilbert", "electra", "mobilebert", "convbert", "squeezebert"])
+@pytest.mark.parametrize(
+    ("words", "file", "settings", "lowers"),
+    [
+        (WORDPIECES, None, {}, True),
+        (CASED, None, {}, False),
+        (CASED, "bert_config.json", {"vocab_size": 12}, False),
+        (CASED, "config.json", {"model_type": "bert"}, False),
+        (CASED, "bert_config.json", {"do_lower_case": True}, True),
+        (WORDPIECES, "tokenizer_config.json", {"do_lower_case": False}, False),
+        (CASED, "tokenizer_config.json", {"do_lower_case": False, "tokenizer_class": "BertTokenizer"}, False),
+    ],
+)
+def test_a_list_of_wordpieces_is_enough_for_a_tokenizer(tmp_path, model_type, words, file, settings, lowers):
+    """As in Google's original BERT; a vocabulary without capital letters is of text in lower case."""
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    if file:
+        (tmp_path / file).write_text(json.dumps(settings))
+    tokenizer = load_tokenizer(tmp_path, "m", model_type)
+    capital = "paris" if lowers else ("Paris" if "Paris" in words else "[UNK]")
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("the films. Paris")["input_ids"])
+    assert tokens == ["[CLS]", "the", "film", "##s", ".", capital, "[SEP]"]
+    assert [tokenizer.vocab[word] for word in words] == list(range(len(words)))
+
+
+def test_of_a_byte_level_vocabulary_the_type_chooses_the_class(tmp_path):
+    letters = "".join(chr(code) for code in range(33, 127)) + "Ġ"
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters, "at", "cat"]
+    (tmp_path / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na t\nc at\n")
+    tokenizer = load_tokenizer(tmp_path, "m", "roberta")
+    assert tokenizer.convert_ids_to_tokens(tokenizer("cat")["input_ids"]) == ["<s>", "cat", "</s>"]
+
+
+@pytest.mark.data
+def test_googles_original_bert_vocabulary(data_folder):
+    tokenizer = load_tokenizer(data_folder / "vocab/bert-base-uncased", "m", "bert")
+    assert tokenizer("Hello World café!")["input_ids"] == [101, 7592, 2088, 7668, 999, 102]
+
+
+def test_what_is_no_vocabulary_is_refused_with_the_type(tmp_path):
+    with pytest.raises(HarnessError, match=r"model 'm': no tokenizer that can be loaded in .* of type 'bort'"):
+        (tmp_path / "vocab.txt").write_text("\n".join(WORDPIECES))
+        load_tokenizer(tmp_path, "model 'm'", "bort")
 
 
 def test_of_a_form_of_its_own_t5_leaves_out_the_name_of_the_task(make):
@@ -426,10 +482,10 @@ def test_the_decoder_starts_with_the_token_of_its_configuration(make):
              "decoder_start_token_id": 1}  # fmt: skip
     examples = sample("cola", "train", 16)
     architecture = make("t5", "cola", config={"model_type": "bart", **sizes}, dropout=0.0)
-    training = start(architecture, examples, RECIPE.model_copy(update={"max_steps": 40}))
+    training = start(architecture, examples, RECIPE.model_copy(update={"max_steps": 100, "learning_rate": 5e-3}))
     features = architecture.features(examples, training=True)
     assert set(architecture.collate(features, range(4)).inputs["decoder_input_ids"][:, 0].tolist()) == {1}
-    for _ in range(40):
+    for _ in range(100):
         training.update()
     texts = architecture.collate(architecture.features(examples, training=False), range(16))
     module = training.module.eval()

@@ -67,12 +67,12 @@ Mean ± sample standard deviation over seeds.
 
 ## Cost
 
-| Model   |   Params (trained) |   Time per run |       All runs |   Train ex/s |   Infer ex/s |
-|:--------|-------------------:|---------------:|---------------:|-------------:|-------------:|
-| bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
-| t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |        1,234 |
+| Model   |   Params (trained) |   Time per run |       All runs |   Train ex/s |   Infer ex/s @1 |   Infer ex/s @32 |
+|:--------|-------------------:|---------------:|---------------:|-------------:|----------------:|-----------------:|
+| bert    |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |            99.5 |            1,234 |
+| t5      |      22.7M (22.7M) |           90 s | 9 min (6 runs) |         50.2 |            99.5 |            1,234 |
 
-Time is that of training. ex/s: examples per second in training and in inference, mean over runs. FLOPs, latency, memory: [efficiency.md](efficiency.md).
+Time is that of training. ex/s: examples per second in training, and in inference in batches of 1 and 32; geometric means over the tasks that all models have finished, as in [efficiency.md](efficiency.md).
 
 ## Signatures
 
@@ -318,7 +318,7 @@ def test_the_number_of_evaluations_that_chose_is_said_once_or_by_row() -> None:
         record("one", "older"),
     )
     assert "All rows: each" not in other.markdown
-    said = {row.model: row.notes for row in other.rows}
+    said = {row.model: tuple(note for note in row.notes if "seed" not in note) for row in other.rows}
     assert said == {
         "bert": ("each checkpoint is the best of 10 evaluations",),
         "t5": ("each checkpoint is the best of 3 to 7 evaluations",),
@@ -363,8 +363,8 @@ def test_rows_of_several_folders_are_marked_by_folder() -> None:
 
 
 def test_costs() -> None:
-    times = [{"train_seconds": s, "train_examples_per_second": r, "inference_examples_per_second": 2 * r}
-             for s, r in ((30.0, 100.0), (7170.0, 300.0))]  # fmt: skip
+    times = [{"train_seconds": s, "train_examples_per_second": r, "inference_rates": {"1": r / 2, "32": 2 * r}}
+             for s, r in ((30.0, 100.0), (7170.0, 400.0))]  # fmt: skip
     runs = [
         record("one", efficiency=times[0]),
         record("pair", efficiency=times[1], parameters={"total": 950, "trained": 9}),
@@ -376,15 +376,16 @@ def test_costs() -> None:
         "Time per run": "60 min",
         "All runs": "2.0 h (2 runs)",
         "Train ex/s": "200",
-        "Infer ex/s": "400",
+        "Infer ex/s @1": "100",
+        "Infer ex/s @32": "400",
     }
     cost = as_data(board(*runs))["rows"][0]["cost"]
     assert (cost["total"], cost["trained"], cost["train_seconds_total"]) == (22_713_216, 22_700_000, 7200.0)
 
 
-def test_costs_that_were_not_measured_are_dashes() -> None:
+def test_costs_that_were_not_measured_are_named_so() -> None:
     row = cells(board(record("one", efficiency={}, parameters={})).markdown, "bert", "Cost")
-    assert list(row.values()) == ["bert", "— (—)", "—", "— (1 run)", "—", "—"]
+    assert list(row.values()) == ["bert", "— (—)", "—", "— (1 run)", "n/a", "n/a", "n/a"]
 
 
 def test_unparsable_answers_show_only_where_models_generate() -> None:

@@ -706,6 +706,9 @@ def test_records_of_schema_1_are_read(old: Store) -> None:
     assert record.settings.model.options["decoding"] == "generate" and record.settings.recipe["max_steps"] == 80
     assert record.columns["ax"].parts == (("test", "matthews_correlation"),)
     assert record.efficiency.startup_seconds == 0.035937989000558446
+    took = record.efficiency  # what was measured in other ways is left out
+    assert took.latency_p50_seconds is not None and took.train_share_of_matrix_rate == 0.15861172086140132
+    assert took.latency_p95_seconds is took.inference_rates is took.peak_memory_bytes is None
     assert [row["text"] for row in record.predictions()] == ["neutral", "entailment", "entailment"]
     evaluations = [row for row in record.history() if "scores" in row]
     assert [(row["step"], row["selection_score"]) for row in evaluations][:2] == [(0, 0.0), (40, 0.9625)]

@@ -168,6 +168,32 @@ def test_only_the_recipe_that_comes_out_counts(original, world):
         assert first == second != original[1]
 
 
+OPTIONS = {
+    "threshold": (0.7, {"goemotions"}),
+    "prompt_init": ("label_text", {"goemotions", "record"}),
+    "label_attention": ("none", {"goemotions", "record", "wnut17"}),
+    "word_states": (False, {"wnut17"}),
+    "prefix": (False, {"goemotions", "record", "wnut17", "rte", "stsb", "copa"}),
+}
+"""Another value of an option of EncT5, and the tasks that it changes."""
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_counts_only_for_the_tasks_that_it_changes(option, bench):
+    value, changed = OPTIONS[option]
+
+    def fingerprints():
+        tasks = ["goemotions", "record", "wnut17", "rte", "stsb", "copa"]
+        file = read_benchmarks(bench.write(tasks=tasks, models=["enct5"]))
+        runs = expand(file, Resources(file.benchmark("b"), bench.results / ".cache"), torch.device("cpu"))
+        return {run.task.name: run.fingerprint for run in runs}
+
+    before = fingerprints()
+    bench.models["enct5"][option] = value
+    after = fingerprints()
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
 EDITS = {
     "label order": ('LABELS = ("bad", "good")', 'LABELS = ("good", "bad")'),
     "metric": ('metrics=("accuracy",)', 'metrics=("f1",)'),

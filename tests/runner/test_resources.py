@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from running import LIMIT, RECIPE, UNMOVED, WRECK, Bench, Updates, caveats, evaluations, tiny
+from tiny import TINY
 from transformers import T5Config, T5ForConditionalGeneration
 
 from harness.config.benchmark import read_benchmarks
@@ -285,3 +286,17 @@ def test_a_diagnostic_lies_beside_the_data_of_its_task(bench):
     assert [str(spec.source(tasks[name])) for name in ("mnli", "ax", "rte", "axb")] == [
         str(bench.folder / "data"), str(bench.folder / "data"), "sample", "hub"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [TINY["bert"], TINY["bert"] | {"model_type": "electra"}])
+def test_the_type_of_a_model_chooses_the_tokenizer_of_a_vocabulary_alone(bench, tmp_path, config):
+    """As in a folder of Google's original BERT."""
+    (tmp_path / "words").mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "the", "book"]
+    (tmp_path / "words/vocab.txt").write_text("\n".join(words))
+    (tmp_path / "words/bert_config.json").write_text('{"vocab_size": 33}')
+    bench.models["bert"] = tiny("bert", config=config, tokenizer=str(tmp_path / "words"))
+    model = read_benchmarks(bench.write()).models["bert"]
+    assert session_of(bench).tokenizer(model)("The book")["input_ids"] == [2, 31, 32, 3]
+    bench.run()
+    assert bench.record().finished

@@ -498,7 +498,10 @@ def test_the_tables_show_what_was_tried_and_chosen(bench, capsys):
     ]
     page = (bench.store.folder / "sweep.md").read_text()
     assert page.count("runs/cola/bert/seed1-") == 2 and page.count(" chosen |") == 4
-    assert page.count("\n| ") == 1 + 12
+    trials, best = page.split("## Expected best score")
+    assert trials.count("\n| ") == 1 + 12 and best.count("\n| ") == 1 + 4
+    assert "| 1 trial |" in " ".join(best.split()) and "| 4 trials |" in " ".join(best.split())
+    assert "the best recipe of 4 trials for each task, 1 seed" in board.markdown
     data = json.loads((bench.store.folder / "leaderboard.json").read_text())["sweeps"]
     assert [(s["row"], s["task"], len(s["trials"])) for s in data][-1] == ("enct5", "sst2", 4)
     (winner,) = [t for t in data[0]["trials"] if t["chosen"]]

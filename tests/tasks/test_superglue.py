@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
 from harness.task import functions
-from harness.task.functions import input_text
 from harness.task.metrics import compute_metrics
 from harness.task.plugins import load_plugins, load_tasks
 from harness.task.task import is_unlabelled
+from harness.task.texts import input_text
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REAL = os.environ.get("HARNESS_DATA")

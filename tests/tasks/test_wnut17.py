@@ -242,7 +242,7 @@ def test_a_words_position_is_that_of_its_first_sub_word(name, prefix, sample_cac
 
 
 def test_words_of_the_official_data_in_the_t5_vocabulary(data_folder):
-    tokenizer = load_tokenizer(data_folder / "vocab/t5", "t5")
+    tokenizer = load_tokenizer(data_folder / "vocab/t5", "t5", "t5")
     model = EncT5(tiny_model("enct5"), None, tokenizer, TASK, 512)
     examples = load_examples(TASK, data_folder, "train")
     features = model.features(examples, training=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 import types
@@ -19,10 +21,15 @@ from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.models import architecture_class
 from harness.models.tokenizers import sample_tokenizer
+from harness.results.store import Store
 from harness.task.plugins import load_tasks
-from harness.training import efficiency
-from harness.training.efficiency import Inference, Usage, count_flops, matrix_rate, measured, of_all_processes, typical
-from harness.training.trainer import Training, trained_parameters
+from harness.training import efficiency, flops, usage
+from harness.training.efficiency import measured_cost, training_speed
+from harness.training.evaluation import Split
+from harness.training.flops import PEAKS, count_flops, datasheet_peak, matrix_rate, typical
+from harness.training.inference import LATENCIES, SIZES, Inference, counted, measured
+from harness.training.trainer import OutOfMemory, Training, trained_parameters
+from harness.training.usage import Usage, of_all_processes
 
 TASKS = load_tasks()
 CPU = torch.device("cpu")
@@ -44,9 +51,12 @@ def start(sample_cache):
     return make
 
 
+def examples_of(task: str = "cola", number: int = 30) -> list[Any]:
+    return load_examples(task, "sample", TASKS[task].validation_splits[0])[:number]
+
+
 def evaluated(training: Training, task: str = "cola", examples: int = 30) -> Any:
-    split = TASKS[task].validation_splits[0]
-    return training.architecture.features(load_examples(task, "sample", split)[:examples], training=False)
+    return training.architecture.features(examples_of(task, examples), training=False)
 
 
 # Operations ------------------------------------------------------------------------------------------------------
@@ -107,7 +117,7 @@ def test_precision_does_not_change_the_count(start):
 def test_an_example_of_several_instances_counts_them_all(start):
     training = start("enct5", "copa", 20)
     features = evaluated(training, "copa", 20)
-    tokens = efficiency.tokens_per_group(features)
+    tokens = flops.tokens_per_group(features)
     assert tokens.tolist() == [
         sum(len(features.columns["input_ids"][i]) for i in features.instances([g])) for g in range(20)
     ]
@@ -139,42 +149,120 @@ def test_what_is_measured_of_a_model(start, kind, task):
     training.update()
     weights = {name: tensor.clone() for name, tensor in training.weights().items()}
     random = torch.get_rng_state()
-    found = measured(training, evaluated(training, task, 20), taken=10.0)
-    assert all(value > 0 for value in found.values())
-    assert found["latency_p50_seconds"] <= found["latency_p95_seconds"]
-    assert 5 <= found["latency_examples"] <= 20
-    assert found["inference_batch_size"] == 8
+    found = measured(training, evaluated(training, task, 20), examples_of(task, 20), seconds=6.0)
+    rates = found.pop("inference_rates")
+    assert all(value > 0 for value in found.values() if value is not None)
+    assert found["latency_p50_seconds"] < found["latency_p95_seconds"] and found["latency_examples"] >= LATENCIES
+    assert list(rates) == [str(size) for size in SIZES] and rates["8"] > 0
+    assert found["latency_p50_seconds"] / 3 < 1 / rates["1"] < 3 * found["latency_p95_seconds"]
+    assert all(value > 0 for value in counted(training, evaluated(training, task, 20)).values())
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(tensor, weights[name]) for name, tensor in training.weights().items())
 
 
 @pytest.mark.parametrize("examples", [1, 3, 8, 9])
-def test_few_examples_are_enough(start, examples):
+def test_few_examples_are_enough_for_all_sizes(start, examples):
     training = start("bert")
-    found = measured(training, evaluated(training, examples=examples), taken=0.0)
-    assert found["latency_examples"] == min(5, examples) and found["batch_examples_per_second"] > 0
+    features = evaluated(training, examples=examples)
+    found = measured(training, features, examples_of(number=examples), seconds=5.0)
+    assert found["latency_examples"] == 4 * LATENCIES and all(found["inference_rates"].values())
+    for size in SIZES:
+        batches, tokens = Inference(training, features).batches(size)
+        assert {len(batch) for batch in batches} == {size} and len(tokens) == len(batches)
 
 
-def test_batches_are_not_larger_than_what_fits_in_memory(start, monkeypatch):
-    training = start("bert", batch_size=30)
-    training.set_micro_batch_tokens(128)
-    sizes = []
-    collate = training.architecture.collate
-    monkeypatch.setattr(
-        training.architecture,
-        "collate",
-        lambda f, groups: sizes.append(f.lengths[groups].max() * len(groups)) or collate(f, groups),
-    )
-    Inference(training, evaluated(training)).throughput(30, 0.0)
-    assert len(sizes) > 2 and max(sizes) <= 64
+def test_a_p95_needs_fifty_answers(start, monkeypatch):
+    training = start("bert")
+    monkeypatch.setattr(Inference, "latencies", lambda self, seconds: [0.001] * (LATENCIES - 1))
+    found = measured(training, evaluated(training), examples_of(), seconds=0.1)
+    assert (found["latency_p50_seconds"], found["latency_p95_seconds"]) == (0.001, None)
+    assert found["latency_examples"] == LATENCIES - 1
+
+
+def test_without_time_there_are_a_few_answers_and_no_large_batches(start):
+    training = start("bert")
+    found = measured(training, evaluated(training), examples_of(), seconds=0.0)
+    assert found["latency_examples"] == 5 and found["latency_p95_seconds"] is None
+    assert found["inference_rates"].pop("1") > 0
+    assert found["inference_rates"] == {"8": None, "32": None, "128": None}
+
+
+def test_rates_are_of_the_same_batches_whatever_the_training_s(start, monkeypatch):
+    """One pass for each batch, of as many examples as it says, in order of length."""
+    passes: list[list[int]] = []
+    monkeypatch.setattr(Inference, "seconds", lambda self, groups: passes.append(list(groups)) or 0.01)
+    read = []
+    for batch_size in (8, 128):
+        training = start("bert", batch_size=batch_size)
+        features = evaluated(training, examples=80)
+        rates = Inference(training, features).rates(0.01, seconds=1000.0)
+        assert rates == pytest.approx({"1": 100.0, "8": 800.0, "32": 3200.0, "128": 12800.0})
+        read.append(passes.copy())
+        passes.clear()
+    assert read[0] == read[1] and {len(groups) for groups in read[0]} == {8, 32, 128}
+    assert all((np.diff(features.lengths[groups]) >= 0).all() for groups in read[0])
+
+
+def test_a_batch_that_does_not_fit_in_memory_has_no_rate(start, monkeypatch):
+    training = start("bert")
+    training.set_micro_batch_tokens(32 * int(evaluated(training).lengths.max()))
+    rates = Inference(training, evaluated(training)).rates(0.001, seconds=5.0)
+    assert rates["8"] and rates["32"] and rates["128"] is None  # a system would kill the process, so nothing is tried
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    training.set_micro_batch_tokens(16384)
+    inference = Inference(training, evaluated(training))
+    monkeypatch.setattr(training.architecture, "predict", full)
+    with pytest.raises(OutOfMemory):
+        inference.answer([0])
+    assert inference.rates(0.001, seconds=5.0) == {"1": 1000.0, "8": None, "32": None, "128": None}
+
+
+def test_the_first_seed_is_measured_and_others_where_their_runs_last(start):
+    training = start("bert")
+    split = Split(TASKS["cola"], "validation", examples_of(), evaluated(training))
+    counts: dict[str, Any] = {}
+    first, second, long = (measured_cost(training, split, taken, counts, "key") for taken in (1.0, 1.0, 20.0))
+    assert first.keys() == long.keys() > second.keys() == counts["key"].keys()
+    assert {"flops_per_example", "train_flops_per_example", "tokens_per_example"} == second.keys()
 
 
 def test_the_machine_s_rate_is_measured_once():
-    matrix_rate.cache_clear()
-    first = matrix_rate(CPU, "fp32")
+    flops._kept_matrix_rate.cache_clear()
+    first, threads = matrix_rate(CPU, "fp32"), torch.get_num_threads()
     assert first > 1e8 and matrix_rate(CPU, "fp32") == first
     matrix_rate(CPU, "tf32")
-    assert matrix_rate.cache_info().currsize == 2  # the same type of numbers, another rate
+    assert flops._kept_matrix_rate.cache_info().currsize == 2  # the same type of numbers, another rate
+    torch.set_num_threads(threads + 1)
+    try:
+        matrix_rate(CPU, "fp32")
+    finally:
+        torch.set_num_threads(threads)
+    assert flops._kept_matrix_rate.cache_info().currsize == 3
+
+
+def test_peaks_are_of_whole_names():
+    assert datasheet_peak("NVIDIA H100 80GB HBM3", "bf16") == datasheet_peak("NVIDIA H200", "fp16") == 989.4e12
+    assert datasheet_peak("Tesla T4", "fp16") == 65e12 and datasheet_peak("Tesla T4", "bf16") is None
+    assert datasheet_peak("NVIDIA A100-SXM4-80GB", "tf32") == datasheet_peak("NVIDIA A100 80GB PCIe", "tf32") == 156e12
+    assert datasheet_peak("Tesla V100-PCIE-16GB", "fp16") == 112e12
+    assert datasheet_peak("NVIDIA L4", "bf16") != datasheet_peak("NVIDIA L40S", "bf16")
+    others = ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A100", "cpu", "")
+    assert [datasheet_peak(name, "fp32") for name in others] == [None] * len(others)
+    for peaks in PEAKS.values():  # tensor cores multiply halves at least twice as fast as single precision
+        assert min(peaks[name] for name in ("bf16", "fp16") if name in peaks) >= 2 * 0.99 * peaks.get("fp32", 0)
+
+
+def test_mfu_is_a_share_of_the_datasheet_s_peak(start, monkeypatch):
+    training = start("bert")
+    plain = training_speed(training, examples=100, seconds=2.0, flops=10**9)
+    assert "mfu" not in plain and plain["train_examples_per_second"] == 50.0
+    assert plain["train_share_of_matrix_rate"] == pytest.approx(50e9 / plain["matrix_flops_per_second"])
+    monkeypatch.setattr(efficiency, "device_name", lambda device: "NVIDIA A100-SXM4-40GB")
+    speed = training_speed(training, examples=100, seconds=2.0, flops=10**9)
+    assert (speed["mfu"], speed["datasheet_flops_per_second"]) == (50e9 / 19.5e12, 19.5e12)
 
 
 def test_a_run_says_what_it_took(bench):
@@ -184,10 +272,9 @@ def test_a_run_says_what_it_took(bench):
         first, second = (bench.record(model=model, seed=seed) for seed in (1, 2))
         assert first.parameters.keys() == {"total", "trained", "active"}
         assert first.efficiency.flops_per_example == second.efficiency.flops_per_example > 0
-        assert first.efficiency.inference_batch_size == 8
+        assert first.efficiency.inference_rates["8"] > 0
         assert first.efficiency.latency_p50_seconds > 0 and second.efficiency.latency_p50_seconds is None
-        assert 0 < second.efficiency.train_share_of_matrix_rate < 2
-        assert first.efficiency.peak_process_bytes > 50e6
+        assert 0 < second.efficiency.train_share_of_matrix_rate < 2 and second.efficiency.mfu is None
         assert first.efficiency.compile_seconds == 0 < first.efficiency.startup_seconds
         assert "flops_per_example" not in first.model_dump_json()
     page = (bench.results / "b" / "efficiency.md").read_text()
@@ -231,14 +318,58 @@ def test_compiling_is_warm_up(bench, monkeypatch):
 # Memory and energy -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can look for a peak anew")
+LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux looks for a peak anew")
+
+
+@LINUX
 def test_the_peak_of_memory_is_that_of_the_run():
-    usage = Usage(CPU)
-    before = usage.read()["peak_process_bytes"]
+    run = Usage(CPU)
+    before = run.read()["peak_memory_bytes"]
+    assert before < 50 * 2**20
     large = np.ones(200 * 2**20, dtype=np.uint8)
-    assert usage.read()["peak_process_bytes"] > before + 150 * 2**20
+    assert 0.95 * 200 * 2**20 < run.read()["peak_memory_bytes"] - before < 1.05 * 200 * 2**20
     del large
-    assert Usage(CPU).read()["peak_process_bytes"] < before + 50 * 2**20
+    assert Usage(CPU).read()["peak_memory_bytes"] < before + 50 * 2**20
+
+
+def test_a_system_that_cannot_begin_anew_tells_no_peak(monkeypatch):
+    def refused(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    assert "peak_memory_bytes" not in Usage(CPU).read()
+
+
+ORDER = """
+import json, sys
+from pathlib import Path
+import harness
+
+def bert(size, layers):
+    config = {"model_type": "bert", "hidden_size": size, "intermediate_size": 4 * size, "num_hidden_layers": layers,
+              "num_attention_heads": 4}
+    return {"architecture": "bert", "config": config, "tokenizer": "sample"}
+
+models = {"small": bert(384, 6), "large": bert(384, 15)}
+recipe = {"max_steps": 2, "batch_size": 32, "max_length": 32, "precision": "fp32"}
+entry = {"tasks": ["cola"], "data": "sample", "limit": {"train": 64, "validation": 8}, "recipe": recipe}
+for folder, names in ("first", ["small"]), ("second", ["large", "small"]):
+    file = Path(sys.argv[1]) / f"{folder}.yaml"
+    file.write_text(json.dumps({"models": models, "benchmarks": {"b": {**entry, "models": names}}}))
+    harness.run(file, results=file.with_suffix(""))
+"""
+
+
+@LINUX
+def test_the_order_of_runs_does_not_decide_their_memory(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", ORDER, str(tmp_path)], check=True, env=environment)
+    first, second = (
+        {model: record.efficiency.peak_memory_bytes for _, model, _, record in Store(tmp_path / name, "b").current()}
+        for name in ("first", "second")
+    )
+    assert abs(first["small"] - second["small"]) < 0.1 * first["small"], (first, second)
+    assert second["large"] > 1.5 * second["small"]
 
 
 class Tracker:
@@ -257,17 +388,17 @@ class Tracker:
 
 def test_codecarbon_is_used_where_it_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "codecarbon", types.SimpleNamespace(OfflineEmissionsTracker=Tracker))
-    efficiency.tracker.cache_clear()
+    usage.tracker.cache_clear()
     try:
-        with Usage(CPU) as usage:
-            found = usage.read()
+        with Usage(CPU) as run:
+            found = run.read()
         assert (found["energy_joules"], found["energy_source"]) == (3600.0, "codecarbon")
         with Usage(CPU):
             pass
-        assert efficiency.tracker().tasks == ["start", "stop", "start", "stop"]
-        assert efficiency.tracker().options["save_to_file"] is False
+        assert usage.tracker().tasks == ["start", "stop", "start", "stop"]
+        assert usage.tracker().options["save_to_file"] is False
     finally:
-        efficiency.tracker.cache_clear()
+        usage.tracker.cache_clear()
 
 
 class Gpu:
@@ -302,17 +433,17 @@ def test_a_gpu_tells_its_energy_or_does_not(monkeypatch, tells):
     monkeypatch.setitem(sys.modules, "pynvml", gpu)
     monkeypatch.setitem(sys.modules, "codecarbon", None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(uuid="abc"))
-    efficiency.tracker.cache_clear()
-    meter = efficiency.Energy(torch.device("cuda"))
+    usage.tracker.cache_clear()
+    meter = usage.Energy(torch.device("cuda"))
     assert meter.stop() == ({"energy_joules": 2.5, "energy_source": "GPU (NVML)"} if tells else {})
     assert gpu.open == 0
 
 
 def test_of_several_processes_the_largest_peak_and_the_energy_of_all():
-    gpus = [{"peak_process_bytes": size, "energy_joules": 5.0, "energy_source": "GPU (NVML)"} for size in (3, 7)]
+    gpus = [{"peak_memory_bytes": size, "energy_joules": 5.0, "energy_source": "GPU (NVML)"} for size in (3, 7)]
     energy = {"energy_joules": 10.0, "energy_source": "GPU (NVML)"}
-    assert of_all_processes(gpus, whole=True) == {"peak_process_bytes": 7, **energy}
-    assert of_all_processes(gpus, whole=False) == {"peak_process_bytes": 7}
+    assert of_all_processes(gpus, whole=True) == {"peak_memory_bytes": 7, **energy}
+    assert of_all_processes(gpus, whole=False) == {"peak_memory_bytes": 7}
     machine = [{**usage, "energy_source": "codecarbon"} for usage in gpus]
     assert of_all_processes(machine, whole=True)["energy_joules"] == 5.0
-    assert of_all_processes([{"peak_process_bytes": 1}, gpus[0]], whole=True) == {"peak_process_bytes": 3}
+    assert of_all_processes([{"peak_memory_bytes": 1}, gpus[0]], whole=True) == {"peak_memory_bytes": 3}
