@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing
+from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.leases import Lease, Leases
 from harness.results.manifest import (
@@ -48,7 +48,7 @@ class Store:
     """
 
     def __init__(self, results: str | Path, benchmark: str):
-        self.results = Path(results)
+        self.results = usable(results)
         self.benchmark = check_name("benchmark", benchmark)
         self.folder = self.results / benchmark
         self.warnings: list[str] = []
@@ -272,7 +272,7 @@ def benchmarks_in(results: str | Path) -> list[str]:
     Raises:
         HarnessError: it is not there, is a file, or cannot be read.
     """
-    folder = Path(results)
+    folder = usable(results)
     with disk_errors(folder):
         names = [path.name for path in folder.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)]
     return sorted(name for name in names if _NAME.fullmatch(name))
