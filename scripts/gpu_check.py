@@ -3,6 +3,7 @@
     python scripts/gpu_check.py --output gpu_check
     python scripts/gpu_check.py --parts runs,resume --minutes 4     some parts, in less time
     python scripts/gpu_check.py --device cpu --minutes 2            the same code with small models, without a GPU
+    python scripts/gpu_check.py --list                              the parts, and how long each takes
 
 Models have their published sizes and random weights; texts are the built-in sample or random words of real lengths.
 Parts run in the order of their importance, in a process of their own: one that fails, or takes the process with it, is
@@ -12,36 +13,74 @@ named, and the others go on. A table is printed last; it, the rows as JSON and a
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NEEDED = ("torch", "transformers", "accelerate", "datasets", "evaluate", "huggingface_hub", "tokenizers", "safetensors",
-          "sentencepiece", "protobuf", "numpy", "pyarrow", "pydantic", "PyYAML", "rich", "scikit-learn", "scipy",
-          "tabulate")  # fmt: skip
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part: the module of its function, and how many seconds it takes on an H100 (estimated) and with small models
+    on two cores of a CPU (measured); it begins only where as much time is left.
+    """
+
+    module: str
+    gpu: float
+    cpu: float
+    shows: str
+
+
 PARTS = {
-    "runs": 60, "precision": 25, "equal": 20, "resume": 45, "memory": 15, "compiled": 60, "kernels": 15, "train": 60,
-    "trainer": 60, "inference": 40, "latency": 40, "profile": 15, "small": 30,
-}  # fmt: skip
-"""Estimates in seconds on a GPU: a part begins only where as much time is left."""
+    "runs": Part("gpu_works", 35, 15, "the sample benchmark finishes; peak memory; the same seed twice"),
+    "precision": Part("gpu_works", 18, 4, "fp32, tf32, bf16, fp16 stay finite; what auto takes"),
+    "equal": Part("gpu_works", 15, 1, "scores and losses in fp32 equal the CPU's"),
+    "resume": Part("gpu_works", 35, 20, "a killed run resumes to the same bytes"),
+    "memory": Part("gpu_works", 5, 1, "a lack of memory halves the micro-batch"),
+    "compiled": Part("gpu_works", 30, 10, "compiled models have the same losses"),
+    "kernels": Part("gpu_works", 10, 5, "which attention kernels run"),
+    "train": Part("gpu_speed", 120, 7, "training: examples/s and MFU, compiled and not"),
+    "trainer": Part("gpu_speed", 85, 8, "harness / Trainer"),
+    "inference": Part("gpu_speed", 25, 5, "answers: examples/s and MFU, EncT5 / its encoder, T5 / generate"),
+    "latency": Part("gpu_speed", 35, 3, "p50 and p95 of single texts, with and without CUDA graphs"),
+    "profile": Part("gpu_speed", 10, 4, "kernels, gaps and copies of a training step"),
+    "small": Part("gpu_speed", 15, 5, "the fixed cost of a run, and the device's idle share"),
+}
+"""The parts in the order of their importance."""
 GRACE = 30
 """Seconds after which a part that has overrun the whole time is ended."""
+PATIENCE = 3
+"""A part that takes so many times its estimate, and `GRACE`, is ended, and the others go on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts; 0 where all that ran succeeded, 1 where a check failed, 2 where something is missing."""
     options = parser().parse_args(arguments)
-    if lacking := missing_packages():
-        print(f"missing: {' '.join(lacking)}\nwithout a network, carry their wheels here: pip install --no-deps *.whl")
-        return 2
     if unknown := [name for name in options.parts if name not in PARTS]:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
         return 2
+    if options.list:
+        print(as_list())
+        return 0
+    missing, other = missing_packages()
+    if missing:
+        print(f"missing: {' '.join(missing)}")
+        print("without a network, carry their wheels here: pip install --no-index --no-deps *.whl")
+        return 2
+    if other and not options.worker:
+        print(f"of other versions than pyproject.toml asks for: {', '.join(other)}")
     if options.worker:
         return work(options)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -60,21 +99,39 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     words.add_argument("--minutes", type=float, default=8.0, help="all parts together (8)")
     words.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help="by default all")
+    words.add_argument("--list", action="store_true", help="list the parts with the time that each takes")
     words.add_argument("--bert-tokenizer", help="a folder with a real vocabulary, in place of the sample's")
     words.add_argument("--t5-tokenizer", help="likewise")
     words.add_argument("--worker", type=float, default=0.0, help=argparse.SUPPRESS)  # the time at which to end
     return words
 
 
-def missing_packages() -> list[str]:
-    """Packages that the program needs and that are not installed."""
-    lacking = []
-    for name in NEEDED:
+def requirements() -> list[str]:
+    """What pyproject.toml says that the program needs."""
+    return list(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"])
+
+
+def missing_packages() -> tuple[list[str], list[str]]:
+    """The requirements of which there is nothing installed, as pip takes them, and those of another version."""
+    missing, other = [], []
+    for requirement in requirements():
+        name, limits = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()  # type: ignore[union-attr]
         try:
-            importlib.metadata.version(name)
+            installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            lacking.append(name)
-    return lacking
+            missing.append(f"'{requirement}'")
+            continue
+        with contextlib.suppress(ImportError):  # a bare machine may lack it
+            from packaging.specifiers import SpecifierSet
+
+            if not SpecifierSet(limits).contains(installed, prereleases=True):
+                other.append(f"{name} {installed} ({limits})")
+    return missing, other
+
+
+def seconds_of(name: str, device: str) -> float:
+    """The estimate for a part."""
+    return PARTS[name].gpu if device == "cuda" else PARTS[name].cpu
 
 
 def supervise(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -87,45 +144,71 @@ def supervise(options: argparse.Namespace) -> list[dict[str, Any]]:
     with open(options.output / "log.txt", "w", encoding="utf-8") as log:
         while left and time.time() < end:
             command = [*base, "--worker", str(end), "--parts", ",".join(left)]
-            worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-            assert worker.stdout is not None
-            current, reason = left[0], "the process ended"
-            try:
-                for line in follow(worker, end + GRACE):
-                    message = json.loads(line) if line.startswith('{"part"') else None
-                    if message is None:
-                        log.write(line)
-                    elif message.get("begins"):
-                        current = message["part"]
-                        print(f"{current} ...", flush=True)
-                    elif message.get("ends"):
-                        left.remove(message["part"])
-                    else:
-                        rows.append(message)
-                        print(f"  {message['what']}: {message['value']}", flush=True)
-            except TimeoutError:
-                worker.kill()
-                reason = "took too long"
-            if worker.wait() or left:
-                name = current if current in left else left[0]
+            watch = Watch(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True), end + GRACE)
+            for line in watch.lines():
+                if line.startswith('{"part"'):
+                    follow(json.loads(line), watch, left, rows, options.device)
+                else:
+                    log.write(line)
+            watch.worker.wait()
+            if left:
+                name = watch.part if watch.part in left else left[0]
+                reason = "took too long" if watch.late else "the process ended"
                 rows.append(row_of(name, "the part as a whole", f"FAILED: {reason}; see log.txt", ok=False))
                 left.remove(name)
     rows += [row_of(name, "not run", "no time was left") for name in left]
     return rows
 
 
-def follow(worker: subprocess.Popen[str], end: float) -> Any:
-    """The lines of a worker, as they come; TimeoutError after ``end``."""
-    import threading
+def follow(message: dict[str, Any], watch: Watch, left: list[str], rows: list[dict[str, Any]], device: str) -> None:
+    """Take in what a worker says: that a part begins or ends, or a row."""
+    name = message["part"]
+    if message.get("begins"):
+        watch.begin(name, PATIENCE * seconds_of(name, device) + GRACE)
+        print(f"{name} ...", flush=True)
+    elif message.get("ends"):
+        left.remove(name)
+    else:
+        rows.append(message)
+        print(f"  {message['what']}: {message['value']}", flush=True)
 
-    timer = threading.Timer(max(1.0, end - time.time()), worker.kill)
-    timer.start()
-    try:
-        yield from worker.stdout or ()
-    finally:
-        timer.cancel()
-    if time.time() >= end:
-        raise TimeoutError
+
+class Watch:
+    """A worker process that is ended when a part, or everything, takes too long.
+
+    Args:
+        worker: writes lines.
+        end: the time at which it is ended in any case.
+    """
+
+    def __init__(self, worker: subprocess.Popen[str], end: float) -> None:
+        self.worker, self.end, self.part, self.late = worker, end, "", False
+        self.timer: threading.Timer | None = None
+        self.begin("", end - time.time())
+
+    def begin(self, part: str, seconds: float) -> None:
+        """From now on the worker does this part, for which it has so long."""
+        self.part = part
+        self.stop()
+        self.timer = threading.Timer(max(1.0, min(seconds, self.end - time.time())), self.kill)
+        self.timer.start()
+
+    def kill(self) -> None:
+        """End the worker."""
+        self.late = True
+        self.worker.kill()
+
+    def stop(self) -> None:
+        """Look no more at the clock."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def lines(self) -> Iterator[str]:
+        """What the worker writes, as it comes."""
+        try:
+            yield from self.worker.stdout or ()
+        finally:
+            self.stop()
 
 
 def row_of(part: str, what: str, value: Any, ok: bool | None = None) -> dict[str, Any]:
@@ -137,30 +220,40 @@ def work(options: argparse.Namespace) -> int:
     """The worker: the parts one after another, each row as a line of JSON."""
     import traceback
 
-    import gpu_parts
+    import gpu_machine
 
     def send(message: dict[str, Any]) -> None:
         print(json.dumps(message), flush=True)
 
-    machine = gpu_parts.machine_of(options)
+    machine = gpu_machine.machine_of(options)
     for name in options.parts:
         send({"part": name, "begins": True})
-        estimate = PARTS[name] if options.device == "cuda" else PARTS[name] / 4
+        estimate = seconds_of(name, options.device)
         if time.time() + estimate > options.worker:
             send(row_of(name, "not run", f"needs about {estimate:.0f} s, which are not left"))
         else:
             started = time.time()
             try:
-                for what, value, ok in getattr(gpu_parts, name)(machine):
+                for what, value, ok in getattr(importlib.import_module(PARTS[name].module), name)(machine):
                     send(row_of(name, what, value, ok))
             except Exception as error:  # a part that fails must not hide the others
                 traceback.print_exc()
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 send(row_of(name, "failed", reason, ok=False))
             send(row_of(name, "seconds", round(time.time() - started, 1)))
-            gpu_parts.forget()
+            gpu_machine.forget()
         send({"part": name, "ends": True})
     return 0
+
+
+def as_list() -> str:
+    """The parts, with the estimates of their time."""
+    from tabulate import tabulate
+
+    cells = [[name, part.gpu, part.cpu, part.shows] for name, part in PARTS.items()]
+    total = ["all", sum(part.gpu for part in PARTS.values()), sum(part.cpu for part in PARTS.values()), ""]
+    titles = ["part", "s, H100 (estimate)", "s, CPU, small models", "shows"]
+    return tabulate([*cells, total], titles, tablefmt="pipe")
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
