@@ -155,17 +155,8 @@ def test_records_are_indented_sorted_and_end_with_a_newline(store: Store) -> Non
     folder = store.write(record).folder
     assert folder is not None
     text = (folder / "record.json").read_text(encoding="utf-8")
-    assert text.startswith(
-        '{\n  "batch_size": null,\n'
-        '  "benchmark": "glue",\n'
-        '  "best_step": null,\n'
-        '  "caveats": [\n    {\n      "detail": "é",\n      "kind": "intermediate_training"\n    }\n  ],\n'
-        '  "checkpoint": null,\n  "columns": {},\n  "counts": {},\n  "error": null,\n'
-        f'  "fingerprint": "{FINGERPRINT}",\n'
-    )
-    assert text.endswith(
-        '  "threshold": null,\n  "traceback": null,\n  "unread_words": {},\n  "updates_per_epoch": null\n}\n'
-    )
+    block = '  "caveats": [\n    {\n      "detail": "é",\n      "kind": "intermediate_training"\n    }\n  ],\n'
+    assert text.startswith("{\n") and block in text and text.endswith("}\n")
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     assert (folder / "predictions.jsonl").read_bytes() == b""
 
