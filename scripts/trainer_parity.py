@@ -2,9 +2,10 @@
 
     python scripts/trainer_parity.py --checkpoint google-bert/bert-base-uncased --data hub --output parity
 
-Both have the same recipe and the same rule for the best checkpoint: the best validation score of step 0 and of every
-end of an epoch, the mean where a task has two metrics. Each has its own tokenisation, batches (the Trainer's are
-random, the harness's are of similar length), loop and seeds of dropout, so single runs differ and means must agree.
+Both have the same recipe and the same rule for the best checkpoint: the best validation score of every end of an epoch,
+the mean where a task has two metrics. Each has its own tokenisation, batches (the Trainer's are random, the harness's
+nearly so), loop and seeds of dropout, so single runs differ and means must agree. The two are equivalent where the 90 %
+interval of their difference (Welch's t, as in two one-sided tests at 5 %) lies within a margin on either side of 0.
 Finished runs are kept in the output folder: the same command goes on where it was stopped.
 """
 
@@ -14,7 +15,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 import transformers
 import yaml
+from scipy import stats
 from tabulate import tabulate
 
 import harness
@@ -53,8 +54,10 @@ def main() -> None:
     for seed, task in itertools.product(options.seeds, options.tasks):
         pair = run_harness(file, task, seed, options.output / "harness"), run_trainer(task, seed, recipe, options)
         pairs.setdefault(task, {})[seed] = pair
-        text = tables(pairs)
-        content = {"checkpoint": options.checkpoint, "recipe": recipe, "sides": SIDES, "rows": rows(pairs)}
+        results = rows(pairs, options.margin / 100)
+        text = tables(results, options.margin)
+        content = {"checkpoint": options.checkpoint, "recipe": recipe, "sides": SIDES, "margin": options.margin / 100}
+        content["rows"] = results
         (options.output / "parity.md").write_text(text, encoding="utf-8")
         (options.output / "parity.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         print(f"\n{task}, seed {seed} done\n\n{text}", flush=True)
@@ -71,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--limit-train", type=int, metavar="N", help="only N training examples, the same on both sides")
+    parser.add_argument("--margin", type=float, default=1.0, help="points that do not matter (1.0)")
     parser.add_argument("--output", type=Path, default=Path("parity"), help="a folder for the results (parity)")
     options = parser.parse_args()
     for name in ("checkpoint", "data"):
@@ -82,7 +86,7 @@ def arguments() -> argparse.Namespace:
 def write_benchmarks(options: argparse.Namespace, recipe: Mapping[str, Any]) -> Path:
     """A benchmark for each task and seed, so that each has its own leaderboard."""
     model = {"architecture": "bert", "checkpoint": options.checkpoint}
-    common: dict[str, Any] = {"models": "encoder", "data": options.data, "recipe": dict(recipe)}
+    common: dict[str, Any] = {"models": "encoder", "data": options.data, "recipe": {**recipe, "eval_every": "epoch"}}
     if options.limit_train:
         common["limit"] = {"train": options.limit_train}
     runs = itertools.product(options.tasks, options.seeds)
@@ -193,7 +197,6 @@ def training_arguments(seed: int, recipe: Mapping[str, Any], folder: Path) -> tr
         bf16=recipe["precision"] == "bf16",
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="epoch",
-        eval_on_start=True,
         save_strategy="no",
         logging_steps=20,
         report_to="none",
@@ -201,7 +204,7 @@ def training_arguments(seed: int, recipe: Mapping[str, Any], folder: Path) -> tr
     )
 
 
-def rows(pairs: Pairs) -> list[dict[str, Any]]:
+def rows(pairs: Pairs, margin: float) -> list[dict[str, Any]]:
     """A row for each task and metric; where it holds a list, the harness comes first."""
     found = []
     for task, of_seed in pairs.items():
@@ -210,35 +213,44 @@ def rows(pairs: Pairs) -> list[dict[str, Any]]:
         for metric in sides[0][0]["scores"]:
             scores = [[result["scores"][metric] for result in side] for side in sides]
             row = {"task": task, "metric": metric, "seeds": list(of_seed), "scores": scores}
-            found.append({**row, **compare(*scores), "examples_per_second": speeds})
+            found.append({**row, **compare(*scores, margin), "examples_per_second": speeds})
     return found
 
 
-def compare(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """Means and, with several seeds, whether they differ by at most two standard errors of the difference."""
+def compare(ours: Sequence[float], theirs: Sequence[float], margin: float) -> dict[str, Any]:
+    """Means and, with several seeds, the 90 % interval of the difference and what it says.
+
+    ``equivalent``: all of it is within the margin. ``different``: it lies on one side of 0, and beyond the margin in
+    part. ``undecided``: more seeds are needed.
+    """
     means = [statistics.fmean(ours), statistics.fmean(theirs)]
     difference = means[0] - means[1]
+    found: dict[str, Any] = {"means": means, "difference": difference}
     if len(ours) < 2:
-        return {"means": means, "deviations": [None, None], "difference": difference, "allowed": None, "within": None}
+        return {**found, "deviations": [None, None], "interval": [None, None], "verdict": "undecided"}
     deviations = [statistics.stdev(ours), statistics.stdev(theirs)]
-    allowed = 2 * math.hypot(*deviations) / math.sqrt(len(ours))
-    within = abs(difference) <= allowed
-    return {"means": means, "deviations": deviations, "difference": difference, "allowed": allowed, "within": within}
+    low = high = difference
+    if any(deviations):
+        test = stats.ttest_ind(ours, theirs, equal_var=False)
+        low, high = map(float, test.confidence_interval(0.9))
+    verdict = "equivalent" if -margin < low and high < margin else "different" if low > 0 or high < 0 else "undecided"
+    return {**found, "deviations": deviations, "interval": [low, high], "verdict": verdict}
 
 
-def tables(pairs: Pairs) -> str:
+def tables(results: Sequence[Mapping[str, Any]], margin: float) -> str:
     """Two markdown tables, in points: means with standard deviations over seeds, and every seed."""
     summary, single = [], []
-    for row in rows(pairs):
+    for row in results:
         name = [row["task"], row["metric"]]
         spreads = zip(map(points, row["means"]), map(points, row["deviations"]), strict=True)
-        verdict = {None: "-", True: "yes", False: "no"}[row["within"]]
+        interval = " to ".join(points(end, "+") for end in row["interval"])
         speeds = [f"{speed:.0f}" for speed in row["examples_per_second"]]
-        differences = [points(row["difference"], "+"), points(row["allowed"]), verdict]
+        differences = [points(row["difference"], "+"), interval, row["verdict"]]
         summary.append([*name, *map(" ± ".join, spreads), *differences, *speeds])
         for seed, *scores in zip(row["seeds"], *row["scores"], strict=True):
             single.append([*name, str(seed), *map(points, scores)])
-    heads = ["task", "metric", *SIDES, "difference", "allowed", "within", *(f"{side} ex/s" for side in SIDES)]
+    verdict = f"within {margin:g}"
+    heads = ["task", "metric", *SIDES, "difference", "90 % interval", verdict, *(f"{side} ex/s" for side in SIDES)]
     both = ((summary, heads), (single, ["task", "metric", "seed", *SIDES]))
     return "\n".join(tabulate(body, head, "github", disable_numparse=True) + "\n" for body, head in both)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
-from harness.config.schema import Count, Flag, Model
+from harness.config.schema import Count, Flag, Model, Share
 from harness.task.task import Task
 
 
@@ -37,6 +37,7 @@ class EncT5Settings(ScoringSettings):
     Attributes:
         prefix: whether texts name the task and its fields, as T5 reads them.
         num_decoder_layers: decoder layers that are kept.
+        classifier_dropout: dropout before the head; None: that of ``dropout``, or else of the checkpoint (new: 0).
         prompt_position_bias: whether the prompts know their order.
         prompt_init: what the prompts of a multi-label task start from: chance, or the mean word embedding of the
             label's name; other tasks have one prompt, which starts from chance.
@@ -57,6 +58,7 @@ class EncT5Settings(ScoringSettings):
     architecture: Literal["enct5"] = "enct5"
     prefix: Flag = True
     num_decoder_layers: Count = 1
+    classifier_dropout: Share | None = Field(default=None, description="a number from 0 to 1")
     prompt_position_bias: Flag = True
     prompt_init: Literal["random", "label_text"] = "random"
     label_attention: Literal["full", "none"] = "full"

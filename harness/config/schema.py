@@ -73,7 +73,8 @@ class Recipe(Settings):
         gradient_checkpointing: keep only what layers read, and compute the rest again in the backward pass: less
             memory, a third more work.
         max_grad_norm: gradients are clipped to this norm; 0 does not clip.
-        label_smoothing: the share of a target that is spread over all classes; a regression has none.
+        label_smoothing: the share of a target that is spread over all classes (T5: words); a regression has none.
+        deterministic: use only operations that give the same bits every time.
     """
 
     learning_rate: Positive = 1e-4
@@ -98,6 +99,7 @@ class Recipe(Settings):
     gradient_checkpointing: Flag = False
     max_grad_norm: NotNegative = 1.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="a number from 0 to below 1")
+    deterministic: Flag = False
 
     def deciding(self) -> dict[str, Any]:
         """All settings but those whose second name decides."""

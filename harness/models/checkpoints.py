@@ -158,7 +158,7 @@ def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed:
             hint = did_you_mean(key, defaults.to_dict())
             raise HarnessError(f"{name}: a config of model_type '{model_type}' has no '{key}'.{hint}")
     with building(model):
-        return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model.dropout)
+        return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model)
 
 
 def model_type_of(model: Model, folder: Path | None) -> str:
@@ -179,7 +179,7 @@ def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:
         HarnessError: one that transformers cannot read, or does not know.
     """
     with loading(model, folder / "config.json"):
-        return _with_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes), model.dropout)
+        return _with_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes), model)
 
 
 @contextlib.contextmanager
@@ -191,11 +191,16 @@ def building(model: Model) -> Iterator[None]:
         raise HarnessError(f"model '{model.name}': its config is refused: {in_one_line(error)}") from error
 
 
-def _with_dropout(config: PretrainedConfig, dropout: float | None) -> PretrainedConfig:
-    """The same rate for every dropout that a configuration has, whatever it calls them; None: as they are."""
+def _with_dropout(config: PretrainedConfig, model: Model) -> PretrainedConfig:
+    """The model's rate for every dropout that a configuration has, whatever it calls them; None: as they are.
+
+    One that is an option of its own has the rate of that, where it is given.
+    """
     for name, value in vars(config).items():
-        if dropout is not None and "dropout" in name and isinstance(value, float | int) and not isinstance(value, bool):
-            setattr(config, name, dropout)
+        own = getattr(model, name, None)
+        rate = model.dropout if own is None else own
+        if rate is not None and "dropout" in name and isinstance(value, float | int) and not isinstance(value, bool):
+            setattr(config, name, rate)
     return config
 
 

@@ -40,6 +40,8 @@ class EncT5(ScoringArchitecture):
         }
         if self.model.dropout is not None:
             options["dropout_rate"] = options["classifier_dropout"] = self.model.dropout
+        if self.model.classifier_dropout is not None:
+            options["classifier_dropout"] = self.model.classifier_dropout
         if self.folder is None:
             config: Any = new_config(self.model, "enct5", {"vocab_size": len(self.tokenizer)}, **options)
             with building(self.model):

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from harness.io import fingerprint
 from harness.report.costs import cost_of, with_rates
-from harness.report.differences import best_of_words, evaluations_of
+from harness.report.differences import best_of_words, evaluations_of, made_with
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.lengths import shorter_inputs
 from harness.report.measures import efficiency_of
 from harness.report.notes import (
     OfSeed,
@@ -108,7 +109,9 @@ def board_and_runs(
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
     evaluations = chosen.pop() if len(chosen) == 1 else ()
-    rows = [_with_notes(row, common, evaluations) for row in rows]
+    made = made_with([[r for of_seed in of_task.values() for r in finished(of_seed)] for of_task in runs.values()])
+    notes = [(note, *shorter) for note, shorter in zip(made, shorter_inputs(runs.values()), strict=True)]
+    rows = [_with_notes(row, common, evaluations, own) for row, own in zip(rows, notes, strict=True)]
     sweeps = tuple(_sweeps(choices, rows, columns))
     budget = budgets(rows, sweeps)
     rows = [replace(row, notes=(*row.notes, budget[row.name])) if budget else row for row in rows]
@@ -276,11 +279,12 @@ def _common(caveats: Sequence[Sequence[Caveat]]) -> tuple[Caveat, ...]:
     return tuple(caveat for caveat in dict.fromkeys(caveats[0]) if all(caveat in others for others in caveats))
 
 
-def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...]) -> Row:
-    """The row without the caveats that all have, and with what does not hold for all as notes."""
+def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...], own: Iterable[str] = ()) -> Row:
+    """The row without the caveats that all have, and with what does not hold for all as notes; empty ones are none."""
     caveats = tuple(caveat for caveat in row.caveats if caveat not in common)
-    chosen = () if row.evaluations == evaluations else filter(None, [best_of_words(row.evaluations)])
-    return replace(row, caveats=caveats, notes=(*(caveat.explained for caveat in caveats), *chosen))
+    chosen = "" if row.evaluations == evaluations else best_of_words(row.evaluations)
+    notes = filter(None, [*(caveat.explained for caveat in caveats), chosen, *own])
+    return replace(row, caveats=caveats, notes=tuple(notes))
 
 
 # Columns ---------------------------------------------------------------------------------------------------------

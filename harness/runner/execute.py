@@ -25,6 +25,7 @@ from harness.runner.queue import load_model, model_file
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, TakenOver, stop
+from harness.training.device import deterministic_algorithms
 from harness.training.efficiency import efficiency_of, measured_cost
 from harness.training.evaluation import prediction_rows
 from harness.training.loop import RunState, smaller_micro_batch, train
@@ -96,7 +97,7 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
     state, spec = RunState(), context.spec
     folder = context.store.checkpoint_directory(run.fingerprint)
     directory = CheckpointDirectory(folder, spec.checkpoint_every, context.interrupts, context.accelerator, lease)
-    with Usage(context.accelerator.device) as usage:
+    with deterministic_algorithms(run.recipe.deterministic), Usage(context.accelerator.device) as usage:
         training = prepare(context, run, load_model(context, run.parent) if run.parent else None)
         context.display.run_started(*run.label, training.steps, in_words(run.trial))
         state = resume(context, run, training, state, directory)

@@ -46,7 +46,7 @@ from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
-from harness.training.device import make_accelerator, together
+from harness.training.device import deterministic_algorithms, make_accelerator, together
 from harness.training.loop import RunState
 from harness.training.threads import own_threads
 
@@ -251,11 +251,12 @@ def _predict_tests_of(context: Context, run: Run) -> None:
     state, record = RunState(), record_of(context, run)
     if record is not None and record.threshold is not None:
         state.best.threshold = record.threshold
-    training = prepare(context, run, initial=None)
-    training.load_weights(load_model(context, run))
     name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
-    context.display.message(f"predicting the test data of {name}")
-    tests = predict_tests(context, run, training, state)
+    with deterministic_algorithms(run.recipe.deterministic):
+        training = prepare(context, run, initial=None)
+        training.load_weights(load_model(context, run))
+        context.display.message(f"predicting the test data of {name}")
+        tests = predict_tests(context, run, training, state)
     context.accelerator.free_memory()
     if context.main:
         write_tests(context, run, tests)

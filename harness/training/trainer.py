@@ -20,7 +20,7 @@ from harness.models import Architecture, Batch
 from harness.models.checkpoints import HEADS
 from harness.training.batching import TrainingPlan
 from harness.training.cpu_kernels import use_fast_kernels
-from harness.training.device import DTYPES
+from harness.training.device import DTYPES, pass_tokens
 
 
 class NotFinite(HarnessError):
@@ -64,14 +64,15 @@ class Training:
         accelerator: Accelerator,
     ):
         self.architecture, self.features, self.recipe, self.accelerator = architecture, features, recipe, accelerator
-        self.plan = plan_of(features, recipe, seed)
+        self.parameters = trained_parameters(module)
+        costs = pass_tokens(accelerator.device, self.parameters["active"])
+        self.plan = replace(plan_of(features, recipe, seed), pass_tokens=costs)
         self.steps = steps_of(self.plan, recipe)
         self.step = 0
         self.examples = 0
         self._loss_sum = torch.zeros((), device=accelerator.device)
         self._loss_steps = 0
         self._batches: tuple[int, list[np.ndarray]] = (-1, [])
-        self.parameters = trained_parameters(module)
         padding = architecture.tokenizer.pad_token_id or 0
         use_fast_kernels(module, recipe, accelerator.device, features.columns["input_ids"].values, padding)
         if recipe.gradient_checkpointing:

@@ -397,6 +397,7 @@ def test_options_are_those_of_the_architecture(read):
     tasks = load_tasks()
     assert models["m"].options(tasks["rte"]) == {"prefix": True, "dropout": None, "decoding": "generate"}
     every = {"prefix": True, "num_decoder_layers": 2, "prompt_position_bias": True, "dropout": None}
+    every["classifier_dropout"] = None
     labels = {"prompt_init": "random", "label_attention": "full", "threshold": 0.5}
     words = {"word_states": True, "label_attention": "full"}
     for name, own in {"rte": {}, "copa": {}, "goemotions": labels, "wnut17": words}.items():
@@ -491,7 +492,12 @@ def test_the_shipped_file():
     assert {file.models[name].architecture for name in glue.models} == {"enct5", "t5", "bert"}
     bert = glue.recipe_for("rte", "bert-base")
     assert (bert.learning_rate, bert.epochs, bert.batch_size, bert.max_length) == (2e-5, 3, 32, 128)
+    assert [glue.recipe_for(task, "bert-base").epochs for task in ("mrpc", "wnli")] == [5, 5]
+    enct5 = [glue.recipe_for(task, "enct5-base") for task in ("cola", "mrpc", "rte", "sst2")]
+    assert [(r.learning_rate, r.epochs) for r in enct5] == [(1e-4, 100)] * 3 + [(5e-5, 20)]
+    assert file.models["enct5-base"].classifier_dropout == 0.1
     t5 = glue.recipe_for("rte", "t5-base")
+    assert t5.deciding()["batch_tokens"] == 8 * 512
     assert (t5.learning_rate, t5.optimizer, t5.schedule) == (1e-3, "adafactor", "constant")
 
 

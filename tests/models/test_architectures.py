@@ -424,6 +424,25 @@ def test_dropout_is_the_models_or_as_asked_for(kind, make):
 
     assert spread(dropout=0.0) == 0
     assert spread() > 0 and spread(dropout=0.5) > 0
+    if kind == "enct5":
+        assert spread(dropout=0.0, classifier_dropout=0.5) > 0
+
+
+@pytest.mark.parametrize("task", ["cola", "goemotions", "wnut17"])
+@pytest.mark.parametrize(
+    ("options", "head", "elsewhere"),
+    [
+        ({}, 0.0, 0.1),
+        ({"dropout": 0.3}, 0.3, 0.3),
+        ({"classifier_dropout": 0.2}, 0.2, 0.1),
+        ({"dropout": 0.3, "classifier_dropout": 0.0}, 0.0, 0.3),
+    ],
+)
+def test_the_head_of_enct5_has_a_dropout_of_its_own(make, task, options, head, elsewhere):
+    module = make("enct5", task, **options).build()
+    rates = {name: part.p for name, part in module.named_modules() if isinstance(part, torch.nn.Dropout)}
+    assert {rate for name, rate in rates.items() if "head" in name} == {head}
+    assert {rate for name, rate in rates.items() if "head" not in name} == {elsewhere}
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,24 @@ def test_spread_of_an_average_is_over_the_averages_of_the_seeds() -> None:
     assert row["One acc"] == "85.0 ± 7.1" and row["Pair F1/acc"] == "65.0/65.0 ± 7.1/7.1"
 
 
+# Lengths of inputs -------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_read_less_than_others_say_so() -> None:
+    def of(model: str, **lengths: int) -> list[Record]:
+        return [record(name, model, settings={"recipe": {"max_length": n}}) for name, n in lengths.items()]
+
+    page = board(*of("bert", one=128, pair=128), *of("enct5", one=512, pair=512), *of("t5", one=512, pair=256)).markdown
+    assert notes(page) == {
+        "a": "inputs are cut at 128 tokens, in another row at 512 (max_length)",
+        "b": "pair: inputs are cut at 256 tokens, in another row at 512 (max_length)",
+    }
+    assert [line.split(" | ")[0].strip("| ") for line in page.splitlines() if line.startswith("| ")][1:4] == [
+        "bert [a]", "enct5", "t5 [b]",
+    ]  # fmt: skip
+    assert "max_length" not in board(*of("bert", one=128, pair=128), *of("t5", one=128), record("pair", "t5")).markdown
+
+
 # Gaps ------------------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +344,25 @@ def test_the_number_of_evaluations_that_chose_is_said_once_or_by_row() -> None:
     }
     assert "each checkpoint is the best of 3 to 7 evaluations" in notes(other.markdown).values()
     assert [row["evaluations"] for row in as_data(other)["rows"]] == [(10,), (3, 7), ()]
+
+
+def test_rows_made_on_other_machines_say_so() -> None:
+    here = {"harness": "0.1.0", "device": "cpu", "processor": "EPYC", "processes": 1, "threads": 4, "torch": "2.13.0"}
+    rows = [
+        record("one", provenance=here),
+        record("one", "t5", provenance={**here, "processes": 2}),
+        record("pair", "t5", provenance={**here, "torch": "2.14.0"}),
+        record("one", "failed", provenance={**here, "processes": 9}, status="failed", scores={}),
+        record("one", "old", provenance={}),
+    ]
+    found = {row.model: row.notes for row in board(*rows).rows}
+    assert found == {
+        "bert": ("made with 1 process, torch 2.13.0",),
+        "t5": ("made with 1 or 2 processes, torch 2.13.0 or 2.14.0",),
+        "failed": (),
+        "old": (),
+    }
+    assert all(row.notes == () for row in board(rows[0], record("one", "t5", provenance=here)).rows)
 
 
 def test_the_last_checkpoints_scores_stand_beside_the_best_ones() -> None:

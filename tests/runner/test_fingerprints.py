@@ -129,7 +129,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         f"recipe {key}": {"recipe": {**RECIPE, key: value}}
         for key, value in {
             "learning_rate": 0.0011, "batch_size": 5, "batch_tokens": 64, "epochs": 2, "max_steps": 7,
-            "min_steps": 9, "warmup_ratio": 0.1,
+            "min_steps": 9, "warmup_ratio": 0.1, "deterministic": True,
             "weight_decay": 0.1, "max_length": 33, "optimizer": "adafactor", "schedule": "constant",
             "precision": "bf16", "compile": True, "evaluations": 3, "eval_every": 3, "patience": 1,
             "gradient_accumulation": 2, "gradient_checkpointing": True, "max_grad_norm": 0.5, "label_smoothing": 0.1,

@@ -384,6 +384,33 @@ def test_diagnostics_are_answered_by_the_best_model_not_by_the_last(bench):
         assert (tensor - answers["untouched weights"][name]).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_deterministic_operations_are_a_setting_of_the_run_alone(bench, monkeypatch, wanted):
+    seen = []
+    update = Training.update
+
+    def watched(training):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        update(training)
+
+    monkeypatch.setattr(Training, "update", watched)
+    bench.write({"deterministic": wanted}, models=["bert", "enct5", "t5"])
+    bench.run()
+    assert seen == [wanted] * 3 * STEPS
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert bench.record(model="t5").finished and bench.record().settings.recipe["deterministic"] is wanted
+
+
+def test_deterministic_operations_end_with_a_failed_run(bench, monkeypatch):
+    def fail(training):
+        raise RuntimeError("no deterministic form")
+
+    monkeypatch.setattr(Training, "update", fail)
+    bench.write({"deterministic": True})
+    assert bench.command() == 1
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 # Intermediate training -------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
-"""Batches: every example exactly once, similar lengths together, the same for any number of processes."""
+"""Batches: every example exactly once, nearly random, with little padding, the same for any number of processes."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ from hypothesis import strategies as st
 from harness import load_tasks
 from harness.config.architectures import BertSettings
 from harness.data.datasets import open_examples
+from harness.data.features import Features
 from harness.models.bert import Bert
-from harness.training.batching import TrainingPlan, deal, evaluation_batches
+from harness.training.batching import TrainingPlan, cheapest_passes, deal, evaluation_batches
 
 lengths_strategy = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 
 
-def plan(lengths, sizes=None, batch_size=8, seed=3, tokens=16384, accumulation=1):
+def plan(lengths, sizes=None, batch_size=8, seed=3, tokens=16384, accumulation=1, pass_tokens=36.0):
     sizes = np.ones(len(lengths), dtype=int) if sizes is None else np.array(sizes)
-    return TrainingPlan(np.array(lengths), sizes, batch_size, seed, tokens, accumulation)
+    return TrainingPlan(np.array(lengths), sizes, batch_size, seed, tokens, accumulation, pass_tokens)
 
 
 @given(
@@ -60,27 +62,100 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert [batch.tolist() for batch in plan(lengths, seed=4).epoch(2)] != same
 
 
-def test_batches_have_similar_lengths_and_waste_little():
+def together_again(epochs: Sequence[Sequence[np.ndarray]]) -> float:
+    """The share of the pairs in the batches of the first epoch that are a pair in the second one, too."""
+    batch_of = {int(group): number for number, batch in enumerate(epochs[1]) for group in batch}
+    again = pairs = 0
+    for batch in epochs[0]:
+        _, counts = np.unique([batch_of[int(group)] for group in batch], return_counts=True)
+        again += int((counts * (counts - 1)).sum())
+        pairs += len(batch) * (len(batch) - 1)
+    return again / pairs
+
+
+def against_random(lengths: np.ndarray, labels: np.ndarray, batch_size: int = 32) -> tuple[float, float]:
+    """How often pairs meet again in the next epoch, and the variance of mean labels; both beside random batches."""
+
+    seeds = max(30, 6000 * batch_size // len(lengths))  # enough for the variance to be known
+
+    def batches(seed: int, epoch: int) -> list[np.ndarray]:
+        return plan(lengths, batch_size=batch_size, seed=seed).epoch(epoch)
+
+    def at_random(seed: int, epoch: int) -> list[np.ndarray]:
+        order = np.random.default_rng([7, seed, epoch]).permutation(len(lengths))
+        return np.split(order, range(batch_size, len(order), batch_size))
+
+    def figures(epoch_of: Callable[[int, int], list[np.ndarray]]) -> tuple[float, float]:
+        again = [together_again([epoch_of(seed, 0), epoch_of(seed, 1)]) for seed in range(seeds // 3)]
+        means = [
+            [labels[batch].mean() for batch in epoch_of(seed, 2) if len(batch) == batch_size] for seed in range(seeds)
+        ]
+        return float(np.mean(again)), float(np.mean([np.var(of_seed) for of_seed in means]))
+
+    (again, spread), (usual_again, usual_spread) = figures(batches), figures(at_random)
+    return again / usual_again, spread / usual_spread
+
+
+@pytest.mark.parametrize("size", [250, 635, 3000])
+def test_batches_are_nearly_random_also_in_small_sets_whose_labels_follow_length(size):
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.lognormal(3.5, 0.5, size).astype(int), 8, 256)
+    labels = lengths + generator.normal(0, 4 * lengths.std(), size)  # as in STS-B, length explains a twentieth
+    again, spread = against_random(lengths, labels)
+    assert again <= 3 and 0.8 <= spread <= 1.2
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["cb", "wnli", "rte", "stsb", "wic", "mrpc"])
+def test_batches_of_real_tasks_are_nearly_random(data_folder, name):
+    features, labels = real_features(data_folder, name)
+    again, spread = against_random(features.lengths, labels)
+    assert again <= 3 and 0.8 <= spread <= 1.2
+
+
+def padding(p: TrainingPlan, epochs: int = 1) -> tuple[float, float]:
+    """The share of padding in what is computed, and the passes of an update."""
+    read = padded = passes = 0
+    for batch in (batch for epoch in range(epochs) for batch in p.epoch(epoch)):
+        for micro in p.share(batch, 0, 1):
+            read += int((p.lengths[micro] * p.sizes[micro]).sum())
+            padded += int(p.lengths[micro].max() * p.sizes[micro].sum())
+            passes += 1
+    return 1 - read / padded, passes / (epochs * p.updates_per_epoch)
+
+
+def test_batches_come_in_random_order_and_waste_little():
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(2.5, 0.6, 5000).astype(int), 3, 128)
     p = plan(lengths, batch_size=32)
-    batches = p.epoch(0)
-    padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
-    assert padded / lengths.sum() < 1.06
-    passes = [micro for batch in batches for micro in p.share(batch, 0, 1)]
-    assert sum(int(lengths[micro].max()) * len(micro) for micro in passes) / lengths.sum() < 1.03
-    assert len(passes) < 1.1 * len(batches)
-    means = [lengths[batch].mean() for batch in batches]
-    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3  # short and long batches come in random order
+    share, passes = padding(p)
+    assert share < 0.1 and passes < 4
+    means = [lengths[batch].mean() for batch in p.epoch(0)]
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
 
 
-@pytest.mark.parametrize("size", [250, 554, 635])
-def test_a_few_long_texts_do_not_stretch_a_small_data_set(size):
-    """As many as CB, WSC and WNLI have; of these, the longest batch would be half padding."""
-    lengths = np.clip(np.random.default_rng(1).lognormal(4, 0.6, size).astype(int), 8, 256)
-    p = plan(lengths, batch_size=32)
-    passes = [micro for batch in p.epoch(0) for micro in p.share(batch, 0, 1)]
-    assert sum(int(lengths[micro].max()) * len(micro) for micro in passes) / lengths.sum() < 1.04
+def test_the_cheaper_a_pass_the_less_padding():
+    lengths = np.clip(np.random.default_rng(1).lognormal(4, 0.6, 635).astype(int), 8, 256)
+    found = [padding(plan(lengths, batch_size=32, pass_tokens=cost)) for cost in (0, 36, 1e3, 1e9)]
+    shares, passes = zip(*found, strict=True)
+    assert list(shares) == sorted(shares) and list(passes) == sorted(passes, reverse=True)
+    assert shares[0] < 0.04 and passes[-1] == 1
+
+
+def test_passes_are_the_cheapest_and_have_more_than_one_row():
+    """Against all ways to cut a batch."""
+    generator = np.random.default_rng(2)
+    for _ in range(20):
+        lengths, sizes = np.sort(generator.integers(4, 60, 8)), np.ones(8, dtype=int)
+        order = np.arange(8)
+
+        def cost(runs: Sequence[np.ndarray], lengths: np.ndarray = lengths) -> float:
+            return sum(int(lengths[run].max()) * len(run) + 20 for run in runs)
+
+        ways = (np.split(order, [i + 1 for i in range(7) if cuts >> i & 1]) for cuts in range(1 << 7))
+        allowed = [way for way in ways if all(len(run) > 1 and lengths[run].max() * len(run) <= 200 for run in way)]
+        found = cheapest_passes(order, lengths, sizes, 200, 20)
+        assert cost(found) == min(map(cost, allowed))
 
 
 def test_micro_batches_keep_groups_whole_and_respect_the_token_budget():
@@ -99,27 +174,25 @@ TRAINED = (
 )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TRAINED)
-def test_padding_is_under_three_percent_on_real_texts(data_folder, name):
+def real_features(data_folder: Path, name: str) -> tuple[Features, np.ndarray]:
+    """What BERT reads of the training data of a task, and its labels."""
     task = load_tasks()[name]
     path = Path(task.files[task.train_split].path)
     suite = next((suite for suite in ("GLUE", "GLUE-part", "SuperGLUE", "SuperGLUE-part")
                   if (data_folder / suite / path).is_file()), None)  # fmt: skip
     if suite is None:
         pytest.skip(f"HARNESS_DATA has no {path}")
-    examples = open_examples(task, data_folder / suite, task.train_split, allow_partial=True, limit=20_000)
+    examples = list(open_examples(task, data_folder / suite, task.train_split, allow_partial=True, limit=20_000))
     tokenizer = transformers.BertTokenizer(str(data_folder / "vocab/bert-base-uncased/vocab.txt"))
     config = {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 1}
-    features = Bert(BertSettings(name="bert", config=config), None, tokenizer, task, 256).features(
-        examples, training=True
-    )
-    tokens = features.columns["input_ids"].lengths
-    p = plan(features.lengths, features.sizes, batch_size=32)
-    read = padded = 0
-    for epoch in range(3):
-        for micro in (micro for batch in p.epoch(epoch) for micro in p.share(batch, 0, 1)):
-            rows = features.instances(micro.tolist())
-            read += int(tokens[rows].sum())
-            padded += len(rows) * int(tokens[rows].max())
-    assert 1 - read / padded < 0.03
+    architecture = Bert(BertSettings(name="bert", config=config), None, tokenizer, task, 256)
+    labels = [example[task.label_field] for example in examples]
+    return architecture.features(examples, training=True), np.array(labels, dtype=object)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_padding_is_under_a_tenth_on_real_texts(data_folder, name):
+    features, _ = real_features(data_folder, name)
+    share, passes = padding(plan(features.lengths, features.sizes, batch_size=32))
+    assert share < 0.1 and passes < 5
