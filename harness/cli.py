@@ -343,11 +343,14 @@ def command_models(options: argparse.Namespace) -> int:
 def command_validate(options: argparse.Namespace) -> int:
     from harness.config.benchmark import read_benchmarks
     from harness.config.effective import effective_recipes
+    from harness.data.custom import separator_warning
 
     file = read_benchmarks(options.file, check_folders=True)
     for spec in file.benchmarks.values():
         print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds")
         print(textwrap.indent(effective_recipes(spec), "  "))
+    for warning in filter(None, map(separator_warning, file.tasks.values())):
+        print(warning)
     print(f"{options.file} is valid")
     return 0
 

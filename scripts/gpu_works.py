@@ -133,7 +133,7 @@ def resume(machine: Machine) -> Rows:
     whole = finished_run(machine, path, "whole")
     folder = machine.folder / "killed"
     process = subprocess.Popen(command_of(path, folder), stdout=sys.stderr, stderr=sys.stderr, env=environment(machine))
-    wait_for(lambda: list(folder.glob("check/.work/*/state.safetensors")), process)
+    wait_for(lambda: list(folder.glob(".work/*/state.safetensors")), process)
     process.send_signal(signal.SIGKILL)
     yield "killed in the middle", f"exit code {process.wait()}", process.returncode != 0
     resumed = finished_run(machine, path, "killed")

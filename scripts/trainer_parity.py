@@ -153,7 +153,7 @@ def train(task: str, seed: int, recipe: Mapping[str, Any], options: argparse.Nam
         logits = answers.predictions
         predictions = logits[:, 0] if definition.num_labels == 1 else np.argmax(logits, axis=1)
         scores = compute(task, predictions.tolist(), answers.label_ids.tolist())
-        return {"score": task_score(scores, definition.metrics), **scores}
+        return {"score": task_score(scores, definition.selection_metrics), **scores}
 
     trainer = transformers.Trainer(
         model_init=lambda: transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -221,20 +221,17 @@ def compare(ours: Sequence[float], theirs: Sequence[float], margin: float) -> di
     """Means and, with several seeds, the 90 % interval of the difference and what it says.
 
     ``equivalent``: all of it is within the margin. ``different``: it lies on one side of 0, and beyond the margin in
-    part. ``undecided``: more seeds are needed.
+    part. ``undecided``: more seeds are needed, or longer trainings where all seeds of both have one score.
     """
     means = [statistics.fmean(ours), statistics.fmean(theirs)]
     difference = means[0] - means[1]
-    found: dict[str, Any] = {"means": means, "difference": difference}
-    if len(ours) < 2:
-        return {**found, "deviations": [None, None], "interval": [None, None], "verdict": "undecided"}
-    deviations = [statistics.stdev(ours), statistics.stdev(theirs)]
-    low = high = difference
-    if any(deviations):
-        test = stats.ttest_ind(ours, theirs, equal_var=False)
-        low, high = map(float, test.confidence_interval(0.9))
+    deviations = [statistics.stdev(side) if len(side) > 1 else None for side in (ours, theirs)]
+    found = {"means": means, "difference": difference, "deviations": deviations}
+    if not any(deviations):
+        return {**found, "interval": [None, None], "verdict": "undecided"}
+    low, high = map(float, stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9))
     verdict = "equivalent" if -margin < low and high < margin else "different" if low > 0 or high < 0 else "undecided"
-    return {**found, "deviations": deviations, "interval": [low, high], "verdict": verdict}
+    return {**found, "interval": [low, high], "verdict": verdict}
 
 
 def tables(results: Sequence[Mapping[str, Any]], margin: float) -> str:

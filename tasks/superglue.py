@@ -384,6 +384,7 @@ TASKS = [
         name="cb", title="CB", suite="superglue", problem_type=CLASSES,
         labels=("entailment", "contradiction", "neutral"),
         text_fields=("premise", "hypothesis"), metrics=("cb_f1", "accuracy"),
+        selection_metric="mean",
         hub=hub("cb"), files=files("CB", (250, 56, 250), same("premise", "hypothesis")),
     ),
     Task(
@@ -396,6 +397,7 @@ TASKS = [
     Task(
         name="multirc", title="MultiRC", suite="superglue", problem_type=CLASSES, labels=BOOLEAN,
         text_fields=("paragraph", "question", "answer"), truncate="paragraph", metrics=("f1_a", "exact_match"),
+        selection_metric="mean",
         hub=hub("multirc"),
         files=files("MultiRC", (27243, 4848, 9693), MULTIRC_COLUMNS, expand=multirc_examples),
         instances=multirc_instances, text_to_text=multirc_text, metric_inputs=multirc_metric_inputs,
@@ -404,6 +406,7 @@ TASKS = [
         name="record", title="ReCoRD", suite="superglue", problem_type="multi_label_classification",
         labels=("answer",), label_field="answers", open_answers=True, invalid_prediction="",
         text_fields=("passage", "query"), truncate="passage", metrics=("f1", "exact_match"),
+        selection_metric="mean",
         hub=hub("record"),
         files=files("ReCoRD", (100730, 10000, 10000), RECORD_COLUMNS, label="answers", expand=record_examples),
         instances=record_instances, decide=record_decide, metric_inputs=record_metric_inputs,
@@ -437,6 +440,7 @@ TASKS = [
     Task(
         name="axg", title="AX-g", suite="superglue", problem_type=CLASSES, labels=ENTAILMENT,
         text_fields=("premise", "hypothesis"), t5_prefix="rte", metrics=("gender_parity", "accuracy"),
+        selection_metric="mean",
         hub=hub("axg"), files=diagnostic("AX-g", 356, same("premise", "hypothesis")),
         evaluated_by="superglue_rte", train_split=None, validation_splits=("test",), cluster=axg_cluster,
     ),

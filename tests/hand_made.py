@@ -25,7 +25,7 @@ TASKS = {
     t.name: t
     for t in (
         task("one", "One"),
-        task("pair", "Pair", ("f1", "accuracy")),
+        task("pair", "Pair", ("f1", "accuracy"), selection_metric="mean"),
         task("nli", "NLI", validation_splits=("validation_matched", "validation_mismatched")),
         task(
             "probe",

@@ -28,7 +28,7 @@ from harness.models.t5 import T5
 from harness.results import tensors as checkpoints
 from harness.results.store import Store
 from harness.results.tensors import load_state
-from harness.runner import runner
+from harness.runner import board
 from harness.training import trainer as training
 from harness.training.trainer import Training, memory_errors
 
@@ -43,7 +43,7 @@ def elsewhere(bench: Bench, name: str) -> None:
 
 
 def states(bench: Bench) -> list[Path]:
-    return list((bench.results / "b" / ".work").rglob("state*"))
+    return list((bench.results / ".work").rglob("state*"))
 
 
 # Out of memory ---------------------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def test_one_of_two_processes_that_runs_out_of_memory_stops_both_and_the_next_co
 @pytest.mark.parametrize("how", ["signal", "disk"])
 def test_after_a_stop_the_tables_hold_what_was_done(bench, monkeypatch, how):
     """They are not made after every run."""
-    monkeypatch.setattr(runner, "BOARD_EVERY", 3600.0)
+    monkeypatch.setattr(board, "BOARD_EVERY", 3600.0)
     bench.write(seeds=[1, 2, 3])
     update, write = Training.update, Store.write
 
@@ -551,4 +551,4 @@ def test_a_process_of_two_that_is_killed_or_stopped_ends_both_without_a_failed_r
     assert not bench.store.records() and states(bench)
     assert bench.command() == 0
     assert "resumes from step" in bench.record().log()
-    assert not list((bench.results / "b" / ".work").glob("launch-*"))
+    assert not list((bench.results / ".work").glob("launch-*"))

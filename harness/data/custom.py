@@ -7,20 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import BadValue, column_names, label_names
+from harness.data.files import BadValue, column_names, label_names, other_separator
 from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
 from harness.task.problem_types import PROBLEM_TYPES, ProblemType
+from harness.task.task import OWN_SUITE as SUITE
 from harness.task.task import Example, Instance, SplitFile, Task
 
-SUITE = "custom"
 SPLITS = ("train", "validation", "test")
 TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
 WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
 """The files that hold lists of words, from which token classification is read."""
 REQUIRED = ("problem_type", "text", "train")
-KEYS = (*REQUIRED, "validation", "test", "labels", "label", "choices", "metrics", "cluster", "separator", "suite")
+KEYS = (
+    *REQUIRED,
+    "validation",
+    "test",
+    "labels",
+    "label",
+    "choices",
+    "metrics",
+    "selection_metric",
+    "cluster",
+    "separator",
+    "suite",
+)
 
 
 def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Task:
@@ -30,11 +42,13 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
         name: the task's name.
         spec: ``problem_type``; ``text``, a column or a list of columns; ``train`` and, if there are, ``validation``
             (else it is cut from train) and ``test``, files relative to ``base``; ``label``, the column of the label
-            (default "label"); ``labels``, the class names in order (default: those in the training file, sorted).
+            (default "label"; multi-label: or a column of 0 and 1 for each label); ``labels``, the class names in order
+            (default: those in the training file, sorted).
             Token classification reads conll, jsonl and parquet; its columns are lists, called "tokens" and "tags"
             unless ``text`` and ``label`` say otherwise, as in a conll file;
             ``choices``, the columns of the choices (multiple choice; the label is the right one's position from 0,
-            or its column); ``metrics``; ``cluster``, the column or columns by which examples belong together (default:
+            or its column); ``metrics``; ``selection_metric``, the one that counts (default:
+            the first; "mean": all); ``cluster``, the column or columns by which examples belong together (default:
             the first text), which a test file may lack; ``separator`` between the labels of one cell (multi-label csv
             and tsv, default ","); ``suite``. A test file may lack the label column.
         base: the folder of the YAML file.
@@ -54,25 +68,30 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         spec = {"text": TOKENS, "label": TAGS, **spec}
     text, choices, metrics = _names(spec, "text"), _names(spec, "choices"), _names(spec, "metrics")
     cluster = _names(spec, "cluster")
-    label, separator = str(spec.get("label", "label")), spec.get("separator", ",")
+    separator, one_hot = spec.get("separator", ","), _one_hot(spec, problem)
+    label = "label" if one_hot else str(spec.get("label", "label"))
     paths = {split: _path(spec, problem, split, base) for split in SPLITS if spec.get(split) is not None}
-    if taken := {label, "label", "idx"}.intersection(text + choices):
+    if taken := {label, *one_hot, "label", "idx"}.intersection(text + choices):
         raise BadValue(f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
-    if taken := {label, "label", "idx"}.intersection(cluster):
+    if taken := {label, *one_hot, "label", "idx"}.intersection(cluster):
         raise BadValue(f"'cluster' cannot be the column '{taken.pop()}': it is the label, or has a reserved name")
     if not isinstance(separator, str) or not separator:
         raise BadValue(f"'separator' must be a character, found {separator!r}")
     fields = (*text, *choices)
     others = tuple(name for name in cluster if name not in fields)
-    columns = {split: _columns(path, fields, (*others, label), split == "test") for split, path in paths.items()}
-    for of_split in columns.values():
+    others += one_hot or (label,)
+    columns = {split: _columns(path, fields, others, split == "test") for split, path in paths.items()}
+    flags = {split: tuple(name for name in one_hot if of_split.pop(name, None)) for split, of_split in columns.items()}
+    for split, of_split in columns.items():
         if label in of_split:
             of_split["label"] = of_split.pop(label)
+        if lacking := [name for name in one_hot if flags[split] and name not in flags[split]]:
+            raise BadValue(f"{paths[split]}: there is no column '{lacking[0]}', which 'label' names")
     train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
-    labels = choices or _labels(spec, problem, train, paths["train"])
-    spellings = _spellings(spec, choices) if choices else None
+    spellings = _spellings(spec, choices) if choices else one_hot or None
+    labels = choices or _flag_labels(spec, one_hot) or _labels(spec, problem, train, paths["train"])
     files = {
-        split: SplitFile(str(path), columns[split], labels=spellings, separator=separator)
+        split: SplitFile(str(path), columns[split], labels=spellings, separator=separator, one_hot=flags[split])
         for split, path in paths.items()
     }
     return Task(
@@ -82,6 +101,7 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         text_fields=(*text, *choices),
         labels=labels,
         metrics=metrics or problem.metrics,
+        selection_metric=str(spec.get("selection_metric") or ""),
         files=files,
         test_splits=("test",) if "test" in files else (),
         cluster=cluster or None,
@@ -134,6 +154,40 @@ def _path(spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path)
     if not is_file:
         raise BadValue(f"'{split}': there is no file {path}")
     return path
+
+
+def _one_hot(spec: Mapping[str, Any], problem: ProblemType) -> tuple[str, ...]:
+    """The columns of a multi-label task that has one for each label; () where a single one holds the label."""
+    if spec.get("label") is None or isinstance(spec["label"], str):
+        return ()
+    if not problem.independent_labels:
+        raise BadValue("'label' must be the name of a column; only multi_label_classification has one for each label")
+    return _names(spec, "label")
+
+
+def _flag_labels(spec: Mapping[str, Any], one_hot: tuple[str, ...]) -> tuple[str, ...]:
+    """The class names of one-hot columns: their own, unless ``labels`` gives others."""
+    if not one_hot or spec.get("labels") is None:
+        return one_hot
+    labels = _listed_labels(spec)
+    if len(labels) != len(one_hot):
+        raise BadValue(f"'label' names {len(one_hot)} columns, but there are {len(labels)} labels")
+    return labels
+
+
+def separator_warning(task: Task) -> str | None:
+    """A line that says that the labels of a multi-label task look like several ones each; None where they do not."""
+    file = task.files.get(str(task.train_split))
+    if file is None or file.one_hot or not task.problem.independent_labels or not os.path.isabs(file.path):
+        return None
+    separator = other_separator(task.labels)
+    if separator is None:
+        return None
+    label = next(label for label in task.labels if separator in label)
+    return (
+        f"task '{task.name}': the label {label!r} looks like several labels; if it is, say what stands between them: "
+        f"separator: {separator!r}"
+    )
 
 
 def _columns(path: Path, fields: Sequence[str], others: Sequence[str], may_lack: bool) -> dict[str, str]:

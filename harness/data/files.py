@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,12 @@ from harness.task.task import Example, SplitFile, Task
 
 LARGEST = 1e18
 """The largest score: its square, in the loss, has to be a number in single precision, too."""
+
+
+ONE_HOT = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+"""What stands in a one-hot column, in any case."""
+SEPARATORS = (";", "|", ",", "/", "\t", " ")
+"""What may stand between the labels of a cell."""
 
 
 class BadValue(ValueError):
@@ -111,7 +120,9 @@ def _mapped(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterator[
             for field in texts:
                 check_field(task, field, example[field])
             label = task.label_field
-            if label == "label" or task.problem.of_words:
+            if spec.one_hot:
+                example[label] = read_label([name for name in spec.one_hot if _is_set(record, name)])
+            elif label == "label" or task.problem.of_words:
                 example[label] = read_label(example[label]) if label in columns else task.unlabelled
                 if task.problem.of_words and label in columns:
                     check_sentence(task, example)
@@ -164,6 +175,15 @@ def _pick(record: Mapping[str, Any], column: str) -> Any:
             raise BadValue(f"no '{column}'.{did_you_mean(column, record)} Found: {', '.join(map(str, record))}")
         value = value[key]
     return value
+
+
+def _is_set(record: Mapping[str, Any], column: str) -> bool:
+    """Whether a one-hot column says that its label is right."""
+    value = _pick(record, column)
+    text = str(whole(value)).strip().lower()
+    if text not in ONE_HOT:
+        raise BadValue(f"'{column}' must be 0 or 1, found {shown(value)}")
+    return ONE_HOT[text]
 
 
 def _idx(value: Any) -> Any:
@@ -290,6 +310,10 @@ def _label_set(indices: Mapping[str, int], spellings: Sequence[str], separator: 
         value = parts(value, separator)
     if not isinstance(value, list):
         raise BadValue(f"the labels must be a list, found {shown(value)}")
+    for part in value:
+        for other in SEPARATORS if isinstance(part, str) and part not in indices else ():
+            if len(names := parts(part, other)) > 1 and indices.keys() >= set(names):
+                raise BadValue(f"{shown(part)} is several labels with {other!r} between them: name it as 'separator'")
     return sorted({_label(indices, spellings, part) for part in value})
 
 
@@ -314,6 +338,26 @@ def check_sentence(task: Task, example: Example) -> None:
         raise BadValue(problem)
 
 
-def parts(cell: str, separator: str) -> list[str]:
-    """The labels in one cell of a table."""
+def parts(cell: str, separator: str) -> list[Any]:
+    """The labels in one cell of a table: a JSON list, or names with separators between them."""
+    if cell.lstrip().startswith("["):
+        with contextlib.suppress(ValueError):
+            if isinstance(labels := json.loads(cell), list):
+                return labels
     return [part.strip() for part in cell.split(separator) if part.strip()]
+
+
+def other_separator(names: Sequence[str]) -> str | None:
+    """The separator by which label names look like several labels each; None where they do not.
+
+    A semicolon or a bar in a name does; others do where all that stands between them stands in several names, and
+    there are fewer of these parts than names.
+    """
+    for separator in SEPARATORS:
+        pieces = [set(parts(name, separator)) for name in names if not name.startswith("[")]
+        joined = [own for own in pieces if len(own) > 1]
+        used = Counter(part for own in pieces for part in own)
+        repeated = len(used) < len(pieces) and all(used[part] > 1 for own in joined for part in own)
+        if joined and (repeated or separator in ";|"):
+            return separator
+    return None

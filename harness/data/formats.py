@@ -61,13 +61,13 @@ def _table(spec: SplitFile, path: Path, rows: Iterator[tuple[int, list[str]]], s
     line, first = next(rows, (1, []))
     names = first if spec.header else [str(i) for i in range(len(first))]
     width, listed = len(names), ", ".join(shortened(name, 40) for name in names)
-    for column in map(str, spec.columns.values()):
+    for column in (*map(str, spec.columns.values()), *spec.one_hot):
         if names.count(column) != 1:
             twice = column in names
             problem = f"two columns are called '{column}'." if twice else f"there is no column '{column}'."
             hint = "" if twice else did_you_mean(column, names)
             raise error_at(path, line, f"{problem}{hint} Found: {listed}")
-    used = set(map(str, spec.columns.values())) or set(names)
+    used = {*map(str, spec.columns.values()), *spec.one_hot} or set(names)
     kept = [(name, i) for i, name in enumerate(names) if name in used]
     for number, cells in rows if spec.header else itertools.chain([(line, first)], rows):
         if len(cells) == width:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.io import fingerprint
+from harness.report.columns import column_of, columns_of, known_suites, known_tasks, sections_of, unknown_column
 from harness.report.costs import cost_of, with_rates
 from harness.report.differences import best_of_words, evaluations_of, made_with
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average, mean_value
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average
 from harness.report.lengths import shorter_inputs
 from harness.report.measures import efficiency_of
 from harness.report.notes import (
@@ -47,7 +48,7 @@ Runs = Mapping[tuple[str, str], RunsOfTask]
 
 def leaderboard(
     entries: Iterable[Entry] | Mapping[str, Iterable[Entry]],
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, Task | Column],
     suites: Mapping[str, Suite],
     *,
     benchmark: str = "",
@@ -62,7 +63,8 @@ def leaderboard(
 
     Args:
         entries: ``Store.current()``; or several by the name of their folder, each with rows of its own.
-        tasks: tasks by name, in the order of columns. A task that records have and this lacks is shown all the same.
+        tasks: tasks by name, or how to show them, in the order of columns. A task that records have and this lacks is
+            shown all the same.
         suites: suites by name, in the order of tables.
         benchmark: its name.
         asked: tasks that get a column although no run of theirs is in ``entries``.
@@ -90,7 +92,7 @@ def leaderboard(
 
 def board_and_runs(
     folders: Mapping[str, Sequence[Entry]],
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, Task | Column],
     suites: Mapping[str, Suite],
     *,
     benchmark: str,
@@ -103,8 +105,9 @@ def board_and_runs(
     Arguments are those of `leaderboard`.
     """
     runs = _runs(folders, choices)
-    columns = _columns(runs.values(), tasks, set(asked))
-    sections = _sections(columns, suites, set(tasks))
+    known = {name: column_of(task) for name, task in tasks.items()}
+    columns = columns_of(runs.values(), known, set(asked))
+    sections = sections_of(columns, suites, set(known), benchmark)
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in runs.items()]
     common = _common([row.caveats for row in rows if row.cost and row.cost.runs])
     chosen = {row.evaluations for row in rows if row.cost and row.cost.runs}
@@ -123,7 +126,7 @@ def board_and_runs(
         sections=tuple(sections),
         rows=tuple(with_rates(rows, efficiency)),
         baselines=tuple(baseline_rows(runs, columns, sections)),
-        tests=test_board(runs, tasks, suites, benchmark, common),
+        tests=test_board(runs, known, suites, benchmark, common),
         references=() if SAMPLE_DATA in common else tuple(published_rows(shown, columns, sections)),
         caveats=common,
         evaluations=evaluations,
@@ -138,12 +141,13 @@ def board_of(
     stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite]
 ) -> tuple[Leaderboard, Runs]:
     """`board_and_runs` of a benchmark's current records in one or several results folders."""
+    tables = [store.table() for store in stores]
     return board_and_runs(
         {str(store.results): store.current() for store in stores},
-        tasks,
-        suites,
+        known_tasks(tables, tasks),
+        known_suites(tables, suites),
         benchmark=stores[0].benchmark,
-        asked=[task for store in stores for task in store.table().tasks],
+        asked=[task for table in tables for task in table.tasks],
         references=False,
         choices={str(store.results): store.choices() for store in stores},
     )
@@ -156,26 +160,29 @@ def leaderboard_of(
     *,
     references: bool = False,
     interval: str | None = None,
+    statistics: bool = True,
 ) -> Leaderboard:
     """The leaderboard of a benchmark's current records in one or several results folders.
 
     Args:
         stores: of the benchmark, one for each folder.
-        tasks, suites: as for `leaderboard`.
+        tasks, suites: as for `leaderboard`; what the benchmark itself says of its tasks and suites comes first.
         references: add published rows also where the benchmark does not ask for them.
         interval: as for `leaderboard`; None: as the benchmark says.
+        statistics: as for `leaderboard`.
     """
     tables = [store.table() for store in stores]
     return leaderboard(
         {str(store.results): store.current() for store in stores},
-        tasks,
-        suites,
+        known_tasks(tables, tasks),
+        known_suites(tables, suites),
         benchmark=stores[0].benchmark,
         asked=[task for table in tables for task in table.tasks],
         references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
         warnings=[warning for store in stores for warning in store.warnings],
         interval=interval or tables[0].interval,
+        statistics=statistics,
     )
 
 
@@ -234,7 +241,7 @@ def _baseline_cell(column: Column, rows: Iterable[RunsOfTask]) -> Cell:
             scores = [record.baseline.get(column.task, {}).get(split, {}).get(m) for split, m in column.parts]
             if parts[0] is None and None not in scores:
                 parts = tuple(Value({0: score}) for score in scores if score is not None)
-    return Cell((0,), parts, mean_value(parts))
+    return Cell((0,), parts, column.score(parts))
 
 
 def tests_of(runs: Runs) -> Runs:
@@ -249,7 +256,7 @@ def tests_of(runs: Runs) -> Runs:
 
 
 def test_board(
-    runs: Runs, tasks: Mapping[str, Task], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
+    runs: Runs, known: Mapping[str, Column], suites: Mapping[str, Suite], benchmark: str, common: Sequence[Caveat]
 ) -> Leaderboard | None:
     """The scores on the test splits that have labels, which chose no checkpoint; None where none was predicted."""
     tests = tests_of(runs)
@@ -257,15 +264,11 @@ def test_board(
     tested = {task for record in records for task, splits in record.scores.items() if splits}
     if not tested:
         return None
-    columns = [
-        Column(task.name, task.title, task.suite, task.test_parts, task.evaluated_by or task.name)
-        for task in tasks.values()
-        if task.name in tested
-    ]
-    columns += [_unknown_column(name, tests.values()) for name in sorted(tested - set(tasks))]
+    columns = [replace(column, parts=column.test_parts) for column in known.values() if column.task in tested]
+    columns += [unknown_column(name, tests.values()) for name in sorted(tested - set(known))]
     sections = [
         Section(section.name, f"{section.title}: test sets", section.columns, {}, {})
-        for section in _sections(columns, suites, set())
+        for section in sections_of(columns, suites, set(), benchmark)
     ]
     rows = [_row(folder, model, of_task, columns, sections) for (folder, model), of_task in tests.items()]
     rows = [_with_notes(row, [*common, *SELECTION], row.evaluations) for row in rows]
@@ -285,51 +288,6 @@ def _with_notes(row: Row, common: Sequence[Caveat], evaluations: tuple[int, ...]
     chosen = "" if row.evaluations == evaluations else best_of_words(row.evaluations)
     notes = filter(None, [*(caveat.explained for caveat in caveats), chosen, *own])
     return replace(row, caveats=caveats, notes=tuple(notes))
-
-
-# Columns ---------------------------------------------------------------------------------------------------------
-
-
-def _columns(rows: Iterable[RunsOfTask], tasks: Mapping[str, Task], asked: set[str]) -> list[Column]:
-    """The tasks that were trained or asked for, and their diagnostics, which come last."""
-    trained = {task for of_task in rows for task in of_task}
-    columns = [
-        Column(task.name, task.title, task.suite, task.score_parts, task.evaluated_by or task.name)
-        for task in tasks.values()
-        if task.name in trained | asked or task.evaluated_by in trained
-    ]
-    columns.sort(key=lambda column: column.diagnostic)
-    return columns + [_unknown_column(name, rows) for name in sorted(trained - set(tasks))]
-
-
-def _unknown_column(name: str, rows: Iterable[RunsOfTask]) -> Column:
-    """A task that no plugin defines: as its records describe it, or else all their scores but those of tests."""
-    records = [record for of_task in rows for record in of_task.get(name, {}).values() if record]
-    for record in records:
-        if column := record.columns.get(name):
-            return Column(name, column.title, column.suite, column.parts, name)
-    parts = {
-        (split, metric): None
-        for record in records
-        for split, scores in record.scores.get(name, {}).items()
-        for metric in scores
-        if not split.startswith("test")
-    }
-    return Column(name, name, "", tuple(sorted(parts)) or (("validation", "score"),), name)
-
-
-def _sections(columns: Sequence[Column], suites: Mapping[str, Suite], defined: set[str]) -> list[Section]:
-    """The columns by suite; an average has a column where all of its tasks are ``defined`` and shown."""
-    shown = {column.task for column in columns} & defined
-    used = {column.suite for column in columns}
-    sections = []
-    for name in [*(name for name in suites if name in used), *sorted(used - set(suites))]:
-        suite = suites.get(name) or Suite(name, name or "Other tasks", {})
-        lacking = {title: tuple(t for t in tasks if t not in shown) for title, tasks in suite.averages.items()}
-        whole = {title: tuple(tasks) for title, tasks in suite.averages.items() if not lacking[title]}
-        own = tuple(column for column in columns if column.suite == name)
-        sections.append(Section(name, suite.title, own, whole, {t: lacking[t] for t in lacking if t not in whole}))
-    return sections
 
 
 # Rows ------------------------------------------------------------------------------------------------------------
@@ -358,18 +316,19 @@ def _row(folder: str, model: str, runs: RunsOfTask, columns: Sequence[Column], s
 
 def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cell:
     parts, baseline = (tuple(_values(column, of_seed, field)) for field in ("scores", "baseline"))
-    score = mean_value(parts)
+    score = column.score(parts)
     caveats = dict.fromkeys(caveat for record in finished(of_seed) for caveat in record.caveats)
     return Cell(
         planned=tuple(of_seed),
         parts=parts,
         score=score,
+        undefined_seeds=column.undefined_seeds(parts),
         last=tuple(_values(column, of_seed, "last_scores")),
         failed=any(record is not None and not record.finished for record in of_seed.values()),
         notes=(
             *gaps(column, of_seed),
             *(undefined(parts) or constants(column, of_seed)),
-            *below_baseline(score, baseline),
+            *below_baseline(score, column.score(baseline)),
             *overlaps(column, of_seed),
             *truncations(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),

@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 MISSING = "—"
@@ -138,17 +139,22 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, esc
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for the terminal, without more space than its cells need; the first column is left-aligned."""
+    """A table for the terminal, without more space than its cells need; the first column is left-aligned.
+
+    Headers may have several lines.
+    """
     from tabulate import tabulate
 
     # tabulate pads headers, but not rows.
-    lines = [headers, ["-" * width for width in widths(headers, rows)], *rows]
+    heads = zip_longest(*(header.split("\n") for header in headers), fillvalue="")
+    lines = [*heads, ["-" * width for width in widths(headers, rows)], *rows]
     return tabulate(lines, tablefmt="plain", colalign=_alignment(headers), disable_numparse=True)
 
 
 def widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     """The characters that each column needs."""
-    return [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    lines = [max(map(len, header.split("\n"))) for header in headers]
+    return [max(width, *map(len, cells)) for width, *cells in zip(lines, *rows, strict=True)]
 
 
 def _alignment(headers: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
+from harness.task.task import MEAN
 
 if TYPE_CHECKING:  # loads scipy.stats, which takes a second
     from harness.statistics.comparison import Comparison
@@ -53,10 +54,11 @@ class Cell:
     Args:
         planned: the seeds that were asked for.
         parts: a value for each part of the column; None where there is none.
-        score: the mean of the parts (NaN counts 0), over the seeds that have them all.
+        score: what counts of them (`Column.score`), over the seeds that have it all.
         last: the parts by the last checkpoints; `parts` are by the best ones.
         failed: whether a run behind it failed.
         notes: footnotes.
+        undefined_seeds: the seeds of which a part that counts is NaN.
         intervals, interval: of the parts and of the score; none where there are no statistics.
         collapsed: the seeds whose runs collapsed.
     """
@@ -67,6 +69,7 @@ class Cell:
     failed: bool = False
     last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
+    undefined_seeds: tuple[int, ...] = ()
     intervals: tuple[Comparison, ...] = ()
     interval: Comparison | None = None
     collapsed: tuple[int, ...] = ()
@@ -107,20 +110,42 @@ def average(cells: Mapping[str, Cell], tasks: Sequence[str]) -> Cell:
     planned = tuple(sorted({seed for task in tasks for seed in cells[task].planned}))
     value = mean_value(cells[task].score for task in tasks)
     seeds = set(value.seeds) if value else set()
-    undefined = any(seeds.intersection(part.undefined) for task in tasks for part in cells[task].parts if part)
+    undefined = any(seeds.intersection(cells[task].undefined_seeds) for task in tasks)
     notes = ("an undefined correlation in it counts 0",) if undefined else ()
     return Cell(planned=planned, parts=(value,), score=value, notes=notes)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A task as tables show it: ``parts`` are its (split, metric) scores, ``answered_by`` the task that is trained."""
+    """A task as tables show it: ``parts`` are its (split, metric) scores, ``answered_by`` the task that is trained.
+
+    ``selection`` is the metric that counts in averages, ``mean`` where all do; ``test_parts`` are the scores of its
+    test splits.
+    """
 
     task: str
     title: str
     suite: str
     parts: tuple[tuple[str, str], ...]
     answered_by: str
+    selection: str = MEAN
+    test_parts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def counted(self) -> tuple[tuple[str, str], ...]:
+        """The parts that count."""
+        return tuple(part for part in self.parts if self.selection in (MEAN, part[1])) or self.parts
+
+    def score(self, values: Sequence[Value | None]) -> Value | None:
+        """What counts of the values of its parts: the mean of those of the selection metric."""
+        return mean_value(self._counting(values))
+
+    def undefined_seeds(self, values: Sequence[Value | None]) -> tuple[int, ...]:
+        """The seeds of which a value that counts is NaN."""
+        return tuple({seed: None for value in self._counting(values) if value for seed in value.undefined})
+
+    def _counting(self, values: Sequence[Value | None]) -> list[Value | None]:
+        return [value for value, part in zip(values, self.parts, strict=True) if part in self.counted]
 
     @property
     def diagnostic(self) -> bool:

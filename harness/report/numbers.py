@@ -99,7 +99,10 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
         }
         for section in board.sections
     }
-    sweeps = [{"row": row, **choice.model_dump(), "trials": _trial_data(choice)} for row, choice in board.sweeps]
+    sweeps = [
+        {"row": row, **choice.model_dump(), "trials": _trial_data(choice, board.benchmark)}
+        for row, choice in board.sweeps
+    ]
     return {
         "schema": 1,
         "benchmark": board.benchmark,
@@ -119,14 +122,20 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _trial_data(choice: Choice) -> list[dict[str, Any]]:
+def _trial_data(choice: Choice, benchmark: str) -> list[dict[str, Any]]:
     """The trials of a sweep; scores are fractions."""
     trials = []
     for trial in choice.trials:
         status = trial.record.status if trial.record else "missing"
         chosen = trial.fingerprint == choice.chosen
         trials.append(
-            {**trial.model_dump(), "record": folder_of(trial), "status": status, "score": trial.score, "chosen": chosen}
+            {
+                **trial.model_dump(),
+                "record": folder_of(trial, benchmark),
+                "status": status,
+                "score": trial.score,
+                "chosen": chosen,
+            }
         )
     return trials
 

@@ -38,7 +38,7 @@ class Observed:
     Attributes:
         seeds: of the runs, in order.
         parts: for each part of the column, the runs by its metric.
-        score: the runs by what counts in averages, the mean of the parts.
+        score: the runs by what counts in averages (`Column.counted`).
         examples: equal for models that answered the same examples with the same labels.
         collapsed: the seeds whose runs gave nearly one answer to everything, while others did not.
     """
@@ -97,7 +97,8 @@ def observed(column: Column, records: Mapping[int, Record], reader: Reader) -> O
         if not of_split[0].labelled:
             raise Unobserved(f"{column.task} {split} has no labels")
     parts = tuple(_part(column.task, split, metric, runs[split], records) for split, metric in column.parts)
-    by_split = [[o for o, (s, _) in zip(parts, column.parts, strict=True) if s == split] for split in splits]
+    counted = [(part[0], o) for part, o in zip(column.parts, parts, strict=True) if part in column.counted]
+    by_split = [[o for s, o in counted if s == split] for split in splits]
     of_splits = [own[0] if len(own) == 1 else mean_of_metrics(own) for own in by_split]
     return Observed(
         seeds=tuple(records),

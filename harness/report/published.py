@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from harness.report.leaderboard import Cell, Column, Row, Section, Value, average, mean_value
+from harness.report.leaderboard import Cell, Column, Row, Section, Value, average
 from harness.results.record import Stored
 
 
@@ -51,4 +51,4 @@ def _published_cell(column: Column, reference: Reference) -> Cell:
     scores = [splits.get(split, {}).get(metric) for split, metric in column.parts]
     parts = tuple(None if score is None else Value({0: score / 100}) for score in scores)
     note = reference.notes.get(column.task)
-    return Cell((0,), parts, mean_value(parts), notes=(note,) if note and any(parts) else ())
+    return Cell((0,), parts, column.score(parts), notes=(note,) if note and any(parts) else ())

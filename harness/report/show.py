@@ -19,7 +19,9 @@ from harness.report.format import (
     rate,
     score_text,
 )
-from harness.results.record import Answer, Damaged, Efficiency, Record
+from harness.report.leaderboard import Column
+from harness.report.words import score_words
+from harness.results.record import Answer, Damaged, Efficiency, Record, in_order
 from harness.results.store import Entry
 from harness.task.entities import OUTSIDE, entity_types, spans
 
@@ -87,9 +89,20 @@ def _training(record: Record) -> Iterable[tuple[str, Any]]:
     yield "evaluations that chose it", record.evaluations
     yield "examples per update", record.batch_size
     yield "updates per epoch", record.updates_per_epoch
-    yield "selection score", None if record.selection_score is None else percent(record.selection_score, 2)
+    chosen = None if record.selection_score is None else percent(record.selection_score, 2)
+    yield " ".join(filter(None, ["selection score", _selection(record)])), chosen
     for name, number in record.parameters.items():
         yield f"{name} parameters", f"{number:,} ({count(number)})"
+
+
+def _selection(record: Record) -> str:
+    """What the score is that chose the checkpoint, where the record says it."""
+    column = record.columns.get(record.task)
+    if column is None or not column.parts:
+        return ""
+    first = tuple(part for part in column.parts if part[0] == column.parts[0][0])
+    shown = Column(record.task, column.title, column.suite, first, record.task, column.selection)
+    return f"({score_words(shown)})"
 
 
 def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
@@ -133,7 +146,9 @@ def _evaluations(record: Record) -> list[str]:
     title = "Evaluations" if len(last) == len(evaluations) else f"Evaluations (the last {len(last)})"
     rows = []
     for row in last:
-        scores = ", ".join(score_text(of_split, 2) for of_split in row["scores"].values())
+        order = record.scores.get(record.task, {})
+        of_splits = (in_order(scores, order.get(split, ())) for split, scores in row["scores"].items())
+        scores = ", ".join(score_text(of_split, 2) for of_split in of_splits)
         best = "  <- best" if row["step"] == record.best_step else ""
         rows.append((f"step {row['step']}", f"{scores}{best}"))
     return _block(title, rows)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from harness.report.format import MISSING, Table, cut, duration, escape, failure, markdown_table, percent, plural
 from harness.report.leaderboard import Leaderboard
+from harness.report.words import scored_title
 from harness.results.manifest import Choice, Trial, value_text
 
 SELECTIONS = {"validation": "on the validation data", "holdout": "on the part held out of the training data"}
@@ -44,7 +45,7 @@ def chosen_table(board: Leaderboard) -> Table:
         score = percent(choice.winner.score if choice.winner else None)
         values = _values(choice.winner, settings)
         time = duration(sum(times) if times else None)
-        rows.append([row, board.title(choice.task), *values, score, _trials(choice), time])
+        rows.append([row, scored_title(board, choice.task), *values, score, _trials(choice), time])
     return ["Model", "Task", *settings, "Score", "Trials", "Their time"], rows
 
 
@@ -70,8 +71,9 @@ def trial_table(board: Leaderboard) -> Table:
     rows = []
     for row, choice in board.sweeps:
         for trial in choice.trials:
-            outcome = [percent(trial.score), _status(trial, choice), duration(_train_seconds(trial)), folder_of(trial)]
-            rows.append([row, board.title(choice.task), *_values(trial, settings), *outcome])
+            outcome = [percent(trial.score), _status(trial, choice), duration(_train_seconds(trial))]
+            folder = folder_of(trial, board.benchmark)
+            rows.append([row, scored_title(board, choice.task), *_values(trial, settings), *outcome, folder])
     return ["Model", "Task", *settings, "Score", "", "Time", "Run"], rows
 
 
@@ -104,6 +106,9 @@ def _status(trial: Trial, choice: Choice) -> str:
     return "chosen" if trial.fingerprint == choice.chosen else ""
 
 
-def folder_of(trial: Trial) -> str:
-    """The run's folder in that of the benchmark."""
-    return "/".join(trial.record.folder.parts[-4:]) if trial.record and trial.record.folder else ""
+def folder_of(trial: Trial, benchmark: str) -> str:
+    """The run's folder, as seen from that of the benchmark."""
+    if trial.record is None or trial.record.folder is None:
+        return ""
+    own, *parts = trial.record.folder.parts[-5:]
+    return "/".join(parts if own == benchmark else ("..", own, *parts))

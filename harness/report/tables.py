@@ -14,6 +14,7 @@ from harness.report.sweeps import chosen_table, chosen_words, sweep_page
 from harness.report.words import (
     about,
     baseline_words,
+    counting_words,
     deviations,
     lacking_words,
     means,
@@ -87,9 +88,7 @@ def markdown(board: Leaderboard) -> str:
 
 def _legend(board: Leaderboard) -> list[str]:
     """How to read the tables of scores."""
-    words = [
-        "Scores on the validation sets, times 100; where a column has two numbers, their mean counts in the average."
-    ]
+    words = [f"Scores on the validation sets, times 100; {counting_words(board)}."]
     words += statistics_words(board)
     words += baseline_words(board)
     if board.tests:

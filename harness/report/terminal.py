@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from harness.report.costs import cost_table
 from harness.report.efficiency import machine_words, summary_table
 from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
-from harness.report.leaderboard import Cell, Leaderboard, Section
+from harness.report.leaderboard import Cell, Column, Leaderboard, Section
 from harness.report.sweeps import chosen_table
-from harness.report.words import about, deviation, lacking_words, shown_references
+from harness.report.words import about, deviation, lacking_words, score_words, shown_references
 
 WIDTH = 120
+HEADING = 12
+"""Characters of a line in which a heading says what the numbers are."""
 
 
 def terminal_table(board: Leaderboard) -> str:
-    """Compact tables of at most 120 columns: task scores (the mean of a task's metrics) and costs.
+    """Compact tables of at most 120 columns: task scores (one number each, which the heading names) and costs.
 
     A table that is too wide first loses its standard deviations or intervals, then is cut into several.
     """
@@ -42,7 +44,7 @@ def terminal_table(board: Leaderboard) -> str:
 def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
     keys = [*section.averages, *(column.task for column in section.columns)]
     titles = [title.removeprefix(f"{section.title} ") for title in section.averages]
-    headers = ["Model", *titles, *(column.title for column in section.columns)]
+    headers = ["Model", *titles, *map(_heading, section.columns)]
     rows = [*board.rows, *board.baselines, *shown_references(board, section)]
     # The notes get their letters once, whichever table fits.
     letters = [[notes.mark(note) for note in (row.notes, *(row.cell(key).notes for key in keys))] for row in rows]
@@ -55,6 +57,11 @@ def _scores(board: Leaderboard, section: Section, notes: Footnotes) -> str:
         if sum(widths(headers, table)) + 2 * len(keys) <= WIDTH:
             break
     return _fit(headers, table)
+
+
+def _heading(column: Column) -> str:
+    """The task, and below it what its number is."""
+    return "\n".join([column.title, *textwrap.wrap(score_words(column), HEADING)])
 
 
 def _score(cell: Cell, spread: str) -> str:

@@ -40,8 +40,42 @@ def metric_words(column: Column) -> str:
     splits = list(dict.fromkeys(split for split, _ in column.parts))
     if len(splits) == 1:
         return metrics
-    names = [split.removeprefix("validation_").removeprefix("test_") for split in splits]
-    return f"{metrics} {'/'.join(SHORT.get(name, name) for name in names)}"
+    return f"{metrics} {'/'.join(map(_split_word, splits))}"
+
+
+def score_words(column: Column) -> str:
+    """What the one number of a column is: ``MCC``, ``mean of F1 and acc``, ``acc, mean of m and mm``."""
+    metrics = [SHORT.get(metric, metric) for metric in dict.fromkeys(metric for _, metric in column.counted)]
+    splits = [_split_word(split) for split in dict.fromkeys(split for split, _ in column.counted)]
+    words = metrics[0] if len(metrics) == 1 else f"mean of {_listed(metrics)}"
+    return words if len(splits) == 1 else f"{words}, mean of {_listed(splits)}"
+
+
+def scored_title(board: Leaderboard, task: str) -> str:
+    """A task's name with its one number: ``MRPC (mean of F1 and acc)``."""
+    words = [score_words(column) for column in board.columns if column.task == task]
+    return f"{board.title(task)} ({words[0]})" if words else board.title(task)
+
+
+def counting_words(board: Leaderboard) -> str:
+    """What a column with several numbers counts as."""
+    columns = [column for shown in filter(None, (board, board.tests)) for column in shown.columns]
+    chosen = {c.title: score_words(c) for c in columns if {m for _, m in c.parts} > {m for _, m in c.counted}}
+    means = any(len(column.counted) > 1 for column in columns) or not chosen
+    words = ["where a column has two numbers, their mean counts in the average"] if means else []
+    if chosen:
+        which = ", ".join(f"{metric} of {title}" for title, metric in chosen.items())
+        words.append(f"of several metrics {'else ' if means else ''}one counts: {which}")
+    return "; ".join(words)
+
+
+def _split_word(split: str) -> str:
+    name = split.removeprefix("validation_").removeprefix("test_")
+    return SHORT.get(name, name)
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def means(cell: Cell) -> str:

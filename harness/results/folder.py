@@ -36,6 +36,7 @@ from harness.results.record import (
     Efficiency,
     Record,
     checked_rows,
+    in_order,
     problem,
     renamed,
 )
@@ -180,11 +181,20 @@ def parse_record(content: bytes, folder: Path, efficiency: Efficiency) -> Record
             raise Damaged(f"not a record of schema {SCHEMA}: made by another version of this program")
         if schema == 1:
             data = upgraded(data)
-        return Record.model_validate({**data, "folder": folder, "efficiency": efficiency})
+        return _in_order(Record.model_validate({**data, "folder": folder, "efficiency": efficiency}))
     except ValidationError as error:
         raise Damaged(f"not a record ({problem(error)})") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Damaged("not a record") from None
+
+
+def _in_order(record: Record) -> Record:
+    """The record with the metrics of each task in the task's order; the file has them in that of their names."""
+    scores = {}
+    for task, of_task in record.scores.items():
+        order = [metric for _, metric in record.columns[task].parts] if task in record.columns else []
+        scores[task] = {split: in_order(of_split, order) for split, of_split in of_task.items()}
+    return record.model_copy(update={"scores": scores})
 
 
 def parse_efficiency(content: bytes) -> Efficiency:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.io import from_json, to_json
-from harness.results.record import SCHEMA, Digest, Json, Name, Record, Scalar, Seed, Stored, Texts
+from harness.results.record import SCHEMA, Digest, Json, Name, Pairs, Record, Scalar, Seed, Stored, TaskColumn, Texts
 
 MANIFEST = "manifest.json"
 MANIFESTS = (MANIFEST, "runs.json")
@@ -90,12 +90,33 @@ def value_text(value: Any) -> str:
 # The file --------------------------------------------------------------------------------------------------------
 
 
+class ShownTask(TaskColumn):
+    """How a benchmark's tables show a task, which ``answered_by`` is trained for; ``test_parts``: of test splits."""
+
+    task: Name
+    answered_by: Name
+    test_parts: Pairs = ()
+
+
+class ShownSuite(Stored):
+    """A suite as the tables show it: the tasks behind each of its averages."""
+
+    name: str
+    title: str
+    averages: dict[str, Texts] = Field(default_factory=dict)
+
+
 class Table(Stored):
-    """What a benchmark says of its leaderboard: its tasks, whether it shows published scores, what follows a mean."""
+    """What a benchmark says of its leaderboard: its tasks, whether it shows published scores, what follows a mean.
+
+    ``columns`` are the tasks that it may show and ``suites`` theirs, in the order of tables.
+    """
 
     tasks: Texts = ()
     references: bool = False
     interval: Literal["auto", "std", "ci"] = "auto"
+    columns: Annotated[tuple[ShownTask, ...], Field(strict=False)] = ()
+    suites: Annotated[tuple[ShownSuite, ...], Field(strict=False)] = ()
 
 
 class CurrentRun(Stored):

@@ -171,11 +171,15 @@ class Efficiency(Stored):
 
 
 class TaskColumn(Stored):
-    """How tables show a task that no plugin defines any more: ``parts`` are its (split, metric) scores."""
+    """How tables show a task that no plugin defines any more: ``parts`` are its (split, metric) scores.
+
+    ``selection`` is the metric that counts in averages and chooses the checkpoint; ``mean``: all do.
+    """
 
     title: str
     suite: str
     parts: Pairs
+    selection: str = "mean"
 
 
 Answer = int | float | str | list[int] | list[str] | None
@@ -345,6 +349,11 @@ class Record(Stored):
                 except (ValueError, AttributeError):
                     advice = "remove its folder; the next 'run' does it again"
                     raise Damaged(f"{path}:{position}: damaged: {advice}") from None
+
+
+def in_order(scores: Mapping[str, float], order: Iterable[str]) -> dict[str, float]:
+    """Scores in the order of some metrics; others follow."""
+    return {**{metric: scores[metric] for metric in order if metric in scores}, **scores}
 
 
 def checked_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What the harness remembers: one folder per run, written whole or not at all, and which runs are the current ones.
 
 ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>/`` holds a record, and
-``results/<benchmark>/manifest.json`` names the records that the present settings ask for.
+``results/<benchmark>/manifest.json`` names the records that the present settings ask for. A run is known by its
+fingerprint: names are labels, and its record counts in whichever benchmark of the results folder it lies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
+from harness.results.index import DIGITS, record_folders
 from harness.results.leases import Lease, Leases
 from harness.results.manifest import (
     MANIFEST,
@@ -52,6 +54,7 @@ class Store:
         self.benchmark = check_name("benchmark", benchmark)
         self.folder = self.results / benchmark
         self.warnings: list[str] = []
+        self._folders: dict[str, list[Path]] | None = None
         for folder in (self.results, self.folder):
             if folder.exists() and not folder.is_dir():
                 raise HarnessError(f"{folder} is a file: results need a folder; name another one with --results")
@@ -66,6 +69,11 @@ class Store:
         """Where the models are that stay."""
         return self.folder / "models"
 
+    @property
+    def work(self) -> Path:
+        """Where runs that are under way have their checkpoint directories, whatever their benchmark."""
+        return self.results / ".work"
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[Lease]:
         """A block in which no other process changes what all runs share; waits for its turn.
@@ -76,13 +84,13 @@ class Store:
             yield lease
 
     def checkpoint_directories(self) -> list[Path]:
-        """The checkpoint directories of all runs."""
-        with disk_errors(self.folder):
-            return [path for path in (self.folder / ".work").glob("*") if _FINGERPRINT.fullmatch(path.name)]
+        """The checkpoint directories of all runs of the results folder."""
+        with disk_errors(self.results):
+            return [path for path in self.work.glob("*") if _FINGERPRINT.fullmatch(path.name)]
 
     def checkpoint_directory(self, fingerprint: str) -> Path:
-        """Where a run keeps its state while it is under way; made if it is not there."""
-        folder = self.folder / ".work" / _check_fingerprint(fingerprint)
+        """Where a run keeps its state while it is under way, whatever its benchmark; made if it is not there."""
+        folder = self.work / _check_fingerprint(fingerprint)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -91,16 +99,41 @@ class Store:
         """Where the record of this run is, or will be."""
         if not isinstance(seed, int):
             raise HarnessError(f"seed {seed!r}: a seed is an integer")
-        name = f"seed{seed}-{_check_fingerprint(fingerprint)[:12]}"
+        name = f"seed{seed}-{_check_fingerprint(fingerprint)[:DIGITS]}"
         return self.folder / "runs" / check_name("task", task) / check_name("model", model) / name
 
     def find(self, fingerprint: str, task: str, model: str, seed: int) -> Record | None:
-        """The finished or failed record of exactly this run; None where there is none that can be trusted."""
-        record = self._read(self.run_folder(fingerprint, task, model, seed))
+        """The finished or failed record of exactly this run; None where there is none that can be trusted.
+
+        A finished record of the same fingerprint in another benchmark, or under another name of the model, is that of
+        this run; it bears the name ``model``.
+        """
+        folder = self.run_folder(fingerprint, task, model, seed)
+        record = self._read(folder)
         if record is not None and record.fingerprint != fingerprint:
             self._warn(f"{record.folder}: the record of another fingerprint: not used")
-            return None
-        return record
+            record = None
+        if record is not None and record.finished:
+            return record
+        return self._of_other_name(fingerprint, folder, (task, model, seed)) or record
+
+    def look_around(self) -> None:
+        """See the records that other commands have made in other benchmarks since this one looked."""
+        self._folders = None
+
+    def _of_other_name(self, fingerprint: str, own: Path, key: Key) -> Record | None:
+        """The finished record of a run in another folder than its ``own`` one, by the name that its model has here."""
+        task, model, seed = key
+        if self._folders is None:
+            self._folders = record_folders(self.results)
+        for folder in self._folders.get(fingerprint[:DIGITS], ()):
+            with contextlib.suppress(Damaged, OSError):
+                if folder == own:
+                    continue
+                record = load(folder)
+                if record.finished and (record.fingerprint, record.task, record.seed) == (fingerprint, task, seed):
+                    return record.model_copy(update={"model": model})
+        return None
 
     def records(self) -> list[Record]:
         """All records that can be trusted, current or not, by task, model, seed and fingerprint."""
@@ -143,14 +176,14 @@ class Store:
     def clean(self) -> None:
         """Tidy up after killed processes: half-written things go, a record that was already whole gets its place."""
         with disk_errors(self.results):
-            folders, left = [self.cache / "features", self.cache / "tokenizers"], list[Path]()
+            folders = [self.cache / "features", self.cache / "tokenizers"]
             if self.folder.is_dir():
                 with self.locked():
                     for folder in sorted((self.folder / "runs").glob("*/*")):
                         settle_leftovers(folder)
                 folders += [self.folder, self.models, *self.checkpoint_directories()]
-                launches = (self.folder / ".work").glob("launch-*")
-                left += [launch for launch in launches if not any(map(Leases().is_taken, launch.iterdir()))]
+            launches = self.work.glob("launch-*")
+            left = [launch for launch in launches if not any(map(Leases().is_taken, launch.iterdir()))]
             for path in [*left, *(path for folder in folders for path, _, _ in leftovers(folder))]:
                 remove(path)
 

@@ -155,7 +155,7 @@ def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wan
     runs: list[Run] = []
     parents: dict[Key, Run] = {}
     problems: list[str] = []
-    for name in _parents_first(spec, spec.trained):
+    for name in parents_first(spec, spec.trained):
         for model in spec.models:
             try:
                 new = _runs_of(file, resources, device, file.tasks[name], file.models[model], parents, wanted)
@@ -169,7 +169,8 @@ def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wan
     return [replace(run, is_parent=run in started_from) for run in dict.fromkeys(runs)]
 
 
-def _parents_first(spec: BenchmarkSpec, names: list[str]) -> list[str]:
+def parents_first(spec: BenchmarkSpec, names: Iterable[str]) -> list[str]:
+    """These tasks and those that they start from, each after the one that it starts from."""
     ordered: list[str] = []
 
     def add(name: str) -> None:

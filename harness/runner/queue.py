@@ -47,6 +47,7 @@ TO_TRAIN = (Status.TO_DO, Status.FAILED, Status.MODEL_NEEDED)
 def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
     """The status of each run, the same in all processes."""
     statuses: Statuses = {}
+    context.store.look_around()
     for run in runs:
         record = record_of(context, run)
         statuses[run] = Status.TO_DO if record is None else Status.DONE if record.finished else Status.FAILED
@@ -152,7 +153,8 @@ class RunQueue:
         return None
 
     def _was_done(self, run: Run) -> bool:
-        """Whether another command has done the run since this one looked."""
+        """Whether another command, or this one under another name, has done the run since this one looked."""
+        self.context.store.look_around()
         record, before = record_of(self.context, run), self.statuses[run]
         if record is None or (before is Status.FAILED and not record.finished):
             return False

@@ -38,7 +38,7 @@ def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
 
 def column_of(task: Task, parts: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """How a table shows a task that no plugin defines any more."""
-    return {"title": task.title, "suite": task.suite, "parts": parts}
+    return {"title": task.title, "suite": task.suite, "parts": parts, "selection": task.selection_key}
 
 
 def _scored_by_label(task: Task) -> bool:

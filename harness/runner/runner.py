@@ -5,29 +5,30 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
+from harness.data.custom import separator_warning
 from harness.errors import HarnessError
 from harness.io import remove
 from harness.output import complain
-from harness.report.build import leaderboard
+from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
-from harness.report.tables import write_leaderboard
 from harness.results.leases import PATIENCE, Leases
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.answers import predict_tests
+from harness.runner.board import LiveBoard, make_board
 from harness.runner.companions import end_alone, lost_connection, watching
 from harness.runner.execute import do_run, prepare, reason
-from harness.runner.plan import Run, expand, test_fingerprint, trials
+from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
     RunQueue,
@@ -49,9 +50,6 @@ from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_e
 from harness.training.device import deterministic_algorithms, make_accelerator, together
 from harness.training.loop import RunState
 from harness.training.threads import own_threads
-
-BOARD_EVERY, BOARD_SHARE = 5.0, 0.02
-"""The leaderboard is made anew after so many seconds, and takes at most this share of the time."""
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
@@ -87,7 +85,7 @@ def run_benchmark(
             contextlib.closing(display),
             Interrupts() as interrupts,
             Leases(patience=patience) as leases,
-            watching(accelerator, leases, store.folder / ".work"),
+            watching(accelerator, leases, store.work),
         ):
             if accelerator.is_main_process:
                 store.clean()
@@ -123,7 +121,7 @@ def sweep(context: Context, tried: Sequence[Run]) -> tuple[list[Choice], set[Run
         failed = train_all(context, statuses, todo)
         [choices] = broadcast_object_list([choose(context, tried)])
         for choice in choices:
-            display.message(verdict(choice))
+            display.message(verdict(choice, context.file.tasks[choice.task]))
     return choices, failed
 
 
@@ -142,12 +140,23 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             context.spec.data_as_json(),
             choices,
             {run.pair: run.configuration for run in runs},
-            {"tasks": list(whole.tasks), "references": whole.references, "interval": context.spec.interval},
+            {
+                "tasks": list(whole.tasks),
+                "references": whole.references,
+                "interval": whole.interval,
+                **tables_of(context.file, whole),
+            },
             whole.tasks,
             whole.models,
             {run.label: test_fingerprint(run, context.resources) for run in runs if context.spec.predict and run.tests},
         )
         tidy(context, statuses)
+
+
+def tables_of(file: BenchmarkFile, whole: BenchmarkSpec) -> Mapping[str, Any]:
+    """How the tables of a whole benchmark show its tasks, for whoever makes them again without its file."""
+    names = set(parents_first(whole, whole.tasks))
+    return described((t for t in file.tasks.values() if names & {t.name, t.evaluated_by}), file.suites.values())
 
 
 def train_and_predict(
@@ -280,65 +289,6 @@ def _drop_models(context: Context, runs: Sequence[Run]) -> None:
             remove(model_file(context, run))
 
 
-@dataclass
-class LiveBoard:
-    """The leaderboard's files while runs are done: they never take more than a small part of the command's time.
-
-    Making them reads all records, so that making them after each run would take the longer the more there are.
-    """
-
-    context: Context
-    due: float = 0.0
-    behind: bool = False
-    """Whether a run was done since they were made."""
-
-    def update(self) -> None:
-        """Make them, if it is time to."""
-        self.behind = True
-        if time.monotonic() >= self.due:
-            self.finish()
-
-    def finish(self) -> None:
-        """Make them, if a run was done since."""
-        if self.behind and self.context.main:
-            started = time.monotonic()
-            make_board(self.context, statistics=False)
-            now = time.monotonic()
-            self.behind, self.due = False, now + max(BOARD_EVERY, (now - started) / BOARD_SHARE)
-
-
-def make_board(context: Context, statistics: bool = True) -> Leaderboard:
-    """The leaderboard of the benchmark's current records; the main process writes it beside them.
-
-    Args:
-        statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
-    """
-    if not context.main:
-        return _board(context, statistics)
-    while True:
-        with context.store.locked() as lease:  # no earlier leaderboard replaces a later one
-            board = _board(context, statistics)
-            write_leaderboard(context.store.folder, board)
-            if lease.is_held():
-                return board
-
-
-def _board(context: Context, statistics: bool) -> Leaderboard:
-    file, spec, store = context.file, context.spec, context.store
-    return leaderboard(
-        store.current(),
-        file.tasks,
-        file.suites,
-        benchmark=spec.name,
-        asked=spec.tasks,
-        references=spec.references,
-        choices={"": store.choices()},
-        warnings=store.warnings,
-        interval=spec.interval,
-        statistics=statistics,
-    )
-
-
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
     """The runs of a benchmark as a table: which are done, why others would be trained (again); then the recipes."""
     store = Store(results, spec.name)
@@ -375,6 +325,8 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
             tasks.add(run.task.name)
             if first:
                 context.display.message(f"reading {run.task.name}")
+                if warning := separator_warning(run.task):
+                    context.display.message(warning)
                 if context.spec.predict and not run.tests:
                     context.display.message(f"{run.task.name}: there is no test split to predict")
             try:

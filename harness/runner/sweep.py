@@ -9,11 +9,14 @@ from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.io import remove
+from harness.report.columns import column_of
 from harness.report.format import percent
+from harness.report.words import score_words
 from harness.results.manifest import Choice, Key, Trial, in_words
 from harness.runner.plan import Pair, Run
 from harness.runner.queue import Status, Statuses, model_file, record_of
 from harness.runner.resources import Context
+from harness.task.task import Task
 
 
 def choose(context: Context, trials: Iterable[Run]) -> list[Choice]:
@@ -61,13 +64,13 @@ def drop_losers(context: Context, trials: Iterable[Run], choices: Iterable[Choic
             remove(model_file(context, run))
 
 
-def verdict(choice: Choice) -> str:
-    """A line that says what was chosen."""
+def verdict(choice: Choice, task: Task) -> str:
+    """A line that says what was chosen, by which score."""
     title, winner, number = f"{choice.task} · {choice.model}", choice.winner, len(choice.trials)
     if winner is None or winner.score is None:
         return f"{title}: none of {number} trials finished: there is no recipe to use for the other seeds"
     data = "held-out training data" if choice.selection == "holdout" else "the validation data"
-    score = f"{percent(winner.score)} on {data}"
+    score = f"{score_words(column_of(task))} {percent(winner.score)} on {data}"
     equal = sum(str(trial.score) == str(winner.score) for trial in choice.trials)
     if equal > 1:
         return f"{title}: {in_words(winner.values)} is the first of {equal} equally good trials of {number} ({score})"

@@ -17,6 +17,10 @@ from harness.task.problem_types import PROBLEM_TYPES, ProblemType
 Example = dict[str, Any]
 """One official record: the official field names; class labels as indices, -1 (regression: -1.0) when unlabelled."""
 
+MEAN = "mean"
+"""As a selection metric: the mean of all."""
+OWN_SUITE = "custom"
+"""The suite of a user's own data files where they name none; tables show it by the benchmark's name."""
 FUNCTIONS = ("instances", "text_to_text", "training_texts", "parse", "decide", "metric_inputs", "repairs")
 """The fields of a task that are functions."""
 
@@ -59,7 +63,7 @@ class SplitFile:
     of the classes, in class order (default: the task's label names). ``rows`` are the official counts of examples
     (several, where versions of the file differ). ``alternatives`` are other files that hold the same split, tried
     first. ``expand`` turns one irregular record into its examples. ``separator`` stands between the labels of a
-    multi-label cell.
+    multi-label cell; ``one_hot`` are the columns of 0 and 1 that stand for the label instead, in class order.
     """
 
     path: str
@@ -70,6 +74,7 @@ class SplitFile:
     expand: Callable[[dict[str, Any]], list[Example]] | None = None
     alternatives: tuple[SplitFile, ...] = ()
     separator: str = ","
+    one_hot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +134,8 @@ class Task:
     """None: what the problem type has for it."""
     open_answers: bool = False
     score_range: tuple[float, float] | None = None
+    selection_metric: str = ""
+    """Which metric chooses the checkpoint and counts in averages: one of ``metrics``, or ``mean``; "": the first."""
     instances: Callable[[Example], list[Instance]] | None = field(default=None, repr=False)
     text_to_text: Callable[[Example], tuple[str, str]] | None = field(default=None, repr=False)
     training_texts: Callable[[Example], list[tuple[str, str]]] | None = field(default=None, repr=False)
@@ -171,6 +178,16 @@ class Task:
         return self.problem.independent_labels and not self.open_answers
 
     @property
+    def selection_metrics(self) -> tuple[str, ...]:
+        """The metrics whose mean chooses the checkpoint and counts in averages; mostly one."""
+        return self.metrics if self.selection_metric == MEAN else (self.selection_metric or self.metrics[0],)
+
+    @property
+    def selection_key(self) -> str:
+        """The key of the one that counts in scores; ``mean`` where all do."""
+        return MEAN if self.selection_metric == MEAN else score_key(*self.selection_metrics)
+
+    @property
     def score_parts(self) -> tuple[tuple[str, str], ...]:
         """What the task's scores are: (split, key) pairs, in the order of tables."""
         return self._parts(self.validation_splits)
@@ -204,7 +221,7 @@ class Task:
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in outside}
         own = {name: source_of(function) for name in FUNCTIONS if (function := getattr(self, name)) is not None}
         expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
-        return {**plain, "functions": own, "expand": expansions}
+        return {**plain, "selection_metric": self.selection_key, "functions": own, "expand": expansions}
 
 
 @dataclass(frozen=True)
@@ -242,6 +259,8 @@ def _definition_problem(task: Task) -> str | None:
             score_key(metric)
         except HarnessError as error:
             return str(error)
+    if task.selection_metric not in ("", MEAN, *task.metrics):
+        return f"selection_metric must be one of its metrics ({', '.join(task.metrics)}) or {MEAN}"
     if not _is_cluster(task.cluster):
         return "cluster must be the name of a field, a tuple of names, or a function"
     functions = {name: getattr(task, name) for name in FUNCTIONS}

@@ -186,9 +186,9 @@ def evaluate_checkpoint(
 
 
 def selection_score(scores: Mapping[str, float], task: Task) -> float:
-    """What chooses a checkpoint: the mean of the task's metrics; NaN where one of them is undefined."""
-    undefined = any(math.isnan(scores[score_key(name)]) for name in task.metrics)
-    return math.nan if undefined else task_score(scores, task.metrics)
+    """What chooses a checkpoint: the mean of the task's selection metrics; NaN where one of them is undefined."""
+    undefined = any(math.isnan(scores[score_key(name)]) for name in task.selection_metrics)
+    return math.nan if undefined else task_score(scores, task.selection_metrics)
 
 
 def tune_threshold(training: Training, state: RunState, tuning: Split | None) -> float:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness import HarnessError, load_examples
-from harness.data.custom import task_from_files
+from harness.data.custom import separator_warning, task_from_files
 from harness.data.datasets import data_fingerprint, splits_in
+from harness.data.files import read_examples
 from harness.task import functions
 from harness.task.task import Instance
 
@@ -213,3 +214,84 @@ def test_a_tag_that_would_turn_the_terminal_around_is_shown_by_its_code(tmp_path
     with pytest.raises(HarnessError) as error:
         task_from_files("own", {"problem_type": "token_classification", "train": "train.conll"}, tmp_path)
     assert "\\u202eI-name" in str(error.value) and str(error.value).isprintable()
+
+
+# Several labels --------------------------------------------------------------------------------------------------
+
+CELLS = [("plot", "acting"), ("acting",), ("plot", "music"), ("music",), (), ("plot",)]
+SEVERAL = {"problem_type": "multi_label_classification", "text": "text", "train": "train.csv"}
+
+
+def topics(tmp_path, cells, header="text,label", name="train.csv", **spec):
+    lines = [header, *(f"text {i},{cell}" for i, cell in enumerate(cells))]
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return task_from_files("topics", {**SEVERAL, **spec}, tmp_path)
+
+
+def labels_in(task):
+    source = task.files["train"]
+    examples = read_examples(task, source, Path(source.path))
+    return [tuple(task.labels[i] for i in example["label"]) for example in examples]
+
+
+@pytest.mark.parametrize("separator", [";", "|", ",", "/", " "])
+def test_labels_of_a_cell_are_read_by_their_separator(tmp_path, separator):
+    cells = [f'"{separator.join(cell)}"' for cell in CELLS]
+    task = topics(tmp_path, cells, separator=separator)
+    assert labels_in(task) == [tuple(sorted(cell)) for cell in CELLS] and separator_warning(task) is None
+
+
+def test_labels_of_a_cell_may_be_a_json_list(tmp_path):
+    cells = ['"' + json.dumps(cell).replace('"', '""') + '"' for cell in CELLS]
+    task = topics(tmp_path, cells)
+    assert task.labels == ("acting", "music", "plot")
+    assert labels_in(task) == [tuple(sorted(cell)) for cell in CELLS]
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("True", "False"), ("1.0", "0.0")])
+def test_labels_may_be_columns_of_0_and_1(tmp_path, yes, no):
+    columns = ["plot", "acting", "music"]
+    cells = [",".join(yes if name in cell else no for name in columns) for cell in CELLS]
+    task = topics(tmp_path, cells, header=f"text,{','.join(columns)}", label=columns)
+    assert task.labels == ("plot", "acting", "music")
+    assert labels_in(task) == [tuple(name for name in columns if name in cell) for cell in CELLS]
+    named = topics(tmp_path, cells, header=f"text,{','.join(columns)}", label=columns, labels=["a", "b", "c"])
+    assert labels_in(named)[0] == ("a", "b")
+    (tmp_path / "test.csv").write_text("text\nunlabelled\n")
+    tested = topics(tmp_path, cells, header=f"text,{','.join(columns)}", label=columns, test="test.csv")
+    (example,) = read_examples(tested, tested.files["test"], tmp_path / "test.csv")
+    assert example["label"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": ["plot", "akting"]}, "no column 'akting'"),
+        ({"label": ["plot", "acting"], "labels": ["a"]}, "names 2 columns, but there are 1 labels"),
+        ({"label": ["plot", "acting"], "problem_type": "single_label_classification"}, "only multi_label"),
+    ],
+)
+def test_mistakes_with_columns_of_labels(tmp_path, changes, message):
+    with pytest.raises(HarnessError, match=message):
+        topics(tmp_path, ["1,0"], header="text,plot,acting", **changes)
+
+
+def test_what_is_neither_0_nor_1_in_a_column_of_a_label_is_told(tmp_path):
+    task = topics(tmp_path, ["1,0", "1,2"], header="text,plot,acting", label=["plot", "acting"])
+    with pytest.raises(HarnessError, match=r"train.csv:3: 'acting' must be 0 or 1, found '2'"):
+        labels_in(task)
+
+
+@pytest.mark.parametrize("separator", [";", "|", "/", " "])
+def test_cells_that_look_like_several_labels_are_told(tmp_path, separator):
+    task = topics(tmp_path, [separator.join(cell) for cell in CELLS])
+    warning = separator_warning(task)
+    assert warning is not None and "looks like several labels" in warning and f"separator: {separator!r}" in warning
+    listed = topics(tmp_path, [separator.join(cell) for cell in CELLS], labels=["plot", "acting", "music"])
+    with pytest.raises(HarnessError, match=r"several labels with .* between them: name it as 'separator'"):
+        labels_in(listed)
+
+
+@pytest.mark.parametrize("names", [("New York", "New Jersey", "Ohio"), ("R&B", "rock / pop", "folk"), ("a", "b")])
+def test_labels_of_several_words_are_no_several_labels(tmp_path, names):
+    assert separator_warning(topics(tmp_path, names)) is None

@@ -32,6 +32,7 @@ from harness.report.terminal import terminal_table
 from harness.results.record import CaveatKind, Record
 from harness.results.store import Store
 from harness.task.plugins import load_plugins
+from harness.task.task import Suite
 
 LIMITED, SEEN = CaveatKind.LIMITED_DATA, CaveatKind.SEEN_IN_PRETRAINING
 UNPINNED = CaveatKind.UNPINNED_CHECKPOINT
@@ -238,7 +239,7 @@ def test_one_of_two_splits_is_no_task_score() -> None:
 
 
 def test_an_undefined_correlation_is_nan_and_counts_zero() -> None:
-    tasks = {**TASKS, "pair": task("pair", "Pair", ("pearson", "spearmanr"))}
+    tasks = {**TASKS, "pair": task("pair", "Pair", ("pearson", "spearmanr"), selection_metric="mean")}
     for values, shown, average in (
         ({"pearson": NAN, "spearmanr": NAN}, "nan/nan [b]", 40.0),
         ({"pearson": 0.6, "spearmanr": NAN}, "60.0/nan [b]", 55.0),
@@ -573,7 +574,14 @@ def test_terminal_tables_fit() -> None:
 
 def test_terminal_shows_task_scores() -> None:
     lines = board(*two_models()).text.splitlines()
-    header, _, bert = lines[lines.index("Mini (task scores x 100)") + 1 :][:3]
+    start = lines.index("Mini (task scores x 100)") + 1
+    dashes = next(i for i, line in enumerate(lines) if i > start and line.startswith("-----"))
+    header, numbers, *more = lines[start:dashes]
+    bert = lines[dashes + 1]
+    assert [*numbers.split(), *(word for line in more for word in line.split())] == [
+        *("acc", "mean", "of", "F1", "acc,", "mean", "of", "MCC"),
+        *("and", "acc", "m", "and", "mm"),
+    ]
     assert header.split("  ")[0] == "Model" and header.split()[1:] == [
         "avg",
         "avg",
@@ -808,3 +816,41 @@ def test_scores_on_test_splits_stand_apart_and_in_no_average() -> None:
     assert next(csv.DictReader(io.StringIO(csv_text(shown))))["one test accuracy"] == "10.0"
     assert as_data(shown)["tests"]["rows"][0]["tasks"]["one"]["splits"]["test"]["accuracy"]["mean"] == 0.1
     assert "tests" not in as_data(plain)
+
+
+# Which number counts ---------------------------------------------------------------------------------------------
+
+OWN = ("accuracy", "macro_f1")
+
+
+@pytest.mark.parametrize(
+    ("selection", "score", "words", "legend"),
+    [
+        ("", 0.8, "acc", "of several metrics one counts: acc of Own"),
+        ("macro_f1", 0.6, "macro F1", "of several metrics one counts: macro F1 of Own"),
+        ("mean", 0.7, "mean of acc and macro F1", "where a column has two numbers, their mean counts in the average"),
+    ],
+)
+def test_every_table_says_which_number_counts(selection: str, score: float, words: str, legend: str) -> None:
+    own = task("own", "Own", OWN, suite="mine", selection_metric=selection)
+    runs = entries(record("one", task="own", scores={"own": dev(accuracy=0.8, macro_f1=0.6)}))
+    suites = {"mine": Suite("mine", "Mine", {"Mean": ("own",)})}
+    shown = leaderboard(runs, {"own": own}, suites, benchmark="mini")
+    cell, average = shown.rows[0].cells["own"], shown.rows[0].averages["Mean"]
+    assert cell.score and average.score and cell.score.mean == average.score.mean == pytest.approx(score)
+    assert cells(shown.markdown, "bert", "Mine")["Own acc/macro F1"] == "80.0/60.0"  # all, in the user's order
+    assert legend in shown.markdown
+    heading = shown.text.split("Mine (task scores x 100)\n")[1].split("---")[0]
+    assert " ".join(heading.split()) == f"Model Mean Own {words}"
+
+
+def test_a_selection_metric_is_one_of_the_task_s() -> None:
+    with pytest.raises(HarnessError, match="selection_metric must be one of its metrics"):
+        task("own", "Own", OWN, selection_metric="f1")
+
+
+def test_an_undefined_number_that_does_not_count_is_no_zero_in_an_average() -> None:
+    own = task("own", "Own", ("pearson", "spearmanr"), suite="mine")
+    runs = entries(record("one", task="own", scores={"own": dev(pearson=0.5, spearmanr=NAN)}))
+    shown = leaderboard(runs, {"own": own}, {"mine": Suite("mine", "Mine", {"Mean": ("own",)})})
+    assert not shown.rows[0].averages["Mean"].notes

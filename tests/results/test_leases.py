@@ -20,7 +20,7 @@ from harness.results.folder import read_record
 from harness.results.leases import Lease, Leases
 from harness.results.manifest import Manifest
 from harness.results.store import Store
-from harness.runner import execute, runner
+from harness.runner import board, execute, runner
 from harness.runner.progress import Lines
 
 FINGERPRINT = "0" * 64
@@ -234,16 +234,16 @@ def test_a_process_that_was_suspended_in_the_lock_overwrites_nothing(tmp_path, m
 def test_a_leaderboard_that_was_made_while_the_lock_was_lost_is_made_again(bench, monkeypatch):
     bench.write(seeds=[1])
     made = []
-    write = runner.write_leaderboard
+    write = board.write_leaderboard
 
-    def suspended(folder, board):
-        made.append(board)
+    def suspended(folder, made_board):
+        made.append(made_board)
         if len(made) == 2:  # the last one of the command
             (path,) = (folder / ".lock").iterdir()
             path.unlink()
-        write(folder, board)
+        write(folder, made_board)
 
-    monkeypatch.setattr(runner, "write_leaderboard", suspended)
+    monkeypatch.setattr(board, "write_leaderboard", suspended)
     bench.run()
     assert len(made) == 3
 
@@ -337,7 +337,7 @@ def test_the_run_of_a_dead_command_is_taken_over(two_runs, monkeypatch, dead):
     bench.run()
     assert updates.new() == 8
     assert content(bench.results / "b" / "runs") == expected
-    assert list((bench.store.folder / ".work").iterdir()) == []
+    assert list((bench.results / ".work").iterdir()) == []
 
 
 def test_a_run_that_fails_elsewhere_counts_as_failed_and_is_not_tried_at_once(two_runs, monkeypatch):

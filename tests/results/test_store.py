@@ -106,8 +106,23 @@ def test_only_exactly_the_same_run_is_found(store: Store) -> None:
     write(store)
     assert find(store, OTHER) is None
     assert store.find(FINGERPRINT, "cola", "bert-tiny", 2) is None
-    assert store.find(FINGERPRINT, "cola", "bert-base", 1) is None
+    assert store.find(FINGERPRINT, "sst2", "bert-tiny", 1) is None
     assert store.find(FINGERPRINT, "rte", "bert-tiny", 1) is None
+
+
+def test_a_finished_run_is_found_under_another_name_of_its_model_and_from_another_benchmark(store: Store) -> None:
+    folder = write(store).folder
+    assert folder is not None
+    for other in (store, Store(store.results, "another")):
+        record = other.find(FINGERPRINT, "cola", "bert-base", 1)
+        assert record is not None and (record.model, record.folder) == ("bert-base", folder)
+    shutil.rmtree(folder)
+    assert store.find(FINGERPRINT, "cola", "bert-base", 1) is None
+
+
+def test_a_failed_run_is_not_that_of_another_name(store: Store) -> None:
+    write(store, status="failed", error="no", scores={})
+    assert find(store) is not None and store.find(FINGERPRINT, "cola", "bert-base", 1) is None
 
 
 def test_two_fingerprints_with_one_beginning_are_not_mixed(store: Store) -> None:
@@ -252,7 +267,8 @@ def test_a_copied_record_is_not_another_models_record(store: Store) -> None:
     assert folder is not None
     other = store.run_folder(FINGERPRINT, "cola", "bert-base", 1)
     shutil.copytree(folder, other)
-    assert store.find(FINGERPRINT, "cola", "bert-base", 1) is None
+    record = store.find(FINGERPRINT, "cola", "bert-base", 1)
+    assert record is not None and record.folder == folder
     assert "copied or renamed" in store.warnings[0]
     assert [record.model for record in store.records()] == ["bert-tiny"]
 
@@ -508,7 +524,7 @@ def test_read_record_says_what_is_wrong(tmp_path: Path) -> None:
 
 def test_folders(store: Store) -> None:
     directory = store.checkpoint_directory(FINGERPRINT)
-    assert directory == store.folder / ".work" / FINGERPRINT and directory.is_dir()
+    assert directory == store.results / ".work" / FINGERPRINT and directory.is_dir()
     assert store.checkpoint_directory(FINGERPRINT) == directory
     assert store.cache == store.results / ".cache"
     store.update_manifest({("cola", "bert-tiny", 1): FINGERPRINT})

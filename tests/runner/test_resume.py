@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "recipe": {"max_steps": STEPS
 
 
 def states(bench: Bench) -> list[Path]:
-    return list((bench.results / "b" / ".work").rglob("*.safetensors"))
+    return list((bench.results / ".work").rglob("*.safetensors"))
 
 
 # Tensors and states on disk --------------------------------------------------------------------------------------
@@ -325,11 +325,11 @@ def test_there_is_one_state_and_it_goes_with_the_run(bench, monkeypatch):
 
     def saving(*args: Any) -> None:
         save(*args)
-        most[0] = max(most[0], len(list((bench.results / "b" / ".work").rglob("*tensors*"))))
+        most[0] = max(most[0], len(list((bench.results / ".work").rglob("*tensors*"))))
 
     monkeypatch.setattr(checkpoints, "save_tensors", saving)
     bench.run()
-    assert most == [1] and not list((bench.results / "b" / ".work").iterdir())
+    assert most == [1] and not list((bench.results / ".work").iterdir())
 
 
 def test_a_damaged_state_is_not_used(bench, monkeypatch, capsys):

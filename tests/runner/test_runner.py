@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from running import RECIPE, UNMOVED, WRECK, caveats, content, evaluations, losse
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
+import harness
 from harness.cli import main
 from harness.config.benchmark import read_benchmarks
 from harness.errors import HarnessError
 from harness.models.tokenizers import sample_tokenizer
+from harness.results.leases import Leases
+from harness.results.store import Store
 from harness.runner.plan import HELD_OUT, SELECTED, expand
 from harness.runner.resources import Resources
 from harness.training.trainer import Training
@@ -137,15 +141,123 @@ def test_report_leaves_the_tables_of_a_run_as_they_are(bench):
     assert {path.name: path.read_bytes() for path in bench.store.folder.glob("leaderboard.*")} == before
 
 
-def test_two_names_for_the_same_model_are_two_runs(bench, updates):
+def test_names_are_labels_of_one_run(bench, updates):
+    """A second name of a model, also in one command, and a renamed one."""
     bench.models["twin"] = bench.models["bert"]
-    bench.write()
-    bench.run()
     bench.write(models=["twin", "bert"])
     board = bench.run()
-    assert updates.new() == 2 * STEPS
-    assert [row.cell("cola").status for row in board.rows] == ["done", "done"]
+    assert updates.new() == STEPS
+    assert [(row.model, row.cell("cola").status) for row in board.rows] == [("twin", "done"), ("bert", "done")]
     assert bench.record(model="twin").scores == bench.record(model="bert").scores
+    bench.models["renamed"] = bench.models.pop("twin")
+    del bench.models["bert"]
+    bench.write(models=["renamed"])
+    board = bench.run()
+    assert updates.new() == 0 and [row.model for row in board.rows] == ["renamed"]
+    assert "renamed" in board.markdown and "twin" not in board.markdown
+    assert bench.record(model="renamed").model == "renamed"
+
+
+def test_two_benchmarks_of_a_results_folder_share_their_runs(bench, updates, capsys):
+    bench.write(tasks=["wnut17"], predict=["test"], keep="none")
+    document = json.loads(bench.path.read_text())
+    document["benchmarks"]["c"] = {**document["benchmarks"]["b"], "seeds": [1, 2]}
+    bench.path.write_text(json.dumps({**document, "default": "b"}))
+
+    def run_c():
+        return harness.run(bench.path, "c", results=bench.results)["c"]
+
+    bench.run()
+    assert updates.new() == STEPS
+    board = run_c()
+    assert updates.new() == STEPS  # of seed 2
+    assert board.rows[0].cells["wnut17"].done == 2
+    both = Store(bench.results, "c")
+    first, second = (record for *_, record in both.current())
+    assert first.folder == bench.record("wnut17").folder and first.tests.folder.is_relative_to(bench.results / "b")
+    assert second.folder.is_relative_to(bench.results / "c")
+    assert main(["report", str(bench.results), "--benchmark", "c"]) == 0 and board.text in capsys.readouterr().out
+    shutil.rmtree(bench.results / "b")  # what lay there is simply to be done again
+    assert (
+        main(["report", str(bench.results), "--benchmark", "c"]) == 0
+        and "seed 1: no record yet" in capsys.readouterr().out
+    )
+    assert run_c().rows[0].cells["wnut17"].done == 2 and updates.new() == STEPS
+    assert Store(bench.results, "c").current()[0][3].folder.is_relative_to(bench.results / "c")
+
+
+def test_a_damaged_or_failed_record_of_another_benchmark_is_not_used(bench, updates):
+    bench.write()
+    document = json.loads(bench.path.read_text())
+    document["benchmarks"]["c"] = document["benchmarks"]["b"]
+    bench.path.write_text(json.dumps({**document, "default": "b"}))
+    bench.run()
+    file = bench.record().folder / "record.json"
+    file.write_bytes(file.read_bytes().replace(b'"finished"', b'"failed"  '))
+    updates.new()
+    harness.run(bench.path, "c", results=bench.results)
+    assert updates.new() == STEPS
+
+
+def test_a_run_that_another_benchmark_does_is_waited_for(bench, monkeypatch):
+    """Leases are those of the results folder: the same run is not trained twice at once."""
+    bench.write()
+    document = json.loads(bench.path.read_text())
+    document["benchmarks"]["c"] = document["benchmarks"]["b"]
+    bench.path.write_text(json.dumps({**document, "default": "b"}))
+    bench.run()
+    fingerprint = bench.record().fingerprint
+    moved = bench.folder / "moved"
+    shutil.move(bench.record().folder, moved)
+    target = Path(bench.store.run_folder(fingerprint, "cola", "bert", 1))
+    lease = Leases().take(bench.store.checkpoint_directory(fingerprint))
+
+    def finish(seconds):
+        shutil.move(moved, target)
+        lease.release()
+
+    monkeypatch.setattr("harness.runner.runner.time.sleep", finish)
+
+    def update(training):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Training, "update", update)
+    board = harness.run(bench.path, "c", results=bench.results)["c"]
+    assert board.rows[0].cells["cola"].status == "done"
+
+
+def test_own_tasks_keep_their_place_and_heading_in_later_reports(bench):
+    """Columns in the order of the file, also of several suites and of tasks without a record yet."""
+    (bench.folder / "mine.tsv").write_text(
+        "text\tlabel\n" + "".join(f"film {i}\t{'good' if i % 3 else 'bad'}\n" for i in range(40))
+    )
+    own = {"problem_type": "single_label_classification", "text": "text", "train": "mine.tsv"}
+    several = {**own, "metrics": ["macro_f1", "accuracy"]}
+    bench.write(tasks=["zebra", "cola", "apple", "mango", "ax"])
+    document = json.loads(bench.path.read_text())
+    tasks = {"zebra": several, "apple": {**own, "suite": "fruit"}, "mango": {**several, "selection_metric": "mean"}}
+    bench.path.write_text(json.dumps({**document, "tasks": tasks}))
+    board = bench.run(tasks=["zebra", "cola"])
+    assert [section.title for section in board.sections] == ["GLUE", "b", "fruit"]
+    assert [column.title for column in board.sections[1].columns] == ["zebra", "mango"]
+    record = bench.record("zebra")
+    assert list(record.scores["zebra"]["validation"]) == ["macro_f1", "accuracy"]
+    assert record.selection_score == record.scores["zebra"]["validation"]["macro_f1"]
+    assert "selection score (macro F1)" in harness.show(record.folder)
+
+    def files():
+        return {path.name: path.read_bytes() for path in bench.store.folder.glob("*.*") if path.is_file()}
+
+    before = files()
+    assert main(["report", str(bench.results)]) == 0
+    assert files() == before
+    bench.run()
+    record = bench.record("mango")
+    scores = record.scores["mango"]["validation"]
+    assert record.selection_score == pytest.approx((scores["macro_f1"] + scores["accuracy"]) / 2)
+    before = files()
+    assert main(["report", str(bench.results)]) == 0
+    assert files() == before
 
 
 # Fingerprints ----------------------------------------------------------------------------------------------------

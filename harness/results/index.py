@@ -1,0 +1,37 @@
+"""Where the records of all benchmarks of a results folder are: names of folders only, no record is read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+DIGITS = 12
+"""Of a fingerprint, in the name of a record's folder."""
+_RUN = re.compile(rf"seed\d+-([0-9a-f]{{{DIGITS}}})")
+
+
+def record_folders(results: Path) -> dict[str, list[Path]]:
+    """The folders that are named like records, ``<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+
+    Returns:
+        By the first digits of the fingerprint; several where equal runs have several names.
+    """
+    folders: dict[str, list[Path]] = {}
+    for benchmark in _entries(str(results)):
+        if benchmark.name.startswith("."):
+            continue
+        for task in _entries(os.path.join(benchmark.path, "runs")):
+            for model in _entries(task.path):
+                for run in _entries(model.path):
+                    if match := _RUN.fullmatch(run.name):
+                        folders.setdefault(match[1], []).append(Path(run.path))
+    return folders
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, in the order of names; nothing where it is none, or cannot be read."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        yield from sorted(entries, key=lambda entry: entry.name)
