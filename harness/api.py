@@ -64,6 +64,7 @@ def run(
     results: str | Path = "results",
     settings: Mapping[str, str] | None = None,
     retrain: bool = False,
+    patience: float = 180.0,
     progress: bool = False,
     offline: bool = False,
     interval: str | None = None,
@@ -77,6 +78,8 @@ def run(
         results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
         settings: changes to every recipe, as ``--set`` makes them: ``{"recipe.learning_rate": "1e-4"}``.
         retrain: train runs again that lack test predictions and whose models were not kept.
+        patience: seconds without a sign of life after which another process counts as dead: a command that works on the
+            same results folder, or a process of the same launch; at least 45.
         progress: show the progress of the runs.
         offline: use no network: what is on the Hub comes from its cache.
         interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
@@ -93,14 +96,17 @@ def run(
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
     from harness.data.hub_access import network
+    from harness.results.leases import check_patience
     from harness.runner.runner import run_benchmark
 
+    check_patience(patience)
     chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
     loaded, specs = read(file, benchmarks, interval=interval, **chosen)
+    how: dict[str, Any] = {"progress": progress, "retrain": retrain, "patience": patience}
     boards = {}
     with network(offline):
         for spec in specs:
-            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), progress=progress, retrain=retrain)
+            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how)
     return boards
 
 

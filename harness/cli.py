@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import harness
 from harness.errors import HarnessError
+from harness.io import usable
+from harness.output import complain, guarded
 
 SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
@@ -34,12 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit code: 0; 1 when a run failed; 2 for a mistake that the user can put right; 130 when interrupted.
+        The exit code: 0; 1 when a run failed or not all could be printed; 2 for a mistake that the user can put right;
+        130 when interrupted.
     """
+    with guarded() as output:
+        try:
+            code = _command(arguments)
+        except SystemExit as end:  # --help, --version, wrong arguments, SIGTERM
+            if end.code or output.is_whole():
+                raise
+            code = 0
+        if not output.is_whole() and not isinstance(output.problem, BrokenPipeError):
+            complain(f"not all could be printed: {output.problem}")
+        return code or int(not output.is_whole())
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     from harness.data.hub_access import network
 
     top = parser()
-    options, rest = top.parse_known_args(arguments)
+    try:
+        options, rest = top.parse_known_args(arguments)
+    except HarnessError as error:  # a path
+        complain(str(error))
+        return 2
     if options.command is command_run and not any(word.startswith("-") for word in rest):
         options.benchmark += rest  # names after an option
     elif rest:
@@ -52,9 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             time.sleep(SPEAKS_FIRST)
         print(error, file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of the output has seen enough (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         print("\nstopped; the same command resumes with the runs that are not done", file=sys.stderr)
         return 130
@@ -93,36 +110,38 @@ def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "train and evaluate what is not done yet, and make the leaderboards"
     run = commands.add_parser("run", help=about, parents=[offline])
     run.example = RUN_EXAMPLE
-    run.add_argument("file", type=Path, help="benchmarks.yaml")
+    run.add_argument("file", type=usable, help="benchmarks.yaml")
     run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
     run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
     run.add_argument("--models", type=names, help="only these models")
     run.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
     run.add_argument("--data", help="hub, sample, or a folder of official files")
-    run.add_argument("--results", type=Path, default=Path("results"), help="where results go (default: results)")
+    run.add_argument("--results", type=usable, default=Path("results"), help="where results go (default: results)")
     run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
     run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
+    about = "seconds without a sign of life after which another process counts as dead (default: 180)"
+    run.add_argument("--patience", type=float, default=180.0, metavar="SECONDS", help=about)
     run.set_defaults(command=command_run)
 
 
 def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report = commands.add_parser("report", help="make the leaderboards again from the records, in the first folder")
-    report.add_argument("results", nargs="*", type=Path, default=[Path("results")], help="results folders")
+    report.add_argument("results", nargs="*", type=usable, default=[Path("results")], help="results folders")
     report.add_argument("--benchmark", help="only this benchmark")
-    report.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
+    report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
     report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
     report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
     show = commands.add_parser("show", help="everything about one run")
-    show.add_argument("run", type=Path, help="the folder of a run, under results/<benchmark>/runs/")
+    show.add_argument("run", type=usable, help="the folder of a run, under results/<benchmark>/runs/")
     show.set_defaults(command=command_show)
 
     tasks = commands.add_parser("tasks", help="list the tasks")
-    tasks.add_argument("file", nargs="?", type=Path, help="a benchmarks.yaml, for its own tasks and plugins")
+    tasks.add_argument("file", nargs="?", type=usable, help="a benchmarks.yaml, for its own tasks and plugins")
     tasks.add_argument("--show", metavar="NAME", help="one example of this task, as each family reads it")
     tasks.add_argument(
         "--data", default="sample", help="of --show: sample (default), hub or a folder of official files"
@@ -130,12 +149,12 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     tasks.set_defaults(command=command_tasks)
 
     models = commands.add_parser("models", help="list the models of a file")
-    models.add_argument("file", nargs="?", type=Path, default=Path("benchmarks.yaml"))
+    models.add_argument("file", nargs="?", type=usable, default=Path("benchmarks.yaml"))
     models.set_defaults(command=command_models)
 
     about = "check a file: all mistakes at once, with their lines"
     validate = commands.add_parser("validate", help=about, parents=[offline])
-    validate.add_argument("file", type=Path)
+    validate.add_argument("file", type=usable)
     validate.set_defaults(command=command_validate)
 
 
@@ -149,7 +168,7 @@ def _inspection_options(commands: Any) -> None:
     compare.set_defaults(command=command_compare)
 
     errors = commands.add_parser("errors", help="what a run gets wrong, or what every run of a benchmark gets wrong")
-    errors.add_argument("where", type=Path, metavar="RUN", help="the folder of a run, or a results folder")
+    errors.add_argument("where", type=usable, metavar="RUN", help="the folder of a run, or a results folder")
     errors.add_argument("--label", help="only examples of this label")
     errors.add_argument("--predicted", help="only answers of this label")
     errors.add_argument("--limit", type=int, default=20, help="examples shown of each split (default: 20)")
@@ -157,7 +176,7 @@ def _inspection_options(commands: Any) -> None:
 
     about = "compute every score again from the predictions, and every table from the records: what differs?"
     audit = commands.add_parser("audit", help=about)
-    audit.add_argument("results", nargs="*", type=Path, default=[Path("results")], help="results folders")
+    audit.add_argument("results", nargs="*", type=usable, default=[Path("results")], help="results folders")
     audit.set_defaults(command=command_audit)
 
     for command in (compare, errors):
@@ -165,28 +184,28 @@ def _inspection_options(commands: Any) -> None:
     for command in (compare, errors, audit):
         command.add_argument("--benchmark", help="only this benchmark")
         command.add_argument("--data", help="where the data is here (default: where the benchmark read it)")
-        command.add_argument("--file", type=Path, help="a benchmarks.yaml, for its own tasks and plugins")
-        command.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
+        command.add_argument("--file", type=usable, help="a benchmarks.yaml, for its own tasks and plugins")
+        command.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
 
 
 def _submission_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "write the file that a leaderboard takes from test predictions"
     submit = commands.add_parser("submit", help=about, parents=[offline])
-    submit.add_argument("results", type=Path, help="a results folder")
+    submit.add_argument("results", type=usable, help="a results folder")
     submit.add_argument("benchmark", help="a benchmark in it, run with 'predict: [test]'")
     submit.add_argument("--model", required=True, help="whose predictions")
     which = submit.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help="of this seed (default: the only one)")
     which.add_argument("--best", action="store_true", help="for each task, the seed with the best validation score")
     submit.add_argument("--suite", choices=["glue", "superglue"], help="needed where the benchmark has both")
-    submit.add_argument("--output", type=Path, default=Path(), help="folder or zip file (default: here)")
+    submit.add_argument("--output", type=usable, default=Path(), help="folder or zip file (default: here)")
     submit.add_argument("--fill-majority", action="store_true", help="fill tasks without predictions with one class")
     submit.add_argument("--data", help="hub or the folder of the official data, to count majorities in")
-    submit.add_argument("--plugins", type=Path, action="append", default=[], help="folder of task plugins")
+    submit.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     submit.set_defaults(command=command_submit)
 
     check = commands.add_parser("check-submission", help="re-read a submission, ours or another tool's: every defect")
-    check.add_argument("file", type=Path, help="a zip file")
+    check.add_argument("file", type=usable, help="a zip file")
     check.set_defaults(command=command_check_submission)
 
 
@@ -222,15 +241,18 @@ def command_run(options: argparse.Namespace) -> int:
         settings=settings(options.set),
         interval=options.interval,
     )
+    from harness.results.leases import check_patience
     from harness.runner.runner import dry_run, run_benchmark
 
+    check_patience(options.patience)
     if options.dry_run:
         for spec in specs:
             print_once(dry_run(file, spec, options.results))
         return 0
     failed = 0
+    how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
-        board, failures = run_benchmark(file, spec, options.results, progress=True, retrain=options.retrain)
+        board, failures = run_benchmark(file, spec, options.results, **how)
         print_once(board.text)
         failed += failures
     if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:

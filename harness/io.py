@@ -174,6 +174,22 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
         return file.read()
 
 
+def usable(path: str | Path) -> Path:
+    """A path that a user names, if the system can have one like it; whether anything is there does not matter.
+
+    Raises:
+        HarnessError: it is too long, goes in a circle, or holds characters that no path has.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.stat(path)
+    except OSError as error:
+        raise unreadable(Path(path), error) from error
+    except ValueError:
+        raise HarnessError(f"{str(path)!r} is no path: it holds a character that paths cannot have") from None
+    return Path(path)
+
+
 @contextlib.contextmanager
 def opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
     """A user's file for reading, as bytes; with ``newline`` (see `open`) as UTF-8 text behind its byte-order mark.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -20,11 +21,14 @@ from running import RECIPE, Bench, content
 from safetensors import SafetensorError
 
 from harness.data.features import cached
+from harness.errors import HarnessError
 from harness.models import base
 from harness.models.heads import ScoringArchitecture
 from harness.models.t5 import T5
 from harness.results import tensors as checkpoints
+from harness.results.store import Store
 from harness.results.tensors import load_state
+from harness.runner import board
 from harness.training import trainer as training
 from harness.training.trainer import Training, memory_errors
 
@@ -435,7 +439,7 @@ def launched(bench: Bench, *program: str) -> subprocess.Popen[str]:
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(paths)}
     return subprocess.Popen(
-        [*launcher, "run", str(bench.path), "--results", str(bench.results)],
+        [*launcher, "run", str(bench.path), "--results", str(bench.results), "--patience", "45"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -485,3 +489,66 @@ def test_one_of_two_processes_that_runs_out_of_memory_stops_both_and_the_next_co
     shown, _ = process.communicate()
     assert process.returncode == 0, shown
     assert bench.record().micro_batch_tokens == limit and bench.record(model="t5").finished
+
+
+@pytest.mark.parametrize("how", ["signal", "disk"])
+def test_after_a_stop_the_tables_hold_what_was_done(bench, monkeypatch, how):
+    """They are not made after every run."""
+    monkeypatch.setattr(board, "BOARD_EVERY", 3600.0)
+    bench.write(seeds=[1, 2, 3])
+    update, write = Training.update, Store.write
+
+    def stop(function, due):
+        def stopping(self, *arguments, **options):
+            if due(self, *arguments):
+                raise KeyboardInterrupt if how == "signal" else HarnessError("the disk is full")
+            return function(self, *arguments, **options)
+
+        return stopping
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt if how == "signal" else HarnessError):
+        if how == "signal":
+            patch.setattr(Training, "update", stop(update, lambda training: len(bench.store.records()) == 2))
+        else:
+            patch.setattr(Store, "write", stop(write, lambda store, record: record.seed == 3))
+        bench.run()
+    assert len(bench.store.records()) == 2
+    rows = csv.DictReader((bench.store.folder / "leaderboard.csv").read_text().splitlines())
+    row = next(row for row in rows if row["model"] == "bert")
+    assert (row["seeds"], row["cola seeds"]) == ("3", "2")
+
+
+def ranks(bench: Bench) -> dict[str, int]:
+    """The processes that work on a benchmark, by rank."""
+    pids = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, command = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(bench.path).encode() in command and b"\0RANK=" in environment:
+            pids[environment.split(b"\0RANK=")[1].split(b"\0")[0].decode()] = int(folder.name)
+    return pids
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_of_two_that_is_killed_or_stopped_ends_both_without_a_failed_record(bench, rank, number):
+    """And the next command resumes, with one process."""
+    bench.write({"max_steps": 3000, "eval_every": 1000}, checkpoint_every=1)
+    process = launched(bench)
+    deadline = time.monotonic() + 300
+    while not states(bench):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    started = time.monotonic()
+    os.kill(ranks(bench)[rank], number)
+    shown, _ = process.communicate()
+    assert process.returncode != 0
+    assert time.monotonic() - started < (60 if number == signal.SIGKILL else 45 + 90)  # torchrun waits 30 s besides
+    assert f"process {1 - int(rank)} ends: " in shown and f"process {rank}" in shown, shown
+    assert not bench.store.records() and states(bench)
+    assert bench.command() == 0
+    assert "resumes from step" in bench.record().log()
+    assert not list((bench.results / ".work").glob("launch-*"))

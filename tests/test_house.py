@@ -14,10 +14,11 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "harness").rglob("*.py"))
 }
-BASE = {"errors", "io"}
+BASE = {"errors", "io", "output"}
 MAY_IMPORT = {
     "errors": set(),
     "io": {"errors"},
+    "output": set(),
     "enct5": set(),
     "task": BASE,
     "data": BASE | {"task"},

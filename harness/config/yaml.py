@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from harness.errors import HarnessError, did_you_mean, printable, shortened
+from harness.io import open_regular
 
 Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -131,7 +132,7 @@ def read(path: str | Path) -> Document:
 
 def _text(path: str | Path) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_regular(Path(path)) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()

@@ -23,6 +23,7 @@ from harness.io import (
     sync,
     sync_folder,
     to_json,
+    usable,
 )
 from harness.results.record import (
     HISTORY,
@@ -56,7 +57,7 @@ def read_record(folder: str | Path) -> Record:
     Raises:
         HarnessError: no record there, or one that was altered or cut short.
     """
-    path = Path(folder).resolve()
+    path = usable(folder).resolve()
     with disk_errors(path):
         if not path.is_dir():
             raise HarnessError(f"{folder}: no such folder; runs are in results/<benchmark>/runs/<task>/<model>/")

@@ -18,10 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, lives, remove, this_machine
+from harness.io import disk_errors, lives, remove, sync, sync_folder, this_machine
 
 RENEWED_EVERY = 15.0
 """Seconds between two signs of life of a lease."""
+PATIENCE, LEAST_PATIENCE = 12 * RENEWED_EVERY, 3 * RENEWED_EVERY
+"""Seconds without one after which its process counts as dead, and the fewest that may be asked for."""
+
+
+def check_patience(seconds: float) -> None:
+    """Refuse a patience in which a living process may give no sign.
+
+    Raises:
+        HarnessError: as it says.
+    """
+    if not LEAST_PATIENCE <= seconds < float("inf"):
+        least = f"processes show a sign of life every {RENEWED_EVERY:.0f} seconds"
+        raise HarnessError(f"patience {seconds}: give at least {LEAST_PATIENCE:.0f} seconds: {least}")
 
 
 class Lease:
@@ -48,9 +61,36 @@ class Lease:
             self.path.unlink(missing_ok=True)
             self.path.parent.rmdir()
 
+    def is_held(self) -> bool:
+        """Whether no other process has taken over: one that was stopped for minutes looks before it goes on."""
+        if not os.path.lexists(self.path):
+            self.lost = True
+        return not self.lost and not self.released
+
+    def replace(self, target: Path, content: bytes) -> bool:
+        """Replace a file, all at once, and only while this lease is held, which ends with it.
+
+        The file of the lease becomes the new file: whoever takes over has removed it before.
+
+        Returns:
+            False where another process took over: nothing has changed, and what was read before may be old.
+        """
+        try:
+            with open(self.path, "r+b") as file:
+                file.write(content)
+                sync(file)
+            os.rename(self.path, target)
+        except FileNotFoundError:
+            self.lost = True
+            return False
+        sync_folder(target.parent)
+        return True
+
     def empty(self) -> None:
-        """Remove everything in the folder but leases, as far as the disk allows."""
+        """Remove everything in the folder but leases, as far as the disk allows; nothing where it was taken over."""
         with contextlib.suppress(OSError):
+            if not self.is_held():
+                return
             for path in self.path.parent.iterdir():
                 if not path.name.startswith("lease."):
                     remove(path)
@@ -66,7 +106,7 @@ class Lease:
         for _ in range(100):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process, done with the folder, just removed it
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
                 return
         folder = self.path.parent
         raise HarnessError(f"{folder}: cannot be claimed: it keeps disappearing; is another program tidying up there?")
@@ -97,8 +137,8 @@ class Leases:
     """
 
     every: float = RENEWED_EVERY
-    patience: float = 12 * RENEWED_EVERY
-    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    patience: float = PATIENCE
+    _seen: dict[Path, tuple[int, float, float]] = field(default_factory=dict)
     _taken: list[Lease] = field(default_factory=list)
 
     def __enter__(self) -> Leases:
@@ -136,12 +176,12 @@ class Leases:
             return self._others(folder)
 
     @contextlib.contextmanager
-    def held(self, folder: Path) -> Iterator[None]:
+    def held(self, folder: Path) -> Iterator[Lease]:
         """A block that only one process at a time is in; waits for its turn."""
         while (lease := self.take(folder)) is None:
             time.sleep(0.02 + secrets.randbelow(80) / 1000)  # two that gave way to each other meet again otherwise
         with lease:
-            yield
+            yield lease
 
     def _others(self, folder: Path, own: Path | None = None) -> bool:
         """Whether there is another lease of a living process; those of dead ones are removed."""
@@ -153,13 +193,18 @@ class Leases:
         for path in (folder / name for name in names if name.startswith("lease.")):
             if path == own:
                 continue
-            if self._is_dead(path):
+            if self.is_dead(path):
                 path.unlink(missing_ok=True)
             else:
                 living = True
         return living
 
-    def _is_dead(self, path: Path) -> bool:
+    def is_dead(self, path: Path) -> bool:
+        """Whether the process of a lease has ended, or gave no sign of life for ``patience`` seconds.
+
+        Between two looks at most ``every`` seconds count: where both processes were suspended, the other one may not
+        have had the time yet.
+        """
         match = _LEASE.fullmatch(path.name)
         if match and lives(match["machine"], int(match["process"])) is False:
             return True
@@ -167,11 +212,11 @@ class Leases:
             stamp = path.stat().st_mtime_ns
         except FileNotFoundError:
             return True
-        last, since = self._seen.setdefault(path, (stamp, time.monotonic()))
-        if last != stamp:
-            self._seen[path] = (stamp, time.monotonic())
-            return False
-        return time.monotonic() - since > self.patience
+        now = time.monotonic()
+        before, silent, looked = self._seen.get(path, (stamp, 0.0, now))
+        silent = silent + min(now - looked, self.every) if before == stamp else 0.0
+        self._seen[path] = (stamp, silent, now)
+        return silent > self.patience
 
 
 _LEASE = re.compile(r"lease\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)\.[0-9a-f]+")

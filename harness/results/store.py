@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, write_file
+from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.index import DIGITS, record_folders
-from harness.results.leases import Leases
+from harness.results.leases import Lease, Leases
 from harness.results.manifest import (
     MANIFEST,
     MANIFESTS,
@@ -30,6 +30,9 @@ from harness.results.manifest import (
     parse_manifest,
 )
 from harness.results.record import NAME, Damaged, Record
+
+LOCK = ".lock"
+"""In a benchmark's folder, so that what is made in it can be renamed to what it replaces."""
 
 Entry = tuple[str, str, int, Record | None]
 """A (task, model, seed) and its record; None where there is none yet."""
@@ -47,7 +50,7 @@ class Store:
     """
 
     def __init__(self, results: str | Path, benchmark: str):
-        self.results = Path(results)
+        self.results = usable(results)
         self.benchmark = check_name("benchmark", benchmark)
         self.folder = self.results / benchmark
         self.warnings: list[str] = []
@@ -66,20 +69,28 @@ class Store:
         """Where the models are that stay."""
         return self.folder / "models"
 
+    @property
+    def work(self) -> Path:
+        """Where runs that are under way have their checkpoint directories, whatever their benchmark."""
+        return self.results / ".work"
+
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """A block in which no other process changes what all runs share; waits for its turn."""
-        with Leases() as leases, leases.held(self.folder / ".work" / "lock"):
-            yield
+    def locked(self) -> Iterator[Lease]:
+        """A block in which no other process changes what all runs share; waits for its turn.
+
+        A process that is suspended in it for minutes loses its turn: see `Lease.is_held` and `Lease.replace`.
+        """
+        with Leases() as leases, leases.held(self.folder / LOCK) as lease:
+            yield lease
 
     def checkpoint_directories(self) -> list[Path]:
         """The checkpoint directories of all runs of the results folder."""
         with disk_errors(self.results):
-            return [path for path in (self.results / ".work").glob("*") if _FINGERPRINT.fullmatch(path.name)]
+            return [path for path in self.work.glob("*") if _FINGERPRINT.fullmatch(path.name)]
 
     def checkpoint_directory(self, fingerprint: str) -> Path:
         """Where a run keeps its state while it is under way, whatever its benchmark; made if it is not there."""
-        folder = self.results / ".work" / _check_fingerprint(fingerprint)
+        folder = self.work / _check_fingerprint(fingerprint)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -165,14 +176,15 @@ class Store:
     def clean(self) -> None:
         """Tidy up after killed processes: half-written things go, a record that was already whole gets its place."""
         with disk_errors(self.results):
-            drafts = [*leftovers(self.cache / "features"), *leftovers(self.cache / "tokenizers")]
+            folders = [self.cache / "features", self.cache / "tokenizers"]
             if self.folder.is_dir():
                 with self.locked():
                     for folder in sorted((self.folder / "runs").glob("*/*")):
                         settle_leftovers(folder)
-                for folder in (self.folder, self.models, *self.checkpoint_directories()):
-                    drafts += leftovers(folder)
-            for path, _, _ in drafts:
+                folders += [self.folder, self.models, *self.checkpoint_directories()]
+            launches = self.work.glob("launch-*")
+            left = [launch for launch in launches if not any(map(Leases().is_taken, launch.iterdir()))]
+            for path in [*left, *(path for folder in folders for path, _, _ in leftovers(folder))]:
                 remove(path)
 
     def update_manifest(
@@ -220,11 +232,13 @@ class Store:
         def wanted(task: str, model: str) -> bool:
             return (tasks is None or task in tasks) and (models is None or model in models)
 
-        with self.locked():
-            before = self._manifest()
-            new = before.followed_by(given, wanted).to_json()
-            if new != before.to_json() or not (self.folder / MANIFEST).exists():
-                write_file(self.folder / MANIFEST, new)
+        written = False
+        while not written:
+            with self.locked() as lease, disk_errors(self.folder):
+                before = self._manifest()
+                new = before.followed_by(given, wanted).to_json()
+                changed = new != before.to_json() or not (self.folder / MANIFEST).exists()
+                written = not changed or lease.replace(self.folder / MANIFEST, new)
 
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order.
@@ -291,7 +305,7 @@ def benchmarks_in(results: str | Path) -> list[str]:
     Raises:
         HarnessError: it is not there, is a file, or cannot be read.
     """
-    folder = Path(results)
+    folder = usable(results)
     with disk_errors(folder):
         names = [path.name for path in folder.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)]
     return sorted(name for name in names if _NAME.fullmatch(name))

@@ -40,11 +40,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     # One key only: the order of several would change the bytes.
     metadata = {"harness": json.dumps({"sha256": _digest(distinct, aliases), "aliases": aliases}, sort_keys=True)}
     with replacing(path) as draft:
+        draft.touch()
+        mode = draft.stat().st_mode
         try:
             save_file(distinct, draft, metadata)
         except SafetensorError as error:
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+        draft.chmod(mode)  # save_file makes files that only their owner can read, whatever the umask
         with open(draft, "rb+") as file:
             sync(file)
 

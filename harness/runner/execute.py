@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from accelerate.utils import set_seed
 from torch import Tensor
@@ -20,6 +18,7 @@ from harness.results.manifest import in_words
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
 from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
+from harness.runner.companions import end_alone, lost_connection
 from harness.runner.plan import Run
 from harness.runner.progress import score_text
 from harness.runner.queue import load_model, model_file
@@ -54,12 +53,14 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
         context.display.message(str(error))
         return None
     except Exception as error:
+        if lost_connection(error):
+            raise
         result = Result(record_of_run(context, run, error=reason(error), traceback=traceback.format_exc()))
         if not alone and not isinstance(error, NotFinite):
             if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
                 with contextlib.suppress(HarnessError):
                     write_result(context, run, result)
-            end_alone(context, error)
+            end_alone(context.accelerator.process_index, reason(error))
         if isinstance(error, NotFinite) and lease is not None:
             lease.empty()  # a resumed training would end the same
     context.accelerator.free_memory()
@@ -68,7 +69,7 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
             record = write_result(context, run, result)
         except HarnessError as error:  # the disk
             if not alone:
-                end_alone(context, error)
+                end_alone(context.accelerator.process_index, reason(error))
             raise
         if result.record.finished and lease is not None:
             lease.empty()
@@ -84,16 +85,6 @@ def _record_stamp(context: Context, run: Run) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns
-
-
-def end_alone(context: Context, error: Exception) -> NoReturn:
-    """End this process at once after a failure that the others of its launch do not know of.
-
-    They wait for it, and no message can reach them; their launcher ends them when one of its processes is gone.
-    """
-    index = context.accelerator.process_index
-    print(f"process {index} ends: {reason(error)}; the same command resumes", file=sys.stderr, flush=True)
-    os._exit(1)
 
 
 def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from harness.output import standard_output
 from harness.report.format import duration, plural, rate, score_text
 from harness.results.record import Record
 
@@ -49,6 +49,7 @@ class Lines(Display):
     """A line for each message, each run that ends and, at most every 30 s, a step of a long one: for logs and pipes."""
 
     def __init__(self) -> None:
+        self.output = standard_output()
         self.started = time.monotonic()
         self.spoke = self.started
         self.total = self.done = self.finished = self.steps = 0
@@ -56,7 +57,7 @@ class Lines(Display):
 
     def say(self, text: str) -> None:
         """Print a line at once."""
-        print(text, flush=True)
+        print(text, file=self.output, flush=True)
 
     def plan(self, total: int, done: int) -> None:
         self.total, self.done, self.finished = total, done, 0
@@ -176,4 +177,5 @@ class LiveView(Lines):
 
 def make_display() -> Display:
     """The display that fits where the output goes."""
-    return LiveView(Console()) if sys.stdout.isatty() else Lines()
+    output = standard_output()
+    return LiveView(Console(file=output)) if output.isatty() else Lines()

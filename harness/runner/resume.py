@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from harness.errors import HarnessError
-from harness.io import remove, write_file
+from harness.io import read_file, remove, write_file
 from harness.results.leases import Lease
 from harness.results.record import Damaged
 from harness.results.tensors import load_state, save_state
@@ -116,8 +116,12 @@ class CheckpointDirectory:
             remove(self.state)
 
     def limit(self) -> int | None:
-        """The number of tokens that `set_limit` left for the next launch."""
-        return int(self.memory.read_text()) if self.memory.exists() else None
+        """The number of tokens that `set_limit` left for the next launch; None where nothing sound is there."""
+        try:
+            tokens = int(read_file(self.memory))
+        except (OSError, ValueError):
+            return None
+        return tokens if tokens > 0 else None
 
     def set_limit(self, tokens: int) -> None:
         """Leave the number of tokens that fit for the next launch."""

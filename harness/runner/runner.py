@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +17,17 @@ from harness.config.schema import BenchmarkSpec
 from harness.data.custom import separator_warning
 from harness.errors import HarnessError
 from harness.io import remove
-from harness.report.build import leaderboard_of
+from harness.output import complain
 from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
-from harness.report.tables import write_leaderboard
-from harness.results.leases import Leases
+from harness.results.leases import PATIENCE, Leases
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.answers import predict_tests
-from harness.runner.execute import do_run, end_alone, prepare, reason
+from harness.runner.board import LiveBoard, make_board
+from harness.runner.companions import end_alone, lost_connection, watching
+from harness.runner.execute import do_run, prepare, reason
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -56,7 +56,13 @@ POLL_SECONDS = 2.0
 
 
 def run_benchmark(
-    file: BenchmarkFile, spec: BenchmarkSpec, results: Path, *, progress: bool = False, retrain: bool = False
+    file: BenchmarkFile,
+    spec: BenchmarkSpec,
+    results: Path,
+    *,
+    progress: bool = False,
+    retrain: bool = False,
+    patience: float = PATIENCE,
 ) -> tuple[Leaderboard, int]:
     """Do every run of the benchmark that has no finished record, and write the leaderboard.
 
@@ -66,6 +72,7 @@ def run_benchmark(
         results: the results folder.
         progress: show the progress.
         retrain: train runs again whose test predictions are asked for but whose models were not kept.
+        patience: seconds after which a process without a sign of life counts as dead.
 
     Returns:
         The leaderboard and the number of runs that failed.
@@ -74,7 +81,12 @@ def run_benchmark(
     display = make_display() if progress and accelerator.is_main_process else Display()
     prepare_libraries()
     try:
-        with contextlib.closing(display), Interrupts() as interrupts, Leases() as leases:
+        with (
+            contextlib.closing(display),
+            Interrupts() as interrupts,
+            Leases(patience=patience) as leases,
+            watching(accelerator, leases, store.work),
+        ):
             if accelerator.is_main_process:
                 store.clean()
             resources = Resources(spec, store.cache)
@@ -88,7 +100,7 @@ def run_benchmark(
             return make_board(context), len(failed)
     except Terminated:
         if accelerator.is_main_process:
-            print(STOPPED, file=sys.stderr)
+            complain(STOPPED)
         raise
 
 
@@ -182,6 +194,17 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
     Returns:
         The runs that failed, here or there.
     """
+    board = LiveBoard(context)
+    gc.freeze()  # what the command knows of its runs stays to its end
+    try:
+        return _train_all(context, statuses, todo, board)
+    except BaseException:  # a signal, a disk: the tables hold what was done
+        with contextlib.suppress(HarnessError):
+            board.finish()
+        raise
+
+
+def _train_all(context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
     failed: set[Run] = set()
     queue = RunQueue(context, statuses, list(todo), lambda run, record: _show_done(context, run, record, failed))
     waiting = False
@@ -204,7 +227,7 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
             failed.add(run)
         if context.main and finished is not None:
             queue.left.remove(run)
-            make_board(context, statistics=False)
+            board.update()
 
 
 def predict_tests_of(context: Context, run: Run) -> bool:
@@ -224,7 +247,9 @@ def predict_tests_of(context: Context, run: Run) -> bool:
             _predict_tests_of(context, run)
         except Exception as error:
             if context.accelerator.num_processes > 1:
-                end_alone(context, error)
+                if lost_connection(error):
+                    raise
+                end_alone(context.accelerator.process_index, reason(error))
             context.display.message(f"{run.task.name} with {run.model.name}: no test predictions: {reason(error)}")
             return False
     return True
@@ -262,20 +287,6 @@ def _drop_models(context: Context, runs: Sequence[Run]) -> None:
     if not any(context.leases.is_taken(folder) for folder in context.store.checkpoint_directories()):
         for run in runs:
             remove(model_file(context, run))
-
-
-def make_board(context: Context, statistics: bool = True) -> Leaderboard:
-    """The leaderboard of the benchmark's current records; the main process writes it beside them.
-
-    Args:
-        statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
-    """
-    file, store, write = context.file, context.store, context.main
-    with store.locked() if write else contextlib.nullcontext():  # no earlier leaderboard replaces a later one
-        board = leaderboard_of([store], file.tasks, file.suites, statistics=statistics)
-        if write:
-            write_leaderboard(store.folder, board)
-    return board
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:

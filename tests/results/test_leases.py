@@ -18,8 +18,9 @@ from harness.errors import HarnessError
 from harness.io import this_machine
 from harness.results.folder import read_record
 from harness.results.leases import Lease, Leases
+from harness.results.manifest import Manifest
 from harness.results.store import Store
-from harness.runner import execute, runner
+from harness.runner import board, execute, runner
 from harness.runner.progress import Lines
 
 FINGERPRINT = "0" * 64
@@ -202,6 +203,60 @@ def test_the_pointers_of_several_processes_are_merged(tmp_path):
     rows = json.loads((tmp_path / "b" / "manifest.json").read_text())["runs"]
     expected = {(f"task{i}", f"model{process}") for i in range(15) for process in range(4)}
     assert {(row["task"], row["model"]) for row in rows} == expected
+
+
+@pytest.mark.parametrize("step", ["take", "read", "write"])
+def test_a_process_that_was_suspended_in_the_lock_overwrites_nothing(tmp_path, monkeypatch, step):
+    """While it stands still, another takes the lock over, writes, and gives it back."""
+    store, suspended = Store(tmp_path, "b"), []
+
+    def before(function):
+        def suspend(*arguments, **options):
+            if not suspended:
+                suspended.append(True)
+                (path,) = (store.folder / ".lock").iterdir()
+                path.unlink()  # as whoever takes it over does
+                Store(tmp_path, "b").update_manifest({("other", "model", 1): "1" * 64}, "sample")
+            return function(*arguments, **options)
+
+        return suspend
+
+    owner, name = {"take": (Store, "_manifest"), "read": (Manifest, "followed_by"), "write": (os, "fsync")}[step]
+    store.update_manifest({("task", "model", 1): "0" * 64}, "sample")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, before(getattr(owner, name)))
+        store.update_manifest({("task", "model", 2): "2" * 64}, "sample")
+    assert suspended
+    assert [run[:3] for run in store.current()] == [("task", "model", 1), ("other", "model", 1), ("task", "model", 2)]
+    assert {path.name for path in store.folder.iterdir()} == {"manifest.json"}
+
+
+def test_a_leaderboard_that_was_made_while_the_lock_was_lost_is_made_again(bench, monkeypatch):
+    bench.write(seeds=[1])
+    made = []
+    write = board.write_leaderboard
+
+    def suspended(folder, made_board):
+        made.append(made_board)
+        if len(made) == 2:  # the last one of the command
+            (path,) = (folder / ".lock").iterdir()
+            path.unlink()
+        write(folder, made_board)
+
+    monkeypatch.setattr(board, "write_leaderboard", suspended)
+    bench.run()
+    assert len(made) == 3
+
+
+def test_who_lost_a_lease_empties_no_folder(tmp_path):
+    lease = Leases().take(tmp_path)
+    (tmp_path / "state").touch()
+    assert lease.is_held()
+    lease.path.unlink()
+    lease.empty()
+    assert (tmp_path / "state").exists() and lease.lost and not lease.replace(tmp_path / "state", b"new")
+    assert (tmp_path / "state").read_bytes() == b""
+    lease.release()
 
 
 # Runs ------------------------------------------------------------------------------------------------------------

@@ -328,7 +328,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, step: str, call: int, action: Any) 
         return wrapped
 
     if step == "open":
-        monkeypatch.setattr(builtins, "open", wrap(open, lambda args: len(args) > 1 and args[1] == "wb"))
+        monkeypatch.setattr(builtins, "open", wrap(open, lambda args: len(args) > 1 and args[1] in ("wb", "r+b")))
     elif step == "fsync":
         monkeypatch.setattr(os, "fsync", wrap(os.fsync, lambda args: True))
     else:

@@ -516,7 +516,7 @@ def test_a_damaged_model_that_was_to_predict_is_removed_and_trained_again(bench,
 @pytest.mark.slow
 def test_the_soak_test_in_short():
     root = Path(__file__).parents[2]
-    short = ["--kills", "4", "--steps", "6", "--commands", "2"]
+    short = ["--kills", "4", "--suspensions", "2", "--steps", "6", "--commands", "2"]
     done = subprocess.run(
         [sys.executable, str(root / "scripts" / "soak.py"), *short],
         env={**os.environ, "PYTHONPATH": str(root)},
