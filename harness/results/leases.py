@@ -104,10 +104,15 @@ class Lease:
     def create(self) -> None:
         """Write the file of the lease into its folder, which is made if it is not there."""
         for _ in range(100):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # another process, done with the folder, just removed it
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
                 return
+            except FileNotFoundError:  # another process, done with the folder, just removed it
+                continue
+            except FileExistsError:  # so, too, between the two looks of mkdir; or a file is in the way
+                if os.path.lexists(self.path.parent) and not self.path.parent.is_dir():
+                    raise
         folder = self.path.parent
         raise HarnessError(f"{folder}: cannot be claimed: it keeps disappearing; is another program tidying up there?")
 
