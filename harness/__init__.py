@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.report.leaderboard import Leaderboard
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
-compare, show_errors, audit = api.compare, api.show_errors, api.audit
+compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "run",
     "show",
     "show_errors",
+    "show_task",
     "submit",
 ]
 

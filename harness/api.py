@@ -1,4 +1,4 @@
-"""What the command line does, from Python: `run`, `report`, `compare`, `show`, `show_errors`, `audit`, `submit`."""
+"""What the command line does, from Python: `run`, `report`, `compare`, `show` and the others that `harness` names."""
 
 from __future__ import annotations
 
@@ -117,6 +117,7 @@ def report(
     plugins: Sequence[str | Path] = (),
     references: bool = False,
     interval: str | None = None,
+    long: bool = False,
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
@@ -128,6 +129,7 @@ def report(
         plugins: folders with task plugins; a task that no plugin defines is shown as the records describe it.
         references: add published rows also where the benchmark does not ask for them.
         interval: what tables show behind a mean: ``std``, ``ci`` or ``auto`` (default: as the benchmark says).
+        long: write ``scores.csv``, too: a line for each score of each run.
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -146,7 +148,7 @@ def report(
     for name, own in stores.items():
         board = leaderboard_of(own, loaded.tasks, loaded.suites, references=references, interval=interval)
         boards[name] = board
-        write_leaderboard(own[0].folder, board)
+        write_leaderboard(own[0].folder, board, long)
     return boards
 
 
@@ -184,6 +186,25 @@ def show(run: str | Path) -> str:
     from harness.results.folder import read_record
 
     return show_run(read_record(run))
+
+
+def show_task(name: str, file: str | Path | None = None, data: str | Path = "sample") -> str:
+    """One example of a task as BERT, EncT5 and T5 read it, and the answer that they learn, as a Markdown table.
+
+    Args:
+        name: of a task.
+        file: a benchmarks.yaml, for its own tasks and plugins.
+        data: ``sample``, ``hub`` or a folder of official files; the user's own data files are read whatever it is.
+
+    Raises:
+        HarnessError: no such task, or no data.
+    """
+    from harness.inspection.forms import shown_task
+
+    tasks = definitions(file, ()).tasks
+    if name not in tasks:
+        raise HarnessError(f"there is no task '{name}'.{did_you_mean(name, tasks)} Tasks: {', '.join(tasks)}")
+    return shown_task(tasks[name], data)
 
 
 def compare(

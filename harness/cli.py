@@ -119,6 +119,7 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--benchmark", help="only this benchmark")
     report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
+    report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
     report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
@@ -128,6 +129,10 @@ def _reading_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.add_argument("file", nargs="?", type=usable, help="a benchmarks.yaml, for its own tasks and plugins")
+    tasks.add_argument("--show", metavar="NAME", help="one example of this task, as each family reads it")
+    tasks.add_argument(
+        "--data", default="sample", help="of --show: sample (default), hub or a folder of official files"
+    )
     tasks.set_defaults(command=command_tasks)
 
     models = commands.add_parser("models", help="list the models of a file")
@@ -264,6 +269,7 @@ def command_report(options: argparse.Namespace) -> int:
         plugins=options.plugins,
         references=options.references,
         interval=options.interval,
+        long=options.long,
     )
     for board in boards.values():
         print(board.text)
@@ -314,6 +320,9 @@ def command_audit(options: argparse.Namespace) -> int:
 
 
 def command_tasks(options: argparse.Namespace) -> int:
+    if options.show is not None:
+        print(harness.show_task(options.show, options.file, options.data))
+        return 0
     if options.file is None:
         tasks = harness.load_tasks()
     else:

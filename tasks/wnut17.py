@@ -12,7 +12,7 @@ WNUT17 = Task(
     problem_type="token_classification",
     labels=("O", *(f"{position}-{kind}" for kind in TYPES for position in "BI")),
     text_fields=("tokens",),
-    metrics=("entity_f1",),
+    metrics=("entity_f1", "surface_f1"),  # its shared task reports both
     label_field="ner_tags",
     # The Hub's own conversion to parquet: the data set itself is a script, which nothing runs any more.
     hub=HubSource("leondz/wnut_17", revision="1ac0b6d18c8a1a1d1606b24bef78b8af2f92d2d9"),

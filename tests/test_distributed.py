@@ -82,7 +82,7 @@ def test_losses_and_scores_agree(both):
 
 def check_alike(row, other):
     """Equal answers; sums of another order may turn one only where the scores are as good as equal."""
-    assert other.get("text") == row.get("text")
+    assert other.get("output") == row.get("output")
     for scores, others in zip(row.get("scores", []), other.get("scores", []), strict=True):
         assert others == pytest.approx(scores, abs=1e-3)
     scores = list(itertools.chain(*row.get("scores", [])))

@@ -258,6 +258,7 @@ def test_functions_for_python():
         harness.run,
         harness.report,
         harness.show,
+        harness.show_task,
         harness.compare,
         harness.show_errors,
         harness.audit,

@@ -36,6 +36,8 @@ class EncT5Settings(ScoringSettings):
 
     Attributes:
         prefix: whether texts name the task and its fields, as T5 reads them.
+        text: how an example of a task with forms of its own reads: as a text of the fields of each instance, or as the
+            one text that T5 reads.
         num_decoder_layers: decoder layers that are kept.
         classifier_dropout: dropout before the head; None: that of ``dropout``, or else of the checkpoint (new: 0).
         prompt_position_bias: whether the prompts know their order.
@@ -50,6 +52,7 @@ class EncT5Settings(ScoringSettings):
     half_precision: ClassVar[bool] = False
     counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {
         **ScoringSettings.counts,
+        "text": lambda task: task.scores_text_to_text,
         "prompt_init": lambda task: task.problem.independent_labels,
         "label_attention": lambda task: task.problem.independent_labels or task.problem.of_words,
         "word_states": lambda task: task.problem.of_words,
@@ -57,6 +60,7 @@ class EncT5Settings(ScoringSettings):
 
     architecture: Literal["enct5"] = "enct5"
     prefix: Flag = True
+    text: Literal["fields", "t5"] = "fields"
     num_decoder_layers: Count = 1
     classifier_dropout: Share | None = Field(default=None, description="a number from 0 to 1")
     prompt_position_bias: Flag = True

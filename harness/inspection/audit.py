@@ -22,7 +22,7 @@ from harness.report.tables import contents
 from harness.results.record import Prediction, Record
 from harness.results.store import Store
 from harness.task.functions import decide, metric_inputs, parse
-from harness.task.metrics import compute_metrics
+from harness.task.metrics import OF_WORDS, compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 
 TOLERANCE = 1e-9
@@ -111,7 +111,7 @@ def _check_record(
     for (task, split), group in groupby(record.predictions(), key=lambda row: (row["task"], row["split"])):
         rows = list(group)
         for row in rows:
-            outputs.update(repr((row["index"], row.get("scores"), row.get("text"), row["prediction"])).encode())
+            outputs.update(repr((row["index"], row.get("scores"), row.get("output"), row["prediction"])).encode())
         _check_split(record, task, split, rows, source, found, labels)
         scored.add((task, split))
     for task, of_task in record.scores.items():
@@ -160,17 +160,32 @@ def _check_split(
         _name(found, where, _wrong_predictions(definition, rows, examples, record.threshold))
     if any(row["label"] is None for row in rows):
         return
-    own = examples or [{"idx": row.get("idx"), definition.label_field: row["label"]} for row in rows]
+    _check_scores(record.scores.get(task, {}).get(split, {}), definition, rows, examples, found, where)
+
+
+def _check_scores(
+    recorded: Mapping[str, float],
+    task: Task,
+    rows: Sequence[Prediction],
+    examples: Sequence[Example] | None,
+    found: _Findings,
+    where: str,
+) -> None:
+    """The recorded scores of a split are those of its predictions; without the data, those that need no words are."""
+    left_out = [] if examples else [name for name in task.metrics if name in OF_WORDS]
+    if left_out:
+        found.unchecked[f"{task.name}: {', '.join(left_out)}, which needs the words of the data"] = None
+    own = examples or [{"idx": row.get("idx"), task.label_field: row["label"]} for row in rows]
     try:
-        pairs = [metric_inputs(definition, row["prediction"], example) for row, example in zip(rows, own, strict=True)]
-        scores = compute_metrics(definition.metrics, [p for p, _ in pairs], [r for _, r in pairs])
+        pairs = [metric_inputs(task, row["prediction"], example) for row, example in zip(rows, own, strict=True)]
+        names = [name for name in task.metrics if name not in left_out]
+        scores = compute_metrics(names, [p for p, _ in pairs], [r for _, r in pairs])
     except HarnessError as error:
         found.differs(where, f"the scores cannot be computed from the predictions: {error}")
         return
-    recorded = record.scores.get(task, {}).get(split, {})
     found.scores += len(scores)
     for metric in dict.fromkeys([*scores, *recorded]):
-        if not _equal(scores.get(metric), recorded.get(metric)):
+        if metric not in left_out and not _equal(scores.get(metric), recorded.get(metric)):
             computed, given = _shown(scores.get(metric)), _shown(recorded.get(metric))
             found.differs(where, f"{metric} is {given} in the record and {computed} by the predictions")
 
@@ -204,15 +219,15 @@ def _wrong_predictions(
 ) -> Iterator[str]:
     """Predictions that do not follow from what the model gave."""
     for row, example in zip(rows, examples, strict=True):
-        if "text" in row:
-            answer = parse(task, row["text"], example)
+        if "output" in row:
+            answer = parse(task, row["output"], example)
             answer = task.invalid_prediction if answer is None else answer
         elif "scores" in row:
             answer = _decided(task, row, example, threshold)
         else:
             continue
         if not _equal(row["prediction"], answer, LOGIT_DIGITS):
-            given = "text" if "text" in row else "scores"
+            given = "output" if "output" in row else "scores"
             said = f"the prediction is {row['prediction']!r}, and {answer!r} by the model's {given}"
             yield f"example {row['index']}: {said}"
 

@@ -131,8 +131,8 @@ def _wrong(
         row = rows[i]
         certain = "" if sure[i] is None else f", {percent(sure[i])} % sure"
         said = f"{reading.answer(row['prediction'])}{certain}"
-        if "text" in row:
-            said += f", written: {row['text']!r}"
+        if "output" in row:
+            said += f", written: {row['output']!r}"
         blocks.append(
             _example(
                 row["index"],

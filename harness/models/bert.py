@@ -22,7 +22,7 @@ from harness.models.checkpoints import HEADS, class_for, kept_config, make, new_
 from harness.models.heads import ScoringArchitecture, at_words
 from harness.models.tokenizers import check_tokenizer, encode, encode_with_places, encode_words, shortened_row
 from harness.task.task import Instance
-from harness.task.texts import field_places
+from harness.task.texts import field_places, segments
 
 
 class Bert(ScoringArchitecture):
@@ -95,18 +95,18 @@ class Bert(ScoringArchitecture):
             texts = [" ".join(instance.words) for instance in instances]
             return encode_words(self.tokenizer, texts, [instance.words for instance in instances], self.max_length)
         rows: list[dict[str, list[int]]] = [{}] * len(instances)
-        segments = [_segments(instance) for instance in instances]
-        for count in set(map(len, segments)):
-            chosen = [i for i, own in enumerate(segments) if len(own) == count]
-            first, second = ([segments[i][k] for i in chosen] if k < count else None for k in (0, 1))
+        own_segments = [segments(instance) for instance in instances]
+        for count in set(map(len, own_segments)):
+            chosen = [i for i, own in enumerate(own_segments) if len(own) == count]
+            first, second = ([own_segments[i][k] for i in chosen] if k < count else None for k in (0, 1))
             encoded = encode(self.tokenizer, first or [], second, types=self.reads_segments)
             for i, *values in zip(chosen, *encoded.values(), strict=True):
                 rows[i] = {**dict(zip(encoded, values, strict=True)), "truncated": []}
             long = [i for i in chosen if len(rows[i]["input_ids"]) > self.max_length]
-            first, second = ([segments[i][k] for i in long] if k < count else None for k in (0, 1))
+            first, second = ([own_segments[i][k] for i in long] if k < count else None for k in (0, 1))
             for i, encoding in zip(long, encode_with_places(self.tokenizer, first or [], second), strict=True):
                 fields = field_places(self.task, instances[i], prefix=False), instances[i].truncate
-                second_segment = len(segments[i][0]) + 1
+                second_segment = len(own_segments[i][0]) + 1
                 rows[i] = shortened_row(encoding, fields, self.max_length, second_segment, self.reads_segments)
         return rows
 
@@ -118,8 +118,3 @@ def _renew_head(module: nn.Module, new: set[str], auto: Any) -> None:
         fresh = auto.from_config(module.config, dtype=torch.float32)
         for name in heads:
             setattr(module, name, getattr(fresh, name))
-
-
-def _segments(instance: Instance) -> list[str]:
-    first, *others = instance.fields.values()
-    return [first, " ".join(others)] if others else [first]

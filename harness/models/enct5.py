@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from harness.config.architectures import EncT5Settings
+from harness.data.features import Group
 from harness.enct5 import EncT5ForSequenceClassification, EncT5ForTokenClassification
 from harness.errors import HarnessError
+from harness.models.base import Batch, chunks
 from harness.models.checkpoints import building, loading, new_config
-from harness.models.heads import ScoringArchitecture
-from harness.models.tokenizers import check_tokenizer, encode_words, tokenize
+from harness.models.heads import ScoringArchitecture, cross_entropy
+from harness.models.tokenizers import check_tokenizer, encode_words, tokenize, tokenize_sources
 from harness.models.truncation import Fields
-from harness.task.task import Instance
+from harness.task.functions import text_to_text
+from harness.task.task import Example, Instance, is_unlabelled
 from harness.task.texts import field_places, input_text
 
 
 class EncT5(ScoringArchitecture):
-    """Reads an instance as T5 does: one text that names its fields (``prefix: false``: the values alone)."""
+    """Reads an instance as one text that names its fields (``prefix: false``: the values alone).
+
+    With ``text: t5``, where a task has forms of its own, an example is one text, which T5 reads, too. A choice among
+    several is then made as one among classes: with an output for each.
+    """
 
     model: EncT5Settings
+
+    def __init__(self, model: EncT5Settings, *arguments: Any, **options: Any):
+        super().__init__(model, *arguments, **options)
+        # By the task that is trained: its diagnostics are read as it was.
+        self.reads_sources = model.text == "t5" and self.task.scores_text_to_text
+
+    @property
+    def chooses_at_once(self) -> bool:
+        """Whether the head has an output for each choice, and not one output for a text of each."""
+        return self.reads_sources and self.task.problem.grouped
 
     def build(self) -> nn.Module:
         """The EncT5 of the task's kind, with the encoder and the first decoder layers of a T5 checkpoint."""
         of_words = self.task.problem.of_words
         model_class = EncT5ForTokenClassification if of_words else EncT5ForSequenceClassification
         multi_label = self.task.problem.independent_labels
-        one_output = self.task.num_labels == 1 and not multi_label  # a choice, too, has one output
+        outputs = len(self.task.labels) if self.chooses_at_once else self.task.num_labels
+        one_output = outputs == 1 and not multi_label  # a choice, too, has one output
+        problem_type = "single_label_classification" if self.chooses_at_once else self.task.problem_type
         options: dict[str, Any] = {
-            "num_labels": self.task.num_labels,
-            "problem_type": None if of_words else "regression" if one_output else self.task.problem_type,
+            "num_labels": outputs,
+            "problem_type": None if of_words else "regression" if one_output else problem_type,
             "word_states": self.model.word_states,
             "decoder_vocab_size": self.task.num_labels if multi_label else 1,
             "num_decoder_layers": self.model.num_decoder_layers,
@@ -67,8 +86,32 @@ class EncT5(ScoringArchitecture):
         return tokens
 
     def text_options(self) -> dict[str, Any]:
-        """The prefix is part of the features."""
-        return {**super().text_options(), "prefix": self.model.prefix}
+        """The prefix and the form are part of the features."""
+        return {**super().text_options(), "prefix": self.model.prefix, "sources": self.reads_sources}
+
+    def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:
+        """With ``text: t5``, where it applies, one text per example."""
+        if not self.reads_sources:
+            yield from super().groups(examples, training)
+            return
+        for chunk in chunks(examples):
+            sources = [(text_to_text(self.task, example)[0], example) for example in chunk]
+            rows = tokenize_sources(self.tokenizer, self.task, sources, self.max_length, self.model.prefix)
+            for row, example in zip(rows, chunk, strict=True):
+                label = None if is_unlabelled(self.task, example) else example[self.task.label_field]
+                yield [{**row, "labels": self.targets(label, training)}]
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """The problem type's, or a cross entropy over the choices of one text."""
+        if not self.chooses_at_once:
+            return super().loss(module, batch)
+        assert batch.labels is not None
+        return cross_entropy(self.logits(module, batch.inputs), batch.labels, batch.sizes, self.label_smoothing)
+
+    def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
+        """The head's outputs; those of the choices of one text stand as one row each, as a task decides."""
+        scores = super().predict(module, batch)
+        return [row.T for row in scores] if self.chooses_at_once else scores
 
     def encode(self, instances: Sequence[Instance]) -> list[dict[str, list[int]]]:
         """``input_ids`` of each instance's text."""

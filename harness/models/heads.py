@@ -47,14 +47,15 @@ class ScoringArchitecture(Architecture):
                 raise HarnessError(f"task '{self.task.name}': an example without any instance cannot be predicted")
             encoded = iter(self.encode([instance for group in groups for instance in group]))
             for group in groups:
-                yield [{**next(encoded), "labels": self._label(instance, training)} for instance in group]
+                yield [{**next(encoded), "labels": self.targets(instance.label, training)} for instance in group]
 
-    def _label(self, instance: Instance, training: bool) -> list[float]:
-        if instance.label is None:
+    def targets(self, label: Any, training: bool) -> list[float]:
+        """A label as the loss takes it; nothing for an unknown one (None), which training refuses."""
+        if label is None:
             if training:
                 raise HarnessError(f"task '{self.task.name}': a training example has no label")
             return []
-        return self.task.problem.loss_targets(instance.label, self.task.num_labels)
+        return self.task.problem.loss_targets(label, self.task.num_labels)
 
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
         """Padded ``input_ids``, ``attention_mask`` (and ``token_type_ids``), each ``(instances, longest)``."""

@@ -19,9 +19,8 @@ from harness.errors import HarnessError
 from harness.models.base import Architecture, Batch, chunks, pad
 from harness.models.checkpoints import class_for, kept_config, make, new_config
 from harness.models.t5_decoding import Answers, Decoder, greedy, is_plain, rank
-from harness.models.tokenizers import check_tokenizer, encode, tokenize
-from harness.models.truncation import Fields
-from harness.task.functions import bare_text, source_places, text_to_text, training_texts
+from harness.models.tokenizers import check_tokenizer, encode, tokenize_sources
+from harness.task.functions import text_to_text, training_texts
 from harness.task.task import Example, Task
 
 OPEN_ANSWER_TOKENS = 64
@@ -63,19 +62,13 @@ class T5(Architecture):
                 texts = [(pair, example) for example in chunk for pair in training_texts(self.task, example)]
             else:
                 texts = [(text_to_text(self.task, example), example) for example in chunk]
-            inputs = [
-                source if self.model.prefix else bare_text(self.task, example, source) for (source, _), example in texts
-            ]
-            owned = [example for _, example in texts]
-            rows = tokenize(self.tokenizer, inputs, self.max_length, functools.partial(self._fields, inputs, owned))
+            sources = [(source, example) for (source, _), example in texts]
+            rows = tokenize_sources(self.tokenizer, self.task, sources, self.max_length, self.model.prefix)
             if training:
                 targets = encode(self.tokenizer, [target for (_, target), _ in texts])["input_ids"]
                 yield from ([{**row, "labels": target}] for row, target in zip(rows, targets, strict=True))
             else:
                 yield from ([row] for row in rows)
-
-    def _fields(self, inputs: Sequence[str], examples: Sequence[Example], i: int) -> Fields:
-        return source_places(self.task, examples[i], inputs[i], self.model.prefix), self.task.truncate
 
     def text_options(self) -> dict[str, Any]:
         """The prefix is part of the features."""

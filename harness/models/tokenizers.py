@@ -18,7 +18,9 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 from harness.errors import HarnessError, in_one_line
 from harness.io import replacing
 from harness.models.truncation import Fields, kept_tokens, owners, without_end
+from harness.task.functions import bare_text, source_places
 from harness.task.plugins import builtin_files
+from harness.task.task import Example, Task
 
 SAMPLE_VOCABULARY = 2000
 SETTINGS = ("bert_config.json", "config.json", "tokenizer_config.json")
@@ -116,6 +118,26 @@ def encode(
 
 
 _ENCODE = PreTrainedTokenizerFast._encode_plus
+
+
+def tokenize_sources(
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    sources: Sequence[tuple[str, Example]],
+    max_length: int,
+    prefix: bool,
+) -> list[dict[str, list[int]]]:
+    """As `tokenize`, of text-to-text inputs, each with its example.
+
+    Args:
+        prefix: whether the texts name the task and its fields.
+    """
+    texts = [text if prefix else bare_text(task, example, text) for text, example in sources]
+
+    def fields(i: int) -> Fields:
+        return source_places(task, sources[i][1], texts[i], prefix), task.truncate
+
+    return tokenize(tokenizer, texts, max_length, fields)
 
 
 def tokenize(

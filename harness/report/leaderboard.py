@@ -59,7 +59,7 @@ class Cell:
         failed: whether a run behind it failed.
         notes: footnotes.
         undefined_seeds: the seeds of which a part that counts is NaN.
-        intervals, interval: of the parts and of the score; none where there are no statistics.
+        intervals, interval: of the parts and of the score; none where there are no statistics, of all or of a part.
         collapsed: the seeds whose runs collapsed.
     """
 
@@ -70,7 +70,7 @@ class Cell:
     last: tuple[Value | None, ...] = ()
     notes: tuple[str, ...] = ()
     undefined_seeds: tuple[int, ...] = ()
-    intervals: tuple[Comparison, ...] = ()
+    intervals: tuple[Comparison | None, ...] = ()
     interval: Comparison | None = None
     collapsed: tuple[int, ...] = ()
 

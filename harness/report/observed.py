@@ -37,14 +37,15 @@ class Observed:
 
     Attributes:
         seeds: of the runs, in order.
-        parts: for each part of the column, the runs by its metric.
+        parts: for each part of the column, the runs by its metric; None for a metric that does not count and that the
+            statistics do not have, because records lack what it needs.
         score: the runs by what counts in averages (`Column.counted`).
         examples: equal for models that answered the same examples with the same labels.
         collapsed: the seeds whose runs gave nearly one answer to everything, while others did not.
     """
 
     seeds: tuple[int, ...]
-    parts: tuple[Observations, ...]
+    parts: tuple[Observations | None, ...]
     score: Observations
     examples: str
     collapsed: tuple[int, ...]
@@ -96,13 +97,17 @@ def observed(column: Column, records: Mapping[int, Record], reader: Reader) -> O
             raise Unobserved(f"the seeds of {column.task} {split} are of different examples")
         if not of_split[0].labelled:
             raise Unobserved(f"{column.task} {split} has no labels")
-    parts = tuple(_part(column.task, split, metric, runs[split], records) for split, metric in column.parts)
-    counted = [(part[0], o) for part, o in zip(column.parts, parts, strict=True) if part in column.counted]
+    parts = {
+        (split, metric): _part(column.task, split, metric, runs[split], records)
+        for split, metric in column.parts
+        if (split, metric) in column.counted or _metric_name(column.task, metric, records) in METRICS
+    }
+    counted = [(part[0], parts[part]) for part in column.counted]
     by_split = [[o for s, o in counted if s == split] for split in splits]
     of_splits = [own[0] if len(own) == 1 else mean_of_metrics(own) for own in by_split]
     return Observed(
         seeds=tuple(records),
-        parts=parts,
+        parts=tuple(map(parts.get, column.parts)),
         score=of_splits[0] if len(of_splits) == 1 else mean_of_splits(of_splits),
         examples=digest([[split, of_split[0].index, of_split[0].labels] for split, of_split in runs.items()]),
         collapsed=_collapsed(records, runs),
@@ -123,7 +128,7 @@ def _collapsed(records: Mapping[int, Record], runs: Mapping[str, Sequence[Answer
 def _part(task: str, split: str, metric: str, runs: Sequence[Answers], records: Mapping[int, Record]) -> Observations:
     """One metric of one split, checked against the scores of the records."""
     try:
-        found = _observations(_metric_name(task, metric, next(iter(records.values()))), task, runs, records)
+        found = _observations(_metric_name(task, metric, records), task, runs, records)
     except (HarnessError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise Unobserved(f"{task} {metric} cannot be taken apart into examples: {error}") from None
     recorded = [record.scores.get(task, {}).get(split, {}).get(metric) for record in records.values()]
@@ -133,9 +138,9 @@ def _part(task: str, split: str, metric: str, runs: Sequence[Answers], records: 
     return found
 
 
-def _metric_name(task: str, key: str, record: Record) -> str:
+def _metric_name(task: str, key: str, records: Mapping[int, Record]) -> str:
     """The metric behind a key of scores; `cb_f1` has the key ``f1``."""
-    metrics = record.settings.tasks.get(task, {}).get("metrics", ())
+    metrics = next(iter(records.values())).settings.tasks.get(task, {}).get("metrics", ())
     return "cb_f1" if key == "f1" and "cb_f1" in metrics else key
 
 

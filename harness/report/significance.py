@@ -83,7 +83,7 @@ def _cell(cell: Cell, seen: Observed | None, note: str | None) -> Cell:
     if seen is None:
         return replace(cell, notes=(*cell.notes, note)) if note else cell
     try:
-        intervals = tuple(map(estimate, seen.parts))
+        intervals = tuple(None if part is None else estimate(part) for part in seen.parts)
         cell = replace(cell, intervals=intervals, interval=estimate(seen.score))
     except HarnessError as error:
         return replace(cell, notes=(*cell.notes, f"no interval: {error}"))

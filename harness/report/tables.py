@@ -9,6 +9,7 @@ from harness.report import efficiency
 from harness.report.costs import cost_table
 from harness.report.format import MISSING, Footnotes, cut, escape, markdown_table
 from harness.report.leaderboard import Leaderboard, Section
+from harness.report.long import long_text
 from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page
 from harness.report.words import (
@@ -43,13 +44,15 @@ def contents(board: Leaderboard) -> dict[str, bytes]:
     }
 
 
-def write_leaderboard(folder: Path, board: Leaderboard) -> list[Path]:
+def write_leaderboard(folder: Path, board: Leaderboard, long: bool = False) -> list[Path]:
     """Write the files of a leaderboard into a folder, each replaced at once, and remove those that it has no more.
+
+    ``long``: scores.csv, too.
 
     Raises:
         HarnessError: the disk says no.
     """
-    files = contents(board)
+    files = {**contents(board), **({"scores.csv": long_text(board).encode()} if long else {})}
     for name, content in files.items():
         if content:
             write_file(folder / name, content)

@@ -25,6 +25,7 @@ SHORT = {
     "f1_m": "F1m",
     "exact_match": "EM",
     "entity_f1": "entity F1",
+    "surface_f1": "surface F1",
     "gender_parity": "parity",
     "matched": "m",
     "mismatched": "mm",
@@ -100,9 +101,9 @@ def deviation(cell: Cell, spread: str) -> str:
     return f" ± {percent(cell.score.std)}" if cell.score and cell.score.std is not None else ""
 
 
-def half_width(interval: Comparison) -> str:
-    """By how much the interval is wider on each side than its middle."""
-    return percent((interval.high - interval.low) / 2)
+def half_width(interval: Comparison | None) -> str:
+    """By how much the interval is wider on each side than its middle; a dash where there is none."""
+    return MISSING if interval is None else percent((interval.high - interval.low) / 2)
 
 
 def statistics_words(board: Leaderboard) -> list[str]:

@@ -187,7 +187,7 @@ Answer = int | float | str | list[int] | list[str] | None
 
 
 class Prediction(TypedDict):
-    """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by ``text``.
+    """A line of predictions.jsonl: what the model answered to one example, by ``scores`` or by a generated ``output``.
 
     ``index`` is the example's position in its split, ``idx`` its official number (as the data set has it), ``cluster``
     the index of the first of the examples that it belongs together with; none for one that is alone.
@@ -202,8 +202,11 @@ class Prediction(TypedDict):
     cluster: NotRequired[Count]
     label: Answer
     prediction: Answer
+    label_name: NotRequired[str | list[str] | None]
+    prediction_name: NotRequired[str | list[str] | None]
     scores: NotRequired[list[list[Logit]]]
-    text: NotRequired[str]
+    probabilities: NotRequired[list[list[Logit]]]
+    output: NotRequired[str]
 
 
 class Point(TypedDict):
@@ -345,6 +348,8 @@ class Record(Stored):
             for position, line in enumerate(file, 1):
                 try:
                     row = from_json(line)
+                    if name == PREDICTIONS and "text" in row:  # of older versions
+                        row["output"] = row.pop("text")
                     yield ROWS[name].validate_python(renamed(row) if name != file_name else row)
                 except (ValueError, AttributeError):
                     advice = "remove its folder; the next 'run' does it again"

@@ -49,6 +49,15 @@ def only_answer(task: Task, predictions: Sequence[Any]) -> str | None:
     return answer_words(task, predictions[0])
 
 
+def label_names(task: Task, answer: Any) -> str | list[str] | None:
+    """A label or prediction by the names of its classes; None for a number, a text, and what is no answer."""
+    if not task.problem.has_labels or (task.open_answers and not isinstance(answer, int)):
+        return None
+    if task.problem.several:
+        return None if answer is None else [task.labels[i] for i in answer]
+    return task.labels[answer] if isinstance(answer, int) and 0 <= answer < len(task.labels) else None
+
+
 def answer_words(task: Task, prediction: Any) -> str:
     """A prediction by the names of its labels."""
     if prediction == task.invalid_prediction and not task.problem.several:

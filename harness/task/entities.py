@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import HarnessError
@@ -130,7 +130,7 @@ def entity_f1(predictions: Sequence[Any], references: Sequence[Sequence[str]]) -
 
     Args:
         predictions: a tag name per word of each sentence; anything else (an invalid answer) has no entity.
-        references: a tag name per word of each sentence.
+        references: a tag name per word of each sentence, or ``{"words": [...], "tags": [...]}``.
 
     Raises:
         HarnessError: a reference that is no list of tag names.
@@ -138,17 +138,64 @@ def entity_f1(predictions: Sequence[Any], references: Sequence[Sequence[str]]) -
     >>> entity_f1([["B-person", "O", "B-place"]], [["B-person", "O", "O"]])["entity_precision"]
     0.5
     """
-    for row, reference in enumerate(references):
-        if not _are_tags(reference):
-            raise HarnessError(f"reference {reference!r} of row {row} is not a list of one tag name per word")
-    answers = [tags if _are_tags(tags) else () for tags in predictions]
-    predicted = {(i, *span) for i, tags in enumerate(answers) for span in spans(tags)}
-    right = {(i, *span) for i, tags in enumerate(references) for span in spans(tags)}
-    hits = len(predicted & right)
-    precision = hits / len(predicted) if predicted else 0.0
+    located, right = _located(predictions), _located([_sentence(row, r)[0] for row, r in enumerate(references)])
+    hits = len(located & right)
+    precision = hits / len(located) if located else 0.0
     recall = hits / len(right) if right else 0.0
-    f1 = 2 * hits / (len(predicted) + len(right)) if hits else 0.0
-    return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall}
+    return {"entity_f1": _f1(hits, located, right), "entity_precision": precision, "entity_recall": recall}
+
+
+def surface_f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+    """F1 of the different names that are found: each type and words count once, however often they stand there.
+
+    A name is found where an entity with its words is right in type and place at least once. 0 where there is nothing
+    to divide by. Source: the evaluation script of WNUT-17 (``wnuteval.py``; Derczynski et al. 2017).
+
+    Args:
+        predictions: as of `entity_f1`.
+        references: ``{"words": [...], "tags": [...]}`` of each sentence.
+
+    Raises:
+        HarnessError: a reference without words, or as of `entity_f1`.
+
+    >>> sentence = {"words": ["Ann", "met", "Ann"], "tags": ["B-person", "O", "B-person"]}
+    >>> surface_f1([["B-person", "O", "O"]], [sentence])
+    {'surface_f1': 1.0}
+    """
+    sentences = [_sentence(row, reference) for row, reference in enumerate(references)]
+    for row, (tags, words) in enumerate(sentences):
+        if len(words) != len(tags):
+            raise HarnessError(
+                f"reference {references[row]!r} of row {row} does not have a word for each tag, as in "
+                "{'words': [...], 'tags': [...]}"
+            )
+    located, right = _located(predictions), _located([tags for tags, _ in sentences])
+
+    def names(entities: set[tuple[int, str, int, int]]) -> set[tuple[str, tuple[str, ...]]]:
+        return {(kind, tuple(sentences[row][1][start:end])) for row, kind, start, end in entities}
+
+    return {"surface_f1": _f1(len(names(located & right)), names(located), names(right))}
+
+
+def _located(rows: Sequence[Any]) -> set[tuple[int, str, int, int]]:
+    """The entities of all sentences, each with its sentence; a row that is no list of tags has none."""
+    return {(row, *span) for row, tags in enumerate(rows) if _are_tags(tags) for span in spans(tags)}
+
+
+def _f1(hits: int, predicted: Collection[Any], right: Collection[Any]) -> float:
+    return 2 * hits / (len(predicted) + len(right)) if hits else 0.0
+
+
+def _sentence(row: int, reference: Any) -> tuple[Sequence[str], Sequence[str]]:
+    """The tags of a reference, and its words where it has them."""
+    tags: Any
+    words: Any
+    tags, words = reference, ()
+    if isinstance(reference, Mapping):
+        tags, words = reference.get("tags"), reference.get("words", ())
+    if not _are_tags(tags) or not _are_tags(words):
+        raise HarnessError(f"reference {reference!r} of row {row} is not a list of one tag name per word")
+    return tags, words
 
 
 def _are_tags(row: Any) -> bool:

@@ -59,7 +59,9 @@ def metric_inputs(task: Task, prediction: Any, example: Example) -> tuple[Any, A
     """``(prediction, reference)`` as the metrics take them."""
     if task.metric_inputs is not None:
         return _own(task, "metric_inputs", prediction, example)
-    return task.problem.metric_inputs(prediction, example[task.label_field], task.labels)
+    # An audit may have the labels of records alone, without the data.
+    words = words_of(task, example) if task.text_fields[0] in example else ()
+    return task.problem.metric_inputs(prediction, example[task.label_field], task.labels, words)
 
 
 def repairs(task: Task, example: Example) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
 from harness.task.answers import are_texts, text_exact_match, text_f1
-from harness.task.entities import entity_f1
+from harness.task.entities import entity_f1, surface_f1
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
 """From n predictions and n references, in the same order, to named values."""
@@ -32,8 +32,8 @@ def compute_metrics(names: Sequence[str], predictions: Sequence[Any], references
         names: metric names, as in ``Task.metrics``.
         predictions, references: n rows each, lists or arrays. A row is a class index, a score (regression), a list
             of one 0 or 1 per label (multi-label), a list of one tag name per word (token classification), a text
-            against its list of right answers, or the form in which SuperGLUE's MultiRC and ReCoRD are scored (see
-            `f1_a` and `text_f1`).
+            against its list of right answers, or a form with more in it: `surface_f1` needs the words, and SuperGLUE's
+            MultiRC and ReCoRD the numbers of their questions (`f1_a`, `text_f1`).
 
     Raises:
         HarnessError: an unknown metric, no rows or a different number of them, references without labels, two
@@ -248,8 +248,12 @@ METRICS: Mapping[str, Metric] = {
     "f1_m": f1_m,
     "exact_match": exact_match,
     "entity_f1": entity_f1,
+    "surface_f1": surface_f1,
 }
 """Every metric that a task can name. All are better when higher; each gives its value under `score_key`."""
+
+OF_WORDS = ("surface_f1",)
+"""The metrics that need the words of sentences beside their tags."""
 
 
 # Reading rows ----------------------------------------------------------------------------------------------------

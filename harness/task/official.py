@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
-from harness.task.metrics import compute_metrics
+from harness.task.metrics import OF_WORDS, compute_metrics
 from harness.task.plugins import load_tasks
 from harness.task.task import Task
 
@@ -82,5 +82,6 @@ def _evaluate_features(task: Task) -> Any:
     elif task.problem.independent_labels:
         rows = (Sequence(number), Sequence(number))
     elif task.problem.of_words:
-        rows = (Sequence(text), Sequence(text))
+        tags = Sequence(text)
+        rows = (tags, {"words": tags, "tags": tags} if set(OF_WORDS) & set(task.metrics) else tags)
     return Features({"predictions": rows[0], "references": rows[1]})

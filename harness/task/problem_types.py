@@ -83,12 +83,16 @@ class ProblemType(ABC):
     def constant_answer(self, given: Iterable[Any], labels: Labels) -> Any:
         """The one answer to everything that fits the ``given`` labels of examples best, as the baseline gives it."""
 
+    def probabilities(self, scores: Sequence[Sequence[float]]) -> list[list[float]] | None:
+        """What scores ``(instances or words of an example, outputs)`` stand for, in the same shape."""
+        return [_softmax(row) for row in scores]
+
     def repeated(self, answer: Any, words: int) -> Any:
         """A constant answer as the prediction for an example of so many words."""
         return answer
 
-    def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
-        """Prediction and label as the metrics take them."""
+    def metric_inputs(self, prediction: Any, label: Any, labels: Labels, words: Sequence[str]) -> tuple[Any, Any]:
+        """Prediction and label as the metrics take them; ``words`` are those that get labels, where they are known."""
         return prediction, label
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
@@ -141,6 +145,10 @@ class MultipleChoice(SingleLabel):
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> int:
         return _best([row[0] for row in scores])
 
+    def probabilities(self, scores: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Over an example's choices."""
+        return [[probability] for probability in _softmax([row[0] for row in scores])]
+
     def _is_class(self, value: Any, labels: Labels) -> bool:
         return isinstance(value, Integral) and int(value) >= 0  # how many choices there are differs between examples
 
@@ -167,6 +175,10 @@ class MultiLabel(ProblemType):
         """The labels with a logit above 0, which is a probability above 0.5."""
         return [i for i, score in enumerate(scores[0]) if score > 0]
 
+    def probabilities(self, scores: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Of each label by itself."""
+        return [[_softmax((0.0, score))[1] for score in row] for row in scores]
+
     def constant_answer(self, given: Iterable[Any], labels: Labels) -> list[int]:
         """The set of labels with the best micro-F1: so many of the most frequent ones."""
         counts: Counter[int] = Counter()
@@ -183,7 +195,7 @@ class MultiLabel(ProblemType):
                 best, f1 = size, 2 * hits / (size * examples + total)
         return sorted(ordered[:best])
 
-    def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
+    def metric_inputs(self, prediction: Any, label: Any, labels: Labels, words: Sequence[str]) -> tuple[Any, Any]:
         return [int(i in prediction) for i in range(len(labels))], [int(i in label) for i in range(len(labels))]
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
@@ -228,8 +240,9 @@ class TokenClassification(ProblemType):
     def repeated(self, answer: Any, words: int) -> list[int]:
         return [answer] * words
 
-    def metric_inputs(self, prediction: Any, label: Any, labels: Labels) -> tuple[Any, Any]:
-        return [labels[i] for i in prediction], [labels[i] for i in label]
+    def metric_inputs(self, prediction: Any, label: Any, labels: Labels, words: Sequence[str]) -> tuple[Any, Any]:
+        tags = [labels[i] for i in label]
+        return [labels[i] for i in prediction], {"words": list(words), "tags": tags} if words else tags
 
     def loss_targets(self, label: Any, outputs: int) -> list[float]:
         return [float(tag) for tag in label]
@@ -275,6 +288,10 @@ class Regression(ProblemType):
     def decide(self, scores: Sequence[Sequence[float]], labels: Labels) -> float:
         return float(scores[0][0])
 
+    def probabilities(self, scores: Sequence[Sequence[float]]) -> None:
+        """None: a score is no logit."""
+        return
+
     def constant_answer(self, given: Iterable[Any], labels: Labels) -> float:
         """The mean."""
         total, examples = 0.0, 0
@@ -297,6 +314,13 @@ def most_frequent(values: Iterable[Any]) -> Any:
     """The value that stands there most often; of equal ones the smallest."""
     counts = Counter(values)
     return min(counts, key=lambda value: (-counts[value], value))
+
+
+def _softmax(scores: Sequence[float]) -> list[float]:
+    """NaN where the scores are."""
+    top = max(scores)
+    powers = [math.exp(score - top) for score in scores]
+    return [power / sum(powers) for power in powers]
 
 
 def _best(scores: Sequence[float]) -> int:

@@ -173,6 +173,16 @@ class Task:
         return self.problem.unlabelled(self.score_range)
 
     @property
+    def scores_text_to_text(self) -> bool:
+        """Whether its text-to-text input is a form of its own from which a head can decide, too.
+
+        Not where answers are open (the head scores a candidate, which that text does not name), nor where words get
+        labels or the task decides from the scores of its own instances.
+        """
+        own_form = self.instances is not None or self.text_to_text is not None
+        return own_form and not (self.open_answers or self.problem.of_words or self.decide is not None)
+
+    @property
     def has_threshold(self) -> bool:
         """Whether scores of the task's labels become predictions by a threshold."""
         return self.problem.independent_labels and not self.open_answers

@@ -20,6 +20,12 @@ def input_text(task: Task, instance: Instance, prefix: bool = True) -> str:
     return " ".join([task.t5_prefix, *(f"{key}: {instance.fields[key]}" for key in sorted(instance.fields))])
 
 
+def segments(instance: Instance) -> list[str]:
+    """The instance as an encoder with segments reads it: its first field, and the others joined by spaces."""
+    first, *others = instance.fields.values()
+    return [first, " ".join(others)] if others else [first]
+
+
 def field_places(task: Task, instance: Instance, prefix: bool = True) -> dict[str, Place]:
     """Where each field's value stands in the `input_text` of the same arguments.
 

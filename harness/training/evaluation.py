@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from harness.data.features import Features
+from harness.task.baseline import label_names
 from harness.task.functions import cluster_of, decide, metric_inputs, parse
 from harness.task.metrics import compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
@@ -131,20 +132,30 @@ def batch_tokens(training: Training) -> int:
 def prediction_rows(split: Split, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """One line of predictions.jsonl per example; those that belong together have the index of the first of them."""
     task = split.task
-    names = [cluster_of(task, example) for example in split.examples]
-    sizes, first = Counter(names), {name: i for i, name in reversed([*enumerate(names)])}
+    clusters = [cluster_of(task, example) for example in split.examples]
+    sizes, first = Counter(clusters), {name: i for i, name in reversed([*enumerate(clusters)])}
     for i, example in enumerate(split.examples):
         label = None if is_unlabelled(task, example) else example[task.label_field]
         row = {"task": task.name, "split": split.name, "index": i, "idx": example.get("idx"), "label": label}
-        together = {"cluster": first[names[i]]} if sizes[names[i]] > 1 else {}
-        yield {**row, **together, "prediction": evaluation.predictions[i], **plain(evaluation.outputs[i])}
+        together = {"cluster": first[clusters[i]]} if sizes[clusters[i]] > 1 else {}
+        prediction = evaluation.predictions[i]
+        names = {"label_name": label_names(task, label), "prediction_name": label_names(task, prediction)}
+        named = names if task.problem.has_labels else {}
+        yield {**row, **together, "prediction": prediction, **named, **plain(task, evaluation.outputs[i])}
 
 
-def plain(output: Any) -> dict[str, Any]:
-    """An output as JSON: ``{"text": ...}`` or ``{"scores": [[...], ...]}`` to 7 significant digits."""
+def plain(task: Task, output: Any) -> dict[str, Any]:
+    """An output as JSON: a generated ``output``, or ``scores`` to 7 significant digits and ``probabilities`` to 4."""
     if isinstance(output, str):
-        return {"text": output}
-    return {"scores": [[float(f"{value:.7g}") for value in row] for row in np.asarray(output).tolist()]}
+        return {"output": output}
+    scores = np.asarray(output).tolist()
+    probabilities = task.problem.probabilities(scores)
+    given = {} if probabilities is None else {"probabilities": _rounded(probabilities, 4)}
+    return {"scores": _rounded(scores, 7), **given}
+
+
+def _rounded(rows: Sequence[Sequence[float]], digits: int) -> list[list[float]]:
+    return [[float(f"{value:.{digits}g}") for value in row] for row in rows]
 
 
 def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> float:

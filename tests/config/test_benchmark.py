@@ -400,7 +400,9 @@ def test_options_are_those_of_the_architecture(read):
     every["classifier_dropout"] = None
     labels = {"prompt_init": "random", "label_attention": "full", "threshold": 0.5}
     words = {"word_states": True, "label_attention": "full"}
-    for name, own in {"rte": {}, "copa": {}, "goemotions": labels, "wnut17": words}.items():
+    form = {"text": "fields"}
+    own_forms = {"copa": form, "multirc": form, "wic": form}
+    for name, own in {"rte": {}, "wsc": {}, "goemotions": labels, "wnut17": words, **own_forms}.items():
         assert models["n"].options(tasks[name]) == {**every, **own}
 
 

@@ -94,11 +94,11 @@ def test_a_forged_prediction_is_named(results: Path) -> None:
 
 def test_a_forged_text_is_named(results: Path) -> None:
     def flipped(rows: Any) -> Any:
-        rows[3]["text"] = "acceptable" if rows[3]["prediction"] == 0 else "unacceptable"
+        rows[3]["output"] = "acceptable" if rows[3]["prediction"] == 0 else "unacceptable"
         return rows
 
     forge(run_folder(results, "t5"), PREDICTIONS, flipped)
-    named(results, "t5/seed1", "example 3", "by the model's text")
+    named(results, "t5/seed1", "example 3", "by the model's output")
 
 
 def test_a_forged_label_is_named(results: Path) -> None:

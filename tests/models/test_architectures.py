@@ -29,11 +29,13 @@ from harness.config.architectures import ARCHITECTURES
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
+from harness.inspection.forms import rows_of
 from harness.models import architecture_class
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer
 from harness.task import functions
 from harness.task.plugins import load_tasks
 from harness.task.task import Instance, Task
+from harness.task.texts import input_text
 from harness.training.evaluation import evaluate
 from harness.training.trainer import Training
 
@@ -125,7 +127,7 @@ def test_it_trains_and_answers_every_example_once_in_order(kind, name, make):
         training.update()
     assert math.isfinite(training.mean_loss())
     still = {key for key, tensor in training.weights().items() if torch.equal(tensor, before[key])}
-    assert [key for key in still if not IDLE.search(key) and not (task.grouped and SHIFT.search(key))] == []
+    assert [key for key in still if not IDLE.search(key) and not (task.problem.grouped and SHIFT.search(key))] == []
 
     features = architecture.features(examples, training=False)
     found = evaluate(training, task, examples, features)
@@ -409,6 +411,66 @@ def test_of_a_form_of_its_own_t5_leaves_out_the_name_of_the_task(make):
     architecture = make("t5", "wsc", prefix=False)
     ids = architecture.features([example], training=False).columns["input_ids"][0].tolist()
     assert whole.startswith("wsc: ") and ids == architecture.tokenizer(whole[len("wsc: ") :])["input_ids"]
+
+
+# Forms of tasks --show -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in load_tasks() if name != "wnut17"])
+def test_models_read_what_tasks_show_says(name, make):
+    task = TASKS[name]
+    example = sample(name, task.train_split or task.validation_splits[0], 1)[0]
+    shown: dict[str, list[str]] = {}
+    for family, text, _ in rows_of(task, example):
+        shown.setdefault(family if family.startswith("EncT5,") else family.split()[0], []).append(text)
+    models = {"BERT": make("bert", name, 512), "EncT5": make("enct5", name, 512), "T5": make("t5", name, 512)}
+    models["EncT5, text: t5"] = make("enct5", name, 512, text="t5")
+    shown.setdefault("EncT5, text: t5", shown["EncT5"])
+    for family, architecture in models.items():
+        features = architecture.features([example], training=False)
+        expected = [architecture.tokenizer(*text.split(" [SEP] "))["input_ids"] for text in shown[family]]
+        assert [row.tolist() for row in features.columns["input_ids"]] == expected, family
+
+
+@pytest.mark.parametrize("name", ["copa", "multirc", "wic", "wsc", "record"])
+def test_enct5_reads_and_answers_what_t5_reads(name, make):
+    task, examples = TASKS[name], sample(name, "train", 12)
+    architecture = make("enct5", name, text="t5", label_smoothing=0.1)
+    applies = name in ("copa", "multirc", "wic")
+    assert (architecture.text_options() != make("enct5", name).text_options()) == applies
+    own = architecture.features(examples, training=False)
+    if applies:
+        theirs = make("t5", name).features(examples, training=False)
+        for ours, row in zip(own.columns["input_ids"], theirs.columns["input_ids"], strict=True):
+            assert ours.tolist() == row.tolist()
+        module = architecture.build().eval()
+        batch = architecture.collate(architecture.features(examples, training=True), range(12))
+        assert batch.labels.tolist() == [[example["label"]] for example in examples] and batch.weight == 12
+        with torch.no_grad():
+            logits = module(**batch.inputs).logits.double()
+            loss = float(architecture.loss(module, batch))
+        right = logits.log_softmax(-1)[range(12), batch.labels[:, 0].long()]
+        expected = -(0.9 * right + 0.1 * logits.log_softmax(-1).mean(1)).sum()
+        assert logits.shape == (12, 2) and loss == pytest.approx(float(expected), rel=1e-5)
+    training = start(architecture, examples)
+    training.update()
+    found = evaluate(training, task, examples, own)
+    outputs = (
+        [(2, 1) if name == "copa" else (1, 2)]
+        if applies
+        else [(len(functions.instances(task, e)), task.num_labels) for e in examples]
+    )
+    assert [scores.shape for scores in found.outputs] == outputs * (12 if applies else 1)
+    if name != "record":
+        assert found.predictions == [int(scores.argmax()) for scores in found.outputs]
+
+
+def test_a_diagnostic_is_read_as_the_task_whose_model_answers_it(make):
+    example = sample("axb", "test", 1)[0]
+    architecture = make("enct5", "superglue_rte", text="t5").for_task(TASKS["axb"])
+    (instance,) = functions.instances(TASKS["axb"], example)
+    ids = architecture.features([example], training=False).columns["input_ids"][0].tolist()
+    assert ids == architecture.tokenizer(input_text(TASKS["axb"], instance))["input_ids"]
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

@@ -854,3 +854,23 @@ def test_an_undefined_number_that_does_not_count_is_no_zero_in_an_average() -> N
     runs = entries(record("one", task="own", scores={"own": dev(pearson=0.5, spearmanr=NAN)}))
     shown = leaderboard(runs, {"own": own}, {"mine": Suite("mine", "Mine", {"Mean": ("own",)})})
     assert not shown.rows[0].averages["Mean"].notes
+
+
+def test_every_score_has_a_line_of_its_own(tmp_path: Path) -> None:
+    store = Store(tmp_path, "mini")
+    records = [record("one", seed=seed, **baseline(one=0.5)) for seed in (1, 2)] + [record("pair")]
+    for own in records:
+        store.write(own)
+    store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in records})
+    harness.report(tmp_path)
+    assert not (store.folder / "scores.csv").exists()
+    harness.report(tmp_path, long=True)
+    lines = list(csv.DictReader(io.StringIO((store.folder / "scores.csv").read_text())))
+    assert [tuple(line.values()) for line in lines] == [
+        ("bert", "one", "validation", "1", "accuracy", "0.8"),
+        ("bert", "one", "validation", "2", "accuracy", "0.8"),
+        ("bert", "pair", "validation", "1", "accuracy", "0.7"),
+        ("bert", "pair", "validation", "1", "f1", "0.9"),
+        ("majority", "one", "validation", "", "accuracy", "0.5"),
+    ]
+    assert list(lines[0]) == ["model", "task", "split", "seed", "metric", "value"]

@@ -136,7 +136,7 @@ def test_what_json_cannot_say_comes_back(store: Store) -> None:
     scores = {"stsb": {"validation": {"pearson": math.nan, "spearmanr": -0.0}}}
     predictions = [
         {"prediction": math.nan, "label": 2.5, "scores": [[math.inf, -math.inf, math.nan]], "index": np.int64(0)},
-        {"prediction": "nan", "label": ["nan"], "text": "nan \ud800 \u2028 é", "index": np.int64(1)},
+        {"prediction": "nan", "label": ["nan"], "output": "nan \ud800 \u2028 é", "index": np.int64(1)},
     ]
     predictions = [{"task": "stsb", "split": "validation", **row} for row in predictions]
     history: list[dict[str, Any]] = [{"step": np.int64(1), "loss": np.float32(0.5), "selection_score": math.nan}]
@@ -716,7 +716,7 @@ def test_records_of_schema_1_are_read(old: Store) -> None:
     took = record.efficiency  # what was measured in other ways is left out
     assert took.latency_p50_seconds is not None and took.train_share_of_matrix_rate == 0.15861172086140132
     assert took.latency_p95_seconds is took.inference_rates is took.peak_memory_bytes is None
-    assert [row["text"] for row in record.predictions()] == ["neutral", "entailment", "entailment"]
+    assert [row["output"] for row in record.predictions()] == ["neutral", "entailment", "entailment"]
     evaluations = [row for row in record.history() if "scores" in row]
     assert [(row["step"], row["selection_score"]) for row in evaluations][:2] == [(0, 0.0), (40, 0.9625)]
 

@@ -86,7 +86,7 @@ def test_with_holdout_the_reported_score_is_the_best_models(bench):
         bench.run()
         record = bench.record(model="t5")
         assert record.best_step == 1 and record.steps == 2
-        answers.append([row["text"] for row in record.predictions()])
+        answers.append([row["output"] for row in record.predictions()])
     assert answers[0] == answers[1]
 
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from running import RECIPE, UNMOVED, WRECK, caveats, content, evaluations, losses, tiny
@@ -489,7 +490,7 @@ def test_diagnostics_are_answered_by_the_best_model_not_by_the_last(bench):
         bench.run()
         record = bench.record("mnli", "t5")
         assert record.best_step == 1
-        answers[name] = [row["text"] for row in record.predictions() if row["task"] == "ax"]
+        answers[name] = [row["output"] for row in record.predictions() if row["task"] == "ax"]
         answers[f"{name} weights"] = bench.weights(record)
     assert answers["wrecked"] == answers["untouched"]
     for name, tensor in answers["wrecked weights"].items():
@@ -771,3 +772,36 @@ def test_records_hold_a_baseline_and_say_when_a_model_gives_one_answer(bench):
         for split in record.scores[task]:
             answers = {row["prediction"] for row in record.predictions() if row["split"] == split}
             assert (split in record.constant.get(task, {})) == (len(answers) == 1)
+
+
+@pytest.mark.parametrize("task", ["sst2", "goemotions", "wnut17", "copa", "stsb", "record", "wsc"])
+def test_predictions_have_names_and_probabilities(bench, task):
+    models = ["bert", "t5"]
+    bench.write(tasks=[task], models=models)
+    bench.run()
+    tasks = harness.load_tasks()
+    for model in models:
+        labels = tasks[task].labels
+        for row in bench.record(task, model).predictions():
+            for key in ("label", "prediction"):
+                value = row[key]
+                if task in ("stsb", "record"):
+                    assert row.get(f"{key}_name") is None
+                elif isinstance(value, list):
+                    assert row[f"{key}_name"] == [labels[i] for i in value]
+                else:
+                    assert row[f"{key}_name"] == (labels[value] if value >= 0 else None)
+            assert ("output" in row) == (model == "t5") and ("scores" in row) == (model == "bert")
+            assert ("probabilities" in row) == (model == "bert" and task != "stsb")
+            if "probabilities" not in row:
+                continue
+            given = row["probabilities"]
+            assert [len(of_row) for of_row in given] == [len(of_row) for of_row in row["scores"]]
+            if task in ("goemotions", "record"):
+                logistic = [[1 / (1 + math.exp(-score)) for score in of_row] for of_row in row["scores"]]
+                assert np.allclose(given, logistic, rtol=1e-3)
+            elif task == "copa":
+                assert sum(p for (p,) in given) == pytest.approx(1, abs=1e-3)
+            else:
+                assert np.allclose(np.sum(given, axis=1), 1, atol=1e-3)
+                assert [int(np.argmax(p)) for p in given] == [int(np.argmax(s)) for s in row["scores"]]

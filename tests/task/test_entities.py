@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.errors import HarnessError
 from harness.task.entities import (
     entity_f1,
     iob2_problem,
     read_entities,
     spans,
+    surface_f1,
     tag_names_problem,
     tag_order,
     tags_of,
@@ -182,3 +184,30 @@ def test_an_invalid_answer_has_no_entity():
         "entity_recall": 1 / 3,
     }
     assert entity_f1([["O"]], [["O"]]) == {"entity_f1": 0.0, "entity_precision": 0.0, "entity_recall": 0.0}
+
+
+def sentence(words: str, tags: str) -> dict[str, list[str]]:
+    return {"words": words.split(), "tags": tags.split()}
+
+
+def test_surface_forms_count_once_and_have_to_be_found_in_their_place():
+    """The counts of WNUT-17's script by hand: right entities by their places, then their names."""
+    right = [
+        sentence("Anna met Anna .", "B-person O B-person O"),
+        sentence("Oslo Oslo", "B-place O"),
+        sentence("New York", "B-place I-place"),
+        sentence("anna", "B-person"),
+    ]
+    answers = [["B-person", "O", "O", "O"], ["O", "B-place"], ["B-place", "I-place"], None]
+    # Names: Anna, Oslo, New York and anna; answered Anna, Oslo (not where it stands) and New York.
+    assert surface_f1(answers, right) == {"surface_f1": pytest.approx(2 * 2 / (4 + 3))}
+    assert entity_f1(answers, right)["entity_f1"] == pytest.approx(2 * 2 / (5 + 3))
+    assert surface_f1([s["tags"] for s in right], right) == {"surface_f1": 1.0}
+    assert surface_f1([["B-group", "O", "O", "O"]], right[:1]) == {"surface_f1": 0.0}  # another type
+    assert entity_f1(answers, right) == entity_f1(answers, [s["tags"] for s in right])
+
+
+@pytest.mark.parametrize("reference", [["B-person"], {"tags": ["B-person"]}, {"words": ["a", "b"], "tags": ["O"]}])
+def test_surface_forms_need_a_word_for_each_tag(reference):
+    with pytest.raises(HarnessError, match="does not have a word for each tag"):
+        surface_f1([["O"]], [reference])

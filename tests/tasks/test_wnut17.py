@@ -14,6 +14,7 @@ from running import Bench
 from tiny import tiny_model
 from transformers import BertForTokenClassification
 
+import harness
 from harness import HarnessError, load_examples, load_tasks
 from harness.config.benchmark import read_benchmarks
 from harness.data.custom import task_from_files
@@ -68,12 +69,16 @@ def test_scores_become_tags_and_a_word_that_was_not_read_is_outside():
 def test_an_answer_that_is_none_is_scored_as_no_entity():
     pairs = [functions.metric_inputs(TASK, prediction, EXAMPLE) for prediction in (TASK.invalid_prediction, TAGS)]
     scores = compute_metrics(TASK.metrics, [p for p, _ in pairs], [r for _, r in pairs])
-    assert scores == {"entity_f1": pytest.approx(2 / 3), "entity_precision": 1.0, "entity_recall": 0.5}
+    f1, both = pytest.approx(2 / 3), {"entity_precision": 1.0, "entity_recall": 0.5}
+    assert scores == {"entity_f1": f1, **both, "surface_f1": 1.0}  # the names are found in the second sentence
 
 
 def test_as_a_metric_of_evaluate(tmp_path):
     metric = as_evaluate_metric("wnut17", tmp_path)
-    found = metric.compute(predictions=[["B-person", "O"]], references=[["B-person", "B-group"]])
+    found = metric.compute(
+        predictions=[["B-person", "O"]], references=[{"words": ["Ann", "Acme"], "tags": ["B-person", "B-group"]}]
+    )
+    assert found["surface_f1"] == pytest.approx(2 / 3)
     assert found["entity_f1"] == pytest.approx(2 / 3)
 
 
@@ -327,13 +332,39 @@ def test_sample_sentences():
 @pytest.mark.parametrize("model", ["bert", "enct5", "enct5-no-words", "t5"])
 def test_all_three_architectures_train_on_the_sample_data(trained, model):
     record = trained.record("wnut17", model)
-    assert record.scores["wnut17"]["validation"].keys() == {"entity_f1", "entity_precision", "entity_recall"}
+    assert record.scores["wnut17"]["validation"].keys() == {
+        "entity_f1", "entity_precision", "entity_recall", "surface_f1",
+    }  # fmt: skip
     rows = list(record.predictions())
     examples = sample_examples(TASK, "validation")[:60]
     assert [row["label"] for row in rows] == [example["ner_tags"] for example in examples]
     for row, example in zip(rows, examples, strict=True):
         assert len(row["prediction"]) == len(example["tokens"]) or (row["prediction"] == [] and "text" in row)
         assert len(row.get("scores", example["tokens"])) == len(example["tokens"])
+
+
+def test_surface_forms_stand_beside_the_f1_that_counts(trained):
+    [board] = harness.report(trained.results).values()
+    [column] = board.columns
+    assert [metric for _, metric in column.parts] == ["entity_f1", "surface_f1"]
+    assert "entity F1/surface F1" in board.markdown and "entity F1 of WNUT-17" in board.markdown
+    row = next(row for row in board.rows if row.model == "bert")
+    entity, surface = (part.mean for part in row.cells["wnut17"].parts)
+    assert row.cells["wnut17"].score.mean == entity == trained.record("wnut17", "bert").selection_score != surface
+    assert [interval is None for interval in row.cells["wnut17"].intervals] == [False, True]
+    assert board.rankings["wnut17"].ranks
+    [shown] = harness.report(trained.results, interval="ci").values()
+    assert " ± " in shown.markdown and "/—" in shown.markdown
+    harness.report(trained.results)
+
+
+def test_the_audit_takes_the_words_from_the_data(trained, tmp_path):
+    found = harness.audit(trained.results)
+    assert not found.differences and not any("surface_f1" in note for note in found.unchecked)
+    without = harness.audit(trained.results, data=tmp_path)
+    assert not without.differences
+    assert "wnut17: surface_f1, which needs the words of the data" in without.unchecked
+    assert without.scores == found.scores - 4  # of each model
 
 
 def test_scoring_models_learn_the_sample_data_and_need_the_words_states_for_it(trained):

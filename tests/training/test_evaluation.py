@@ -179,7 +179,7 @@ def test_the_share_of_unparsable_answers_is_reported(bench):
     }.items():
         rows = [row for row in record.predictions() if (row["task"], row["split"]) == (task, split)]
         assert share == sum(row["prediction"] == -1 for row in rows) / len(rows)
-        assert all((row["text"] in TASKS[task].labels) == (row["prediction"] != -1) for row in rows)
+        assert all((row["output"] in TASKS[task].labels) == (row["prediction"] != -1) for row in rows)
     assert record.invalid["mnli"]["validation_matched"] == 1.0  # four steps teach it no word
     assert bench.record("mnli", "bert").invalid == {}
     assert board.rows[0].cost.invalid and board.rows[1].cost.invalid is None
@@ -240,8 +240,13 @@ def test_examples_that_belong_together_have_the_index_of_the_first():
 
 
 def test_outputs_are_written_to_seven_digits():
-    assert plain("a text") == {"text": "a text"}
-    assert plain(np.array([[1 / 3, -2e-9], [1234567.891, 0]])) == {"scores": [[0.3333333, -2e-9], [1234568.0, 0.0]]}
+    assert plain(TASKS["cola"], "a text") == {"output": "a text"}
+    written = plain(TASKS["goemotions"], np.array([[1 / 3, -2e-9], [1234567.891, 0]]))
+    assert written == {
+        "scores": [[0.3333333, -2e-9], [1234568.0, 0.0]],
+        "probabilities": [[0.5826, 0.5], [1.0, 0.5]],
+    }
+    assert plain(TASKS["stsb"], np.array([[1 / 3]])) == {"scores": [[0.3333333]]}
 
 
 class Conversions(TorchDispatchMode):
