@@ -9,18 +9,20 @@ import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import harness
 from harness.errors import HarnessError
 from harness.io import usable
-from harness.output import complain, guarded
+from harness.output import complain, guarded_code
 
 SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
 first process prints it at once, and its launcher then ends the others."""
 
 INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
+
+RUN_EXAMPLE = "name a benchmark file, for example: python -m harness run benchmarks.yaml"
 
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
@@ -37,16 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 when a run failed or not all could be printed; 2 for a mistake that the user can put right;
         130 when interrupted.
     """
-    with guarded() as output:
-        try:
-            code = _command(arguments)
-        except SystemExit as end:  # --help, --version, wrong arguments, SIGTERM
-            if end.code or output.is_whole():
-                raise
-            code = 0
-        if not output.is_whole() and not isinstance(output.problem, BrokenPipeError):
-            complain(f"not all could be printed: {output.problem}")
-        return code or int(not output.is_whole())
+    return guarded_code(lambda: _command(arguments))
 
 
 def _command(arguments: Sequence[str] | None) -> int:
@@ -75,9 +68,19 @@ def _command(arguments: Sequence[str] | None) -> int:
         return 130
 
 
+class Parser(argparse.ArgumentParser):
+    """Shows after a mistake what a right command looks like, where it has an example."""
+
+    example = ""
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2, the usage, what is wrong and the example."""
+        super().error(f"{message}\n{self.example}" if self.example else message)
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m harness",
         description="Fine-tune and compare EncT5, T5 and BERT on GLUE, SuperGLUE and your own tasks.",
         epilog=EXAMPLES,
@@ -97,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
 def _run_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "train and evaluate what is not done yet, and make the leaderboards"
     run = commands.add_parser("run", help=about, parents=[offline])
+    run.example = RUN_EXAMPLE
     run.add_argument("file", type=usable, help="benchmarks.yaml")
     run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
     run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")

@@ -95,6 +95,12 @@ def test_wrong_arguments_end_with_2(arguments, capsys):
     assert "usage: python -m harness" in capsys.readouterr().err
 
 
+def test_run_without_a_file_says_what_to_do(capsys):
+    with pytest.raises(SystemExit):
+        main(["run"])
+    assert "name a benchmark file, for example: python -m harness run benchmarks.yaml" in capsys.readouterr().err
+
+
 # Lists and checks ------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,10 @@ class ScoringSettings(Model):
             best micro-F1 on a part of the training data that is held out of training.
     """
 
-    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {"threshold": lambda task: task.has_threshold}
+    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {
+        **Model.counts,
+        "threshold": lambda task: task.has_threshold,
+    }
 
     threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5, description="a number between 0 and 1, or tuned"

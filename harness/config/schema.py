@@ -147,20 +147,19 @@ class Model(Settings):
         generates: whether answers are texts that the model writes.
         counts: for options that do not change every task, whether they change a task; others count for all.
         architecture: its name in `harness.config.architectures.ARCHITECTURES`.
-        checkpoint: a Hub id, or the absolute path of a folder.
-        revision: branch, tag or commit of a Hub checkpoint.
+        checkpoint, revision: a Hub id and its branch, tag or commit, or the absolute path of a folder.
         config: arguments of the configuration of a model with random weights; needs a ``tokenizer``.
         tokenizer: a Hub id, an absolute path, or ``sample`` (trained from the built-in sample text).
         dropout: None keeps the checkpoint's.
-        recipe: what this model's recipes have in common.
-        task_recipes: recipes for single tasks, which win over ``recipe``.
+        clip: whether predictions of a regression beyond the range of its scores become the nearest score in it.
+        recipe, task_recipes: what this model's recipes have in common, and those for single tasks, which win.
     """
 
     implementation: ClassVar[str]
     tokenizer_family: ClassVar[str] = "bert"
     half_precision: ClassVar[bool] = True
     generates: ClassVar[bool] = False
-    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {}
+    counts: ClassVar[Mapping[str, Callable[[Task], bool]]] = {"clip": lambda task: task.score_range is not None}
 
     name: str
     architecture: str
@@ -171,6 +170,7 @@ class Model(Settings):
     config: dict[str, Any] | None = Field(default=None, description="a mapping of configuration arguments")
     tokenizer: Text | None = Field(default=None, description="a Hub id, a folder or sample")
     dropout: Share | None = Field(default=None, description="a number from 0 to 1")
+    clip: Flag = False
     recipe: Recipe = Recipe()
     task_recipes: dict[str, Recipe] = {}
 

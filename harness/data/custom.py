@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import BadValue, column_names, label_names, other_separator
+from harness.data.files import LARGEST, BadValue, column_names, label_names, other_separator
 from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
@@ -29,6 +29,7 @@ KEYS = (
     "choices",
     "metrics",
     "selection_metric",
+    "range",
     "cluster",
     "separator",
     "suite",
@@ -48,8 +49,9 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
             unless ``text`` and ``label`` say otherwise, as in a conll file;
             ``choices``, the columns of the choices (multiple choice; the label is the right one's position from 0,
             or its column); ``metrics``; ``selection_metric``, the one that counts (default:
-            the first; "mean": all); ``cluster``, the column or columns by which examples belong together (default:
-            the first text), which a test file may lack; ``separator`` between the labels of one cell (multi-label csv
+            the first; "mean": all); ``range``, the lowest and the highest score of a regression;
+            ``cluster``, the column or columns by which examples belong together (default: the first text), which a test
+            file may lack; ``separator`` between the labels of one cell (multi-label csv
             and tsv, default ","); ``suite``. A test file may lack the label column.
         base: the folder of the YAML file.
 
@@ -102,6 +104,7 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         labels=labels,
         metrics=metrics or problem.metrics,
         selection_metric=str(spec.get("selection_metric") or ""),
+        score_range=_range(spec, problem),
         files=files,
         test_splits=("test",) if "test" in files else (),
         cluster=cluster or None,
@@ -127,6 +130,23 @@ def _problem_type(spec: Mapping[str, Any]) -> ProblemType:
     if not problem.has_labels and spec.get("labels"):
         raise BadValue("a regression has no 'labels'")
     return problem
+
+
+def _range(spec: Mapping[str, Any], problem: ProblemType) -> tuple[float, float] | None:
+    """The lowest and the highest score."""
+    given = spec.get("range")
+    if given is None:
+        return None
+    if problem.has_labels:
+        raise BadValue("only a regression has a 'range'")
+    numbers = given if isinstance(given, list | tuple) and len(given) == 2 else ()
+    if not numbers or any(
+        isinstance(n, bool) or not isinstance(n, int | float) or not abs(n) <= LARGEST for n in numbers
+    ):
+        raise BadValue(f"'range' must be two numbers, the lowest and the highest score, found {given!r}")
+    if not numbers[0] < numbers[1]:
+        raise BadValue(f"'range' must have the lowest score before the highest, found {given!r}")
+    return float(numbers[0]), float(numbers[1])
 
 
 def _names(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from harness.report.leaderboard import Leaderboard
 from harness.report.tables import contents
 from harness.results.record import Prediction, Record
 from harness.results.store import Store
-from harness.task.functions import decide, metric_inputs, parse
+from harness.task.functions import clipped, decide, metric_inputs, parse
 from harness.task.metrics import OF_WORDS, compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 
@@ -157,7 +157,7 @@ def _check_split(
             found.differs(where, f"there are predictions of {len(rows)} examples; the data has {len(examples)}")
             return
         _name(found, where, _wrong_references(definition, rows, examples))
-        _name(found, where, _wrong_predictions(definition, rows, examples, record.threshold))
+        _name(found, where, _wrong_predictions(definition, rows, examples, record))
     if any(row["label"] is None for row in rows):
         return
     _check_scores(record.scores.get(task, {}).get(split, {}), definition, rows, examples, found, where)
@@ -215,17 +215,19 @@ def _wrong_references(task: Task, rows: Sequence[Prediction], examples: Sequence
 
 
 def _wrong_predictions(
-    task: Task, rows: Sequence[Prediction], examples: Sequence[Example], threshold: float | None
+    task: Task, rows: Sequence[Prediction], examples: Sequence[Example], record: Record
 ) -> Iterator[str]:
     """Predictions that do not follow from what the model gave."""
+    clips = record.settings.model.options.get("clip") is True
     for row, example in zip(rows, examples, strict=True):
         if "output" in row:
             answer = parse(task, row["output"], example)
-            answer = task.invalid_prediction if answer is None else answer
         elif "scores" in row:
-            answer = _decided(task, row, example, threshold)
+            answer = _decided(task, row, example, record.threshold)
         else:
             continue
+        answer = clipped(task, answer) if clips else answer
+        answer = task.invalid_prediction if answer is None else answer
         if not _equal(row["prediction"], answer, LOGIT_DIGITS):
             given = "output" if "output" in row else "scores"
             said = f"the prediction is {row['prediction']!r}, and {answer!r} by the model's {given}"

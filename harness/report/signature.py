@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from pathlib import PurePath
 
 from harness.io import fingerprint
 from harness.results.record import DataIdentity, Record
@@ -33,8 +32,8 @@ def _checkpoint(model: str, record: Record) -> str:
         return f"{model}@random weights"
     if record.revision:
         return f"{record.checkpoint}@{record.revision[:7]}"
-    # A folder is identified by its content; of its path, which differs between machines, only the name is shown.
-    return f"{PurePath(record.checkpoint).name}@{(record.settings.model.content or 'unpinned')[:8]}"
+    # A folder is identified by its content; its path differs between machines, and its name often says only `model`.
+    return f"{model}@{(record.settings.model.content or 'unpinned')[:8]}"
 
 
 def _data(source: str, by_task: Mapping[str, DataIdentity]) -> str:

@@ -13,6 +13,9 @@ from harness.output import standard_output
 from harness.report.format import duration, plural, rate, score_text
 from harness.results.record import Record
 
+EVERY = 30.0
+"""Least seconds between two lines about a run's steps, where there is no terminal; only logged steps are told."""
+
 
 class Display:
     """Shows nothing: for the processes other than the main one, and for callers from Python."""
@@ -43,12 +46,13 @@ class Display:
 
 
 class Lines(Display):
-    """A line for each message and each run that ends: for logs and pipes."""
+    """A line for each message, each run that ends and, at most every 30 s, a step of a long one: for logs and pipes."""
 
     def __init__(self) -> None:
         self.output = standard_output()
         self.started = time.monotonic()
-        self.total = self.done = self.finished = 0
+        self.spoke = self.started
+        self.total = self.done = self.finished = self.steps = 0
         self.title = ""
 
     def say(self, text: str) -> None:
@@ -65,6 +69,13 @@ class Lines(Display):
 
     def run_started(self, task: str, model: str, seed: int, steps: int, trial: str = "") -> None:
         self.title = " · ".join(filter(None, (task, model, f"seed {seed}", trial)))
+        self.steps = steps
+        self.spoke = time.monotonic()
+
+    def progress(self, step: int, loss: float, examples_per_second: float) -> None:
+        if time.monotonic() - self.spoke >= EVERY:
+            self.say(f"{self.title}: step {step:,} of {self.steps:,}, loss {loss:.3f}")
+            self.spoke = time.monotonic()
 
     def run_finished(self, record: Record) -> None:
         self.finished += 1

@@ -55,6 +55,17 @@ def decide(task: Task, scores: Any, example: Example) -> Any:
     return task.problem.decide(scores, task.labels)
 
 
+def clipped(task: Task, prediction: Any) -> Any:
+    """A prediction of a regression, or the end of the range of scores that it lies beyond.
+
+    What is none (None, of a written answer, and NaN) and tasks without a range stay as they are.
+    """
+    if task.score_range is None or prediction is None:
+        return prediction
+    low, high = task.score_range
+    return min(max(prediction, low), high)
+
+
 def metric_inputs(task: Task, prediction: Any, example: Example) -> tuple[Any, Any]:
     """``(prediction, reference)`` as the metrics take them."""
     if task.metric_inputs is not None:

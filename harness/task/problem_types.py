@@ -18,6 +18,9 @@ from harness.task.entities import OUTSIDE, entity_types, read_entities, tag_name
 UNKNOWN = "<unk>"
 """What T5's form has for the target of an unlabelled example."""
 
+MOST_ANSWERS = 1000
+"""The scores of a regression that are listed as T5's answers; of a wider range they are too many."""
+
 Labels = Sequence[str]
 
 
@@ -269,6 +272,8 @@ class Regression(ProblemType):
         if score_range is None:
             return None
         low, high = (round(bound * 5) for bound in score_range)
+        if high - low >= MOST_ANSWERS:
+            return None
         return tuple(f"{step / 5:.1f}" for step in range(low, high + 1))
 
     def target(self, label: Any, labels: Labels, words: Sequence[str]) -> str:

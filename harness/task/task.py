@@ -278,6 +278,8 @@ def _definition_problem(task: Task) -> str | None:
     for name, function in functions.items():
         if not isinstance(function, types.FunctionType | None):
             return f"{name} must be a function, written with def or lambda: a change of it has to be seen"
+    if task.score_range is not None and (task.problem.has_labels or not task.score_range[0] < task.score_range[1]):
+        return "score_range is the lowest and the highest score of a regression"
     if task.evaluated_by is not None and task.train_split is not None:
         return "a diagnostic (evaluated_by) has no train_split: set it to None"
     return None

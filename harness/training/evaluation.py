@@ -16,7 +16,7 @@ from torch import nn
 
 from harness.data.features import Features
 from harness.task.baseline import label_names
-from harness.task.functions import cluster_of, decide, metric_inputs, parse
+from harness.task.functions import clipped, cluster_of, decide, metric_inputs, parse
 from harness.task.metrics import compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
@@ -80,6 +80,8 @@ def evaluate(
     shift = task.has_threshold and not generates
     answers = [shifted(output, threshold) for output in outputs] if shift else outputs
     predictions = [read(task, answer, example) for answer, example in zip(answers, examples, strict=True)]
+    if training.architecture.model.clip:
+        predictions = [clipped(task, prediction) for prediction in predictions]
     invalid = sum(prediction is None for prediction in predictions)
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
     words = task.problem.of_words and not generates

@@ -402,7 +402,15 @@ def test_options_are_those_of_the_architecture(read):
     words = {"word_states": True, "label_attention": "full"}
     form = {"text": "fields"}
     own_forms = {"copa": form, "multirc": form, "wic": form}
-    for name, own in {"rte": {}, "wsc": {}, "goemotions": labels, "wnut17": words, **own_forms}.items():
+    assert models["m"].options(tasks["stsb"])["clip"] is models["n"].options(tasks["stsb"])["clip"] is False
+    for name, own in {
+        "rte": {},
+        "stsb": {"clip": False},
+        "wsc": {},
+        "goemotions": labels,
+        "wnut17": words,
+        **own_forms,
+    }.items():
         assert models["n"].options(tasks[name]) == {**every, **own}
 
 

@@ -86,6 +86,18 @@ def test_regression(tmp_path):
     assert [e["label"] for e in load_examples(task, ".", "train")] == [1.0, -2.5]
 
 
+def test_the_range_of_a_regression(tmp_path):
+    write(tmp_path, train_csv="text,label\nA,0\nB,10\n", dev_csv="text,label\nA,10.5\n")
+    spec = {"problem_type": "regression", "text": "text", "train": "train.csv", "range": [0, 10]}
+    task = task_from_files("scores", {**spec, "validation": "dev.csv"}, tmp_path)
+    assert task.score_range == (0.0, 10.0) and task.answers[-1] == "10.0" and task.unlabelled == -1.0
+    with pytest.raises(HarnessError, match=r"dev.csv:2: the score '10.5' is not between 0 and 10"):
+        load_examples(task, ".", "validation")
+    wide = task_from_files("scores", {**spec, "range": [0, 1e6]}, tmp_path)
+    assert wide.answers is None and wide.score_range == (0.0, 1e6)
+    assert task_from_files("scores", {**spec, "range": None}, tmp_path).score_range is None
+
+
 def test_several_labels(tmp_path):
     write(tmp_path, train_tsv="text\tlabel\nA\t10;9\nB\t2\n", dev_jsonl=lines({"text": "C", "label": ["9", 2]}))
     spec = {"problem_type": "multi_label_classification", "text": "text", "separator": ";", "train": "train.tsv"}
@@ -166,6 +178,12 @@ BAD = {
     "choices": ({"choices": ["text"]}, "multiple_choice, and only it, needs 'choices'"),
     "no choices": ({"problem_type": "multiple_choice"}, "multiple_choice, and only it, needs 'choices'"),
     "labels of a regression": ({"problem_type": "regression", "labels": ["a"]}, "a regression has no 'labels'"),
+    "range of classes": ({"range": [0, 5]}, "only a regression has a 'range'"),
+    "range of one": ({"problem_type": "regression", "range": [0]}, "'range' must be two numbers"),
+    "range of words": ({"problem_type": "regression", "range": ["0", "5"]}, "'range' must be two numbers"),
+    "range of flags": ({"problem_type": "regression", "range": [False, True]}, "'range' must be two numbers"),
+    "range without end": ({"problem_type": "regression", "range": [0, float("inf")]}, "'range' must be two numbers"),
+    "range backwards": ({"problem_type": "regression", "range": [5, 0]}, "the lowest score before the highest"),
     "labels": ({"labels": "good"}, "'labels' must be a list of class names, found 'good'"),
     "labels twice": ({"labels": ["good", "good"]}, "labels must be a tuple of different names"),
     "labels of choices": (

@@ -49,6 +49,19 @@ def test_lines_tell_what_is_done_and_what_is_left(capsys):
     ]
 
 
+def test_lines_tell_the_step_of_a_long_run_at_most_every_30_seconds(capsys, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("harness.runner.progress.time.monotonic", lambda: clock[0])
+    lines = Lines()
+    lines.run_started("mrpc", "tiny", 1, 2000)
+    for step in range(100, 1001, 100):
+        clock[0] += 10
+        lines.progress(step, 0.654321, 1000.0)
+    assert capsys.readouterr().out.splitlines() == [
+        f"mrpc · tiny · seed 1: step {step} of 2,000, loss 0.654" for step in (300, 600, 900)
+    ]
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_the_live_view_shows_the_same_and_the_current_run(width):
     console = Console(file=io.StringIO(), force_terminal=True, width=width, height=20, color_system=None)

@@ -103,6 +103,7 @@ def test_the_built_in_tasks_have_what_they_must():
         ({"metrics": ("acuracy",)}, "task 'mood': unknown metric 'acuracy'. Did you mean 'accuracy'"),
         ({"metrics": "accuracy"}, "metrics must be a tuple of names"),
         ({"text_fields": "text"}, "text_fields must be a tuple of names"),
+        ({"score_range": (0.0, 5.0)}, "score_range is the lowest and the highest score of a regression"),
         ({"decide": max}, "decide must be a function, written with def or lambda"),
     ],
 )

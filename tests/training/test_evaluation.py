@@ -11,6 +11,7 @@ from running import RECIPE, Bench, Updates, evaluations
 from tiny import tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import harness
 from harness.config.schema import Recipe
 from harness.data.datasets import load_examples
 from harness.models.bert import Bert
@@ -184,6 +185,47 @@ def test_the_share_of_unparsable_answers_is_reported(bench):
     assert bench.record("mnli", "bert").invalid == {}
     assert board.rows[0].cost.invalid and board.rows[1].cost.invalid is None
     assert "100.0 %" in board.text
+
+
+# Regression ------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_stay_in_the_range_of_the_scores_where_a_model_clips(bench, monkeypatch):
+    bench.models["clipped"] = {**bench.models["bert"], "clip": True}
+    bench.write(tasks=["stsb", "cola"], models=["bert", "clipped"])
+    predict = Bert.predict
+
+    def far_apart(self, module, batch):
+        scores = predict(self, module, batch)
+        return [(row - np.mean(scores)) * 1e6 for row in scores] if self.task.name == "stsb" else scores
+
+    monkeypatch.setattr(Bert, "predict", far_apart)
+    bench.run()
+    assert bench.record("cola", "bert").fingerprint == bench.record("cola", "clipped").fingerprint
+    own, clipped = bench.record("stsb", "bert"), bench.record("stsb", "clipped")
+    assert own.fingerprint != clipped.fingerprint
+    rows = list(clipped.predictions())
+    scores = [row["scores"][0][0] for row in rows]
+    assert min(scores) < 0 and max(scores) > 5
+    assert [row["prediction"] for row in rows] == pytest.approx([min(max(score, 0.0), 5.0) for score in scores])
+    assert [row["prediction"] for row in own.predictions()] == pytest.approx(scores)
+    expected = compute("stsb", [row["prediction"] for row in rows], [row["label"] for row in rows])
+    assert clipped.scores["stsb"]["validation"] == pytest.approx(expected, nan_ok=True)
+    assert harness.audit(bench.results).differences == ()
+
+
+def test_what_is_no_number_is_not_clipped_into_one(sample_cache, monkeypatch):
+    examples = load_examples("stsb", "sample", "validation")[:4]
+    training = training_of("t5", "stsb", sample_cache)
+    features = training.architecture.features(examples, training=False)
+    monkeypatch.setattr(T5, "predict", lambda self, module, batch: ["7.0"] * len(batch.sizes))
+    assert evaluate(training, TASKS["stsb"], examples, features).predictions == [7.0] * 4
+    training.architecture.model = training.architecture.model.model_copy(update={"clip": True})
+    assert evaluate(training, TASKS["stsb"], examples, features).predictions == [5.0] * 4
+    monkeypatch.setattr(T5, "predict", lambda self, module, batch: ["much"] * len(batch.sizes))
+    found = evaluate(training, TASKS["stsb"], examples, features)
+    assert found.predictions == [-1.0] * 4 and found.invalid == 4
+    assert np.isnan(functions.clipped(TASKS["stsb"], float("nan"))) and functions.clipped(TASKS["cola"], 1) == 1
 
 
 # Outputs ---------------------------------------------------------------------------------------------------------
