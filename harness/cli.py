@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import harness
 from harness.errors import HarnessError
 from harness.io import usable
-from harness.output import complain, guarded
+from harness.output import complain, guarded_code
 
 SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
@@ -39,16 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 when a run failed or not all could be printed; 2 for a mistake that the user can put right;
         130 when interrupted.
     """
-    with guarded() as output:
-        try:
-            code = _command(arguments)
-        except SystemExit as end:  # --help, --version, wrong arguments, SIGTERM
-            if end.code or output.is_whole():
-                raise
-            code = 0
-        if not output.is_whole() and not isinstance(output.problem, BrokenPipeError):
-            complain(f"not all could be printed: {output.problem}")
-        return code or int(not output.is_whole())
+    return guarded_code(lambda: _command(arguments))
 
 
 def _command(arguments: Sequence[str] | None) -> int:

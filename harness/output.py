@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 
@@ -98,6 +98,20 @@ def guarded() -> Iterator[Output]:
         for stream in (output, errors):
             if not stream.is_whole():
                 stream.drop()
+
+
+def guarded_code(command: Callable[[], int]) -> int:
+    """The exit code of a command in `guarded`: 1 in place of 0 where not all could be printed."""
+    with guarded() as output:
+        try:
+            code = command()
+        except SystemExit as end:  # --help, --version, wrong arguments, SIGTERM
+            if end.code or output.is_whole():
+                raise
+            code = 0
+        if not output.is_whole() and not isinstance(output.problem, BrokenPipeError):
+            complain(f"not all could be printed: {output.problem}")
+        return code or int(not output.is_whole())
 
 
 def _fill_descriptors() -> None:
