@@ -88,7 +88,11 @@ def described(tasks: Iterable[Task], suites: Iterable[Suite]) -> dict[str, list[
     used = {task.suite for task in tasks}
     return {
         "columns": [ShownTask(**vars(column_of(task))).model_dump() for task in tasks],
-        "suites": [ShownSuite(**vars(suite)).model_dump() for suite in suites if suite.name in used],
+        "suites": [
+            ShownSuite(**{**vars(suite), "averages": tuple(suite.averages.items())}).model_dump()
+            for suite in suites
+            if suite.name in used
+        ],
     }
 
 
@@ -104,5 +108,5 @@ def known_suites(tables: Iterable[Table], suites: Mapping[str, Suite]) -> dict[s
     """Likewise the suites, by name."""
     known: dict[str, Suite] = {}
     for shown in (shown for table in tables for shown in table.suites):
-        known.setdefault(shown.name, Suite(shown.name, shown.title, shown.averages))
+        known.setdefault(shown.name, Suite(shown.name, shown.title, dict(shown.averages)))
     return {**known, **{name: suite for name, suite in suites.items() if name not in known}}

@@ -99,11 +99,11 @@ class ShownTask(TaskColumn):
 
 
 class ShownSuite(Stored):
-    """A suite as the tables show it: the tasks behind each of its averages."""
+    """A suite as the tables show it: the title of each of its averages, in order, and the tasks behind it."""
 
     name: str
     title: str
-    averages: dict[str, Texts] = Field(default_factory=dict)
+    averages: Annotated[tuple[Annotated[tuple[str, Texts], Field(strict=False)], ...], Field(strict=False)] = ()
 
 
 class Table(Stored):

@@ -22,6 +22,7 @@ import harness
 from harness.errors import HarnessError
 from harness.io import fingerprint, to_json
 from harness.report.build import leaderboard
+from harness.report.columns import described, known_suites
 from harness.report.format import escape
 from harness.report.leaderboard import Value
 from harness.report.numbers import as_data, csv_text
@@ -29,6 +30,7 @@ from harness.report.published import Reference, published
 from harness.report.show import show_run
 from harness.report.tables import write_leaderboard
 from harness.report.terminal import terminal_table
+from harness.results.manifest import Table
 from harness.results.record import CaveatKind, Record
 from harness.results.store import Store
 from harness.task.plugins import load_plugins
@@ -874,3 +876,10 @@ def test_every_score_has_a_line_of_its_own(tmp_path: Path) -> None:
         ("majority", "one", "validation", "", "accuracy", "0.5"),
     ]
     assert list(lines[0]) == ["model", "task", "split", "seed", "metric", "value"]
+
+
+def test_averages_keep_their_order_on_the_way_through_a_manifest():
+    cola = load_plugins().tasks["cola"]
+    suite = Suite(cola.suite, "S", {"Z avg": ("cola",), "A avg": ("cola", "rte")})
+    table = Table.model_validate_json(to_json({"tasks": ["cola"], **described([cola], [suite])}))
+    assert [*known_suites([table], {})[cola.suite].averages] == ["Z avg", "A avg"]

@@ -339,7 +339,7 @@ def test_all_three_architectures_train_on_the_sample_data(trained, model):
     examples = sample_examples(TASK, "validation")[:60]
     assert [row["label"] for row in rows] == [example["ner_tags"] for example in examples]
     for row, example in zip(rows, examples, strict=True):
-        assert len(row["prediction"]) == len(example["tokens"]) or (row["prediction"] == [] and "text" in row)
+        assert len(row["prediction"]) == len(example["tokens"]) or (row["prediction"] == [] and "output" in row)
         assert len(row.get("scores", example["tokens"])) == len(example["tokens"])
 
 
@@ -410,7 +410,7 @@ def test_what_t5_writes_that_is_no_answer_is_counted(trained):
     record = trained.record("wnut17", "t5")
     rows = list(record.predictions())
     no_answer = [
-        functions.parse(TASK, row["text"], {"tokens": e["tokens"]}) is None
+        functions.parse(TASK, row["output"], {"tokens": e["tokens"]}) is None
         for row, e in zip(rows, sample_examples(TASK, "validation")[:60], strict=True)
     ]
     assert record.invalid["wnut17"]["validation"] == pytest.approx(sum(no_answer) / len(rows))
