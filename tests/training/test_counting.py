@@ -28,6 +28,7 @@ class Answers:
 
     generates = False
     task = TASK
+    model = SimpleNamespace(clip=False)
 
     def __init__(self) -> None:
         self.asked: Counter[int] = Counter()
