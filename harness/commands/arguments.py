@@ -1,0 +1,44 @@
+"""What several commands share: the types of their arguments, options, and printing from several processes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from harness.errors import HarnessError
+
+INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
+
+
+def names(text: str) -> list[str]:
+    """``a,b`` as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def seeds(text: str) -> list[int]:
+    """``1,2,3`` as a list of numbers."""
+    try:
+        return [int(seed) for seed in names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, such as 1,2,3") from None
+
+
+def settings(pairs: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` arguments as a mapping."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise HarnessError(f"--set {pair}: write recipe.KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def definitions(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that say where data and tasks are."""
+    return {name: getattr(options, name) for name in ("benchmark", "data", "file", "plugins")}
+
+
+def print_once(text: str) -> None:
+    """Print from the only process of a launch, or from the first of several."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)

@@ -1,0 +1,110 @@
+"""Commands that read records, tasks, models and files: report, show, tasks, models, validate."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.commands.arguments import INTERVAL
+from harness.io import usable
+
+
+def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
+    report = commands.add_parser("report", help="make the leaderboards again from the records, in the first folder")
+    report.add_argument("results", nargs="*", type=usable, default=[Path("results")], help="results folders")
+    report.add_argument("--benchmark", help="only this benchmark")
+    report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
+    report.add_argument("--references", action="store_true", help="add published reference rows")
+    report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
+    report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
+    report.set_defaults(command=command_report)
+
+    show = commands.add_parser("show", help="everything about one run")
+    show.add_argument("run", type=usable, help="the folder of a run, under results/<benchmark>/runs/")
+    show.set_defaults(command=command_show)
+
+    tasks = commands.add_parser("tasks", help="list the tasks")
+    tasks.add_argument("file", nargs="?", type=usable, help="a benchmarks.yaml, for its own tasks and plugins")
+    tasks.add_argument("--show", metavar="NAME", help="one example of this task, as each family reads it")
+    tasks.add_argument(
+        "--data", default="sample", help="of --show: sample (default), hub or a folder of official files"
+    )
+    tasks.set_defaults(command=command_tasks)
+
+    models = commands.add_parser("models", help="list the models of a file")
+    models.add_argument("file", nargs="?", type=usable, default=Path("benchmarks.yaml"))
+    models.set_defaults(command=command_models)
+
+    about = "check a file: all mistakes at once, with their lines"
+    validate = commands.add_parser("validate", help=about, parents=[offline])
+    validate.add_argument("file", type=usable)
+    validate.set_defaults(command=command_validate)
+
+
+def command_report(options: argparse.Namespace) -> int:
+    boards = harness.report(
+        options.results,
+        options.benchmark,
+        plugins=options.plugins,
+        references=options.references,
+        interval=options.interval,
+        long=options.long,
+    )
+    for board in boards.values():
+        print(board.text)
+    folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
+    print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
+    return 0
+
+
+def command_show(options: argparse.Namespace) -> int:
+    print(harness.show(options.run))
+    return 0
+
+
+def command_tasks(options: argparse.Namespace) -> int:
+    if options.show is not None:
+        print(harness.show_task(options.show, options.file, options.data))
+        return 0
+    if options.file is None:
+        tasks = harness.load_tasks()
+    else:
+        from harness.config.benchmark import read_benchmarks
+
+        tasks = read_benchmarks(options.file).tasks
+    width = max(len(name) for name in tasks)
+    for task in tasks.values():
+        labels = ", ".join(task.labels[:6]) + (", ..." if len(task.labels) > 6 else "")
+        by = f"  (answered by the {task.evaluated_by} model)" if task.evaluated_by else ""
+        print(f"{task.name:{width}}  {task.suite:10} {task.problem_type:28} {', '.join(task.metrics):24} {labels}{by}")
+    return 0
+
+
+def command_models(options: argparse.Namespace) -> int:
+    from harness.config.benchmark import read_benchmarks
+
+    models = read_benchmarks(options.file).models
+    width = max((len(name) for name in models), default=0)
+    for model in models.values():
+        source = model.checkpoint or "random weights"
+        at = f" @ {model.revision}" if model.revision else ""
+        print(f"{model.name:{width}}  {model.architecture:6} {source}{at}")
+    return 0
+
+
+def command_validate(options: argparse.Namespace) -> int:
+    from harness.config.benchmark import read_benchmarks
+    from harness.config.effective import effective_recipes
+    from harness.data.custom import separator_warning
+
+    file = read_benchmarks(options.file, check_folders=True)
+    for spec in file.benchmarks.values():
+        print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds")
+        print(textwrap.indent(effective_recipes(spec), "  "))
+    for warning in filter(None, map(separator_warning, file.tasks.values())):
+        print(warning)
+    print(f"{options.file} is valid")
+    return 0

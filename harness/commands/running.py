@@ -1,0 +1,72 @@
+"""The command that trains: run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.commands.arguments import INTERVAL, names, print_once, seeds, settings
+from harness.io import usable
+
+RUN_EXAMPLE = "name a benchmark file, for example: python -m harness run benchmarks.yaml"
+
+
+def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
+    about = "train and evaluate what is not done yet, and make the leaderboards"
+    run = commands.add_parser("run", help=about, parents=[offline])
+    run.example = RUN_EXAMPLE
+    run.add_argument("file", type=usable, help="benchmarks.yaml")
+    run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
+    run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
+    run.add_argument("--models", type=names, help="only these models")
+    run.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
+    run.add_argument("--data", help="hub, sample, or a folder of official files")
+    run.add_argument("--results", type=usable, default=Path("results"), help="where results go (default: results)")
+    run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
+    run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
+    run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
+    run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
+    about = "seconds without a sign of life after which another process counts as dead (default: 180)"
+    run.add_argument("--patience", type=float, default=180.0, metavar="SECONDS", help=about)
+    run.set_defaults(command=command_run)
+
+
+def command_run(options: argparse.Namespace) -> int:
+    file, specs = harness.api.read(
+        options.file,
+        options.benchmark,
+        tasks=options.tasks,
+        models=options.models,
+        seeds=options.seeds,
+        data=options.data,
+        settings=settings(options.set),
+        interval=options.interval,
+    )
+    from harness.results.leases import check_patience
+    from harness.runner.runner import dry_run, run_benchmark
+
+    check_patience(options.patience)
+    if options.dry_run:
+        for spec in specs:
+            print_once(dry_run(file, spec, options.results))
+        return 0
+    failed = 0
+    how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
+    for spec in specs:
+        board, failures = run_benchmark(file, spec, options.results, **how)
+        print_once(board.text)
+        failed += failures
+    if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
+        print_once(f"\nThe real thing: python -m harness run {options.file} glue")
+    leave_group()
+    return 1 if failed else 0
+
+
+def leave_group() -> None:
+    """End the connections between processes in order: one that is still open at exit can abort the process."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
