@@ -1,0 +1,278 @@
+"""index.html: one file with all that a benchmark's records say, which needs no network and no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from harness.inspection.source import Source
+from harness.io import write_file
+from harness.page import pictures, plots, series, tables, tasks, verdicts
+from harness.page.qualities import CostMeasure, Quality, costs, headlines, ordered, qualities
+from harness.report.build import Runs
+from harness.report.efficiency import DEFINITIONS, machine_words
+from harness.report.format import Footnotes
+from harness.report.leaderboard import Leaderboard
+from harness.report.words import about, baseline_words, counting_words, lacking_words, statistics_words
+
+PAGE = "index.html"
+SCRIPTS = ("vendor/vega.min.js", "vendor/vega-lite.min.js", "vendor/vega-embed.min.js", "vendor/datatables.net.min.js",
+           "static/plots.js", "static/page.js")  # fmt: skip
+STYLE = "static/page.css"
+MATRIX = 16
+"""Models up to which the matrix of pairs is there without JavaScript, too."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the page and the pictures show: computed once."""
+
+    board: Leaderboard
+    runs: Runs
+    shown: list[Quality]
+    main: list[Quality]
+    costs: dict[CostMeasure, dict[str, float]]
+    families: dict[str, str]
+    scores: series.Curves
+    losses: series.Curves
+    live: bool
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """By model, what colours of curves tell apart: models, or families where there are many."""
+        few = len(self.board.rows) <= len(plots.LIGHT)
+        return {row.name: row.name for row in self.board.rows} if few else self.families
+
+    @property
+    def names(self) -> list[str]:
+        """The models, the best first."""
+        return ordered([row.name for row in self.board.rows], self.main[0] if self.main else None)
+
+
+def content(board: Leaderboard, runs: Runs, live: bool = False) -> Content:
+    """All that is shown of a leaderboard and the records of its rows; ``live``: runs are still being done."""
+    shown = qualities(board)
+    architectures = {row.name: row.architecture for row in board.rows}
+    alike = len(set(architectures.values())) == 1 and len(architectures) <= len(plots.LIGHT)
+    families = {name: name for name in architectures} if alike else architectures
+    curves = series.curves_of(runs, board.columns)
+    return Content(board, runs, shown, headlines(shown), costs(board), families, *curves, live)
+
+
+def write_page(folder: Path, content: Content, source: Source | None = None) -> Path:
+    """Write index.html beside the tables, replaced at once.
+
+    Args:
+        source: the data, to show the texts of examples; None: the page holds none.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    path = folder / PAGE
+    write_file(path, page(content, source).encode())
+    return path
+
+
+def page(content: Content, source: Source | None = None) -> str:
+    """The content of index.html; a function of the records alone, and of the data where texts are asked for."""
+    board, footnotes = content.board, Footnotes()
+    scores = tables.score_table(board, footnotes)
+    gaps, counts = tables.gaps(board, content.runs)
+    measures, efficiency = tables.efficiency_table(board) if board.efficiency else ([], [])
+    scripts, style = [_text(name) for name in SCRIPTS], _text(STYLE)
+    return _environment().get_template("page.html").render(
+        board=board,
+        about=about(board),
+        policy=policy(scripts, style),
+        scripts=scripts,
+        style=style,
+        counts=counts,
+        summary=tables.summary(counts),
+        verdicts=verdicts.verdicts(board, content.shown, content.costs),
+        no_verdict=verdicts.no_verdict(board, content.live),
+        names=content.names,
+        families=content.families,
+        glyphs=_glyphs(content.families),
+        main=content.main,
+        shown=content.shown,
+        pairs=[q for q in content.shown if q.pairs],
+        costs=content.costs,
+        scores=scores,
+        legend=_legend(board),
+        notes=tables.note_lines(footnotes),
+        matrix=tables.pair_table(content.main[0], content.names) if content.main and content.main[0].pairs else [],
+        matrix_shown=len(content.names) <= MATRIX,
+        measures=measures,
+        efficiency=efficiency,
+        definitions=DEFINITIONS,
+        machines=machine_words(board),
+        folds=tasks.folds(board, content.runs, content.shown, source, content.live),
+        texts=source is not None,
+        gaps=gaps,
+        pictures=static(content) if pictures.installed() and not content.live else {},
+        data=payload(content),
+        limits={"models": tasks.MODELS, "seeds": tasks.SEEDS, "gaps": tables.GAPS},
+    )  # fmt: skip
+
+
+def policy(scripts: Iterable[str], style: str) -> str:
+    """The Content-Security-Policy: these scripts and this style, and nothing else from anywhere."""
+    hashes = " ".join(f"'{_hash(script)}'" for script in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _text(name: str) -> str:
+    """A file of the package; a script must not end the element that it stands in."""
+    text = resources.files("harness.page").joinpath(name).read_text(encoding="utf-8")
+    return text.replace("</script", r"<\/script")
+
+
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.page"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": False, "ensure_ascii": False}
+    return environment
+
+
+def _glyphs(families: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+    """By family its number and the sign that plots draw for it."""
+    signs = "●■▲✚◆▶▼◀"  # in the order of Vega-Lite's shapes
+    return {family: (i % len(signs), signs[i % len(signs)]) for i, family in enumerate(sorted(set(families.values())))}
+
+
+def _legend(board: Leaderboard) -> list[str]:
+    """How to read the scores."""
+    words = [f"Scores on the validation sets, times 100; {counting_words(board)}."]
+    words += [*statistics_words(board), *baseline_words(board)]
+    words += [sentence for section in board.sections for sentence in lacking_words(section)]
+    if board.references:
+        words.append("In italics: published dev-set scores, with averages computed here.")
+    return words
+
+
+# Plots -----------------------------------------------------------------------------------------------------------
+
+
+def quality_cost(content: Content, quality: Quality, measure: CostMeasure) -> plots.Spec:
+    """The picture of the first screen."""
+    values = content.costs[measure]
+    rows = series.quality_cost_rows(quality, measure, values, content.families)
+    return plots.quality_cost(rows, f"{measure.title} ({measure.unit})", quality.title, series.is_log(values.values()))
+
+
+def figures(content: Content) -> dict[str, plots.Spec]:
+    """The plots for papers, by the names of their files; those that the records give."""
+    specs: dict[str, plots.Spec] = {}
+    for i, quality in enumerate(content.main):
+        for measure in list(content.costs)[:1]:
+            specs["quality-cost" if i == 0 else f"quality-cost-{i + 1}"] = quality_cost(content, quality, measure)
+    for a, b in _forest_pairs(content):
+        specs[f"differences-{a}-{b}"] = plots.forest(series.forest_rows(content.shown, a, b), a, b)
+    title, groups = content.board.title, content.groups
+    for name, words, curves in (
+        ("learning-curves", "Score", content.scores),
+        ("loss-curves", "Training loss", content.losses),
+    ):
+        rows = [row for task, own in curves.items() for row in series.curve_rows(own, groups, task=title(task))]
+        if rows:
+            specs[name] = plots.curves(rows, words, facets=True)
+    ranks, number, difference = series.rank_rows(content.board)
+    if ranks:
+        specs["critical-differences"] = plots.critical(ranks, number, difference)
+    return {name.replace("/", "-"): spec for name, spec in specs.items()}
+
+
+def _forest_pairs(content: Content) -> list[tuple[str, str]]:
+    """All pairs of up to four models; of more, the best one and the others."""
+    names = [name for name in content.names if any(name in pair for q in content.shown for pair in q.pairs)]
+    pairs = list(combinations(names, 2))
+    return pairs if len(names) <= verdicts.MODELS else [pair for pair in pairs if pair[0] == names[0]]
+
+
+def static(content: Content) -> dict[str, str]:
+    """The plots as SVG for readers without JavaScript: the first of each kind."""
+    specs = figures(content)
+    kinds: dict[str, plots.Spec] = {}
+    for name, spec in specs.items():
+        kind = next(k for k in ("quality-cost", "differences", "learning", "loss", "critical") if name.startswith(k))
+        kinds.setdefault(kind, spec)
+    kinds.pop("loss", None)
+    return {kind: pictures.svg(spec) for kind, spec in kinds.items()}
+
+
+# Numbers for the scripts -----------------------------------------------------------------------------------------
+
+
+def payload(content: Content) -> dict[str, Any]:
+    """All that the scripts draw from, in the order of the rows of the leaderboard."""
+    board = content.board
+    names = [row.name for row in board.rows]
+    ranks, number, difference = series.rank_rows(board) if not content.live else ([], 0, 0.0)
+    return {
+        "models": names,
+        "families": [content.families[name] for name in names],
+        "qualities": [_quality_data(quality, names) for quality in content.shown],
+        "costs": [
+            {"key": m.key, "title": f"{m.title} ({m.unit})", "more": m.more, "log": series.is_log(values.values()),
+             "values": [float(f"{values[name]:.4g}") if name in values else None for name in names]}
+            for m, values in content.costs.items()
+        ],
+        "groups": [content.groups[name] for name in names],
+        "scores": _curve_data(content.scores, names),
+        "losses": _curve_data(content.losses, names),
+        "specs": {
+            "quality": plots.quality_cost([], "", ""),
+            "forest": plots.forest([], "", ""),
+            "curves": plots.curves([], ""),
+            "ranks": plots.critical(ranks, number, difference) if ranks else None,
+        },
+        "themes": {"light": plots.theme(), "dark": plots.theme(dark=True)},
+    }  # fmt: skip
+
+
+def _quality_data(quality: Quality, names: Sequence[str]) -> dict[str, Any]:
+    """Scores times 100; of each pair of models, in order, the difference in tenths of a point and what it means."""
+    flat: list[int | None] = []
+    for a, b in combinations(names, 2) if quality.pairs else ():
+        comparison, sign = verdicts.compared(quality, a, b)
+        if comparison is None:
+            flat += [None] * 4
+            continue
+        low, high = sorted([sign * comparison.low, sign * comparison.high])
+        numbers = [round(1000 * value) for value in (sign * comparison.estimate, low, high)]
+        flat += [numbers[0], numbers[0] - numbers[1], numbers[2] - numbers[0], sign * series.sign_of(comparison)]
+    return {
+        "key": quality.key,
+        "title": quality.title,
+        "average": quality.average,
+        "scores": [series.score_of(quality.cells[name]) for name in names],
+        "pairs": flat,
+    }
+
+
+def _curve_data(curves: Mapping[str, Mapping[str, Mapping[int | None, series.Curve]]], names: Sequence[str]) -> Any:
+    """``[task, [[model, seed or null, steps, values], ...]]``."""
+    return [
+        [task, [[names.index(name), seed, [s for s, _ in curve], [v for _, v in curve]]
+                for name, of_seed in of_row.items() for seed, curve in of_seed.items()]]
+        for task, of_row in curves.items()
+    ]  # fmt: skip
