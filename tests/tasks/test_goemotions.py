@@ -346,9 +346,9 @@ def test_the_table_of_labels_beside_the_leaderboard(tuned):
     assert file.read_text() == text
 
 
-def test_tasks_of_one_label_have_no_such_table(tmp_path, sample_cache):
+def test_tasks_without_labels_have_no_such_table(tmp_path, sample_cache):
     bench = Bench(tmp_path, sample_cache)
-    bench.write(tasks=["cola"], recipe={"max_steps": 1})
+    bench.write(tasks=["stsb"], recipe={"max_steps": 1})
     bench.run()
     assert not (bench.results / "b" / "labels.md").exists()
 
