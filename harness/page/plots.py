@@ -19,6 +19,8 @@ DARK = ("#56b4e9", "#f2914a", "#3fc79a", "#dd8cc4", "#d9b838", "#8fd0f5", "#a8a8
 """After Okabe and Ito 2008, which people who do not see all colours can tell apart; lighter on dark ground."""
 FEW = 14
 """Points up to which all are labelled; of more, those of the Pareto front."""
+NAMES = {"grid": False, "ticks": False, "labelPadding": 8}
+"""Of an axis with names."""
 VERDICTS = ("better", "cannot be told apart", "worse")
 
 
@@ -64,55 +66,64 @@ def quality_cost(rows: Rows, cost: str, score: str, log: bool = False) -> Spec:
     """Score against cost, with intervals as bars, and the Pareto front: no other model is better and cheaper.
 
     Args:
-        rows: ``model``, ``family``, ``score``, ``low``, ``high`` (times 100), ``cost``, and ``effort``: the cost, or
-            less the rate where more is better.
+        rows: ``model``, ``family``, ``score``, ``low``, ``high`` (times 100), ``merit`` (the score, or less the error),
+            ``cost``, and ``effort`` (the cost, or less the rate where more is better).
         cost, score: the titles of the axes.
         log: a logarithmic axis of costs.
     """
-    best = {"op": "max", "field": "score", "as": "best"}
-    order = [{"field": "effort", "order": "ascending"}, {"field": "score", "order": "descending"}]
-    front = {"calculate": "datum.score >= datum.best", "as": "front"}
+    best = {"op": "max", "field": "merit", "as": "best"}
+    order = [{"field": "effort", "order": "ascending"}, {"field": "merit", "order": "descending"}]
     scale = {"type": "log", "nice": False, "padding": 40} if log else {"zero": False, "nice": False, "padding": 40}
-    x = {
-        "field": "cost",
-        "type": "quantitative",
-        "title": cost,
-        "scale": scale,
-        "axis": {"tickCount": 6, "format": "~s" if log else "~g"},
-    }
-    y = {
-        "field": "score",
-        "type": "quantitative",
-        "title": score,
-        "scale": {"zero": False, "padding": 14},
-        "axis": {"tickCount": 6},
-    }
+    axis = {"tickCount": 6, "format": "~s" if log else "~g"}
+    x = {"field": "cost", "type": "quantitative", "title": cost, "scale": scale, "axis": axis}
+    tall = {"scale": {"zero": False, "padding": 14}, "axis": {"tickCount": 6}}
+    y = {"field": "score", "type": "quantitative", "title": score, **tall}
     family = {"field": "family", "type": "nominal"}
-    labelled = f"datum.front || datum.all <= {FEW}"
+    fill = {"condition": {"test": "datum.front", **family}, "value": "transparent"}
+    top = {"calculate": "isValid(datum.high) ? datum.high : datum.score", "as": "top"}
     return _spec(
-        f"{score} against {cost}: a point for each model, with its 95 % interval; the Pareto front is joined by a line.",
+        f"{score} against {cost}: a point for each model, with its 95 % interval; a line joins the Pareto front.",
         rows,
         height=300,
         transform=[
             {"window": [best], "sort": order, "frame": [None, 0]},
             {"joinaggregate": [{"op": "count", "as": "all"}]},
-            front,
+            {"calculate": "datum.merit >= datum.best", "as": "front"},
         ],
         encoding={"x": x, "y": y},
         layer=[
-            {"transform": [{"filter": "datum.front"}], "mark": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.2, "style": "muted", "aria": False}},
-            {"transform": [{"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 1.6, "aria": False}, "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": family}},
-            {
-                "mark": {"type": "point", "size": 110, "strokeWidth": 2},
-                "encoding": {
-                    "color": family, "shape": family,
-                    "fill": {"condition": {"test": "datum.front", **family}, "value": "transparent"},
-                    "tooltip": _score_tooltip(),
-                },
-            },
-            {"transform": [{"filter": labelled}, {"calculate": "isValid(datum.high) ? datum.high : datum.score", "as": "top"}], "mark": {"type": "text", "dy": -10, "aria": False}, "encoding": {"y": {**y, "field": "top"}, "text": {"field": "model"}}},
+            _layer("line", {}, _filter("datum.front"), strokeDash=[5, 4], strokeWidth=1.2, style="muted", aria=False),
+            _interval({"y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": family}, 1.6),
+            _layer(
+                "point",
+                {"color": family, "shape": family, "fill": fill, "tooltip": _score_tooltip()},
+                size=110,
+                strokeWidth=2,
+                opacity=1,
+            ),
+            _layer(
+                "text",
+                {"y": {**y, "field": "top"}, "text": {"field": "model"}},
+                _filter(f"datum.front || datum.all <= {FEW}"),
+                top,
+                dy=-10,
+                aria=False,
+            ),
         ],
-    )  # fmt: skip
+    )
+
+
+def _layer(kind: str, encoding: Spec, *transform: Spec, **mark: Any) -> Spec:
+    return {"transform": list(transform), "mark": {"type": kind, **mark}, "encoding": encoding}
+
+
+def _filter(test: str) -> Spec:
+    return {"filter": test}
+
+
+def _interval(encoding: Spec, width: float, opacity: float = 1.0) -> Spec:
+    """A bar from ``low`` to ``high``, where there is an interval."""
+    return _layer("rule", encoding, _filter("isValid(datum.low)"), strokeWidth=width, opacity=opacity, aria=False)
 
 
 def forest(rows: Rows, a: str, b: str) -> Spec:
@@ -122,21 +133,19 @@ def forest(rows: Rows, a: str, b: str) -> Spec:
         rows: ``title`` of the task or average, ``estimate``, ``low``, ``high`` (points), ``verdict``, in their order.
         a, b: the models; a less b.
     """
-    y = {
-        "field": "title",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"grid": False, "ticks": False, "labelPadding": 8},
-    }
+    y = {"field": "title", "type": "nominal", "sort": None, "title": None, "axis": NAMES}
     verdict = {"field": "verdict", "type": "nominal", "scale": {"domain": list(VERDICTS)}}
     x = {"field": "estimate", "type": "quantitative", "title": f"{a} less {b}, points"}
     tooltip = [
-        {"field": "title", "title": "Task"}, _number("estimate", "Difference", "+.1f"), _number("low", "95 % from", "+.1f"),
-        _number("high", "to", "+.1f"), {"field": "verdict", "title": f"{a} is"},
-    ]  # fmt: skip
+        {"field": "title", "title": "Task"},
+        _number("estimate", "Difference", "+.1f"),
+        _number("low", "95 % from", "+.1f"),
+        _number("high", "to", "+.1f"),
+        {"field": "verdict", "title": "Verdict"},
+    ]
     shape = {**verdict, "scale": {"domain": list(VERDICTS), "range": ["triangle-up", "circle", "triangle-down"]}}
     colours = {name: {"category": [c[2], c[6], c[1]]} for name, c in (("range", LIGHT), ("dark", DARK))}
+    zero = _layer("rule", {"x": {"field": "zero", "type": "quantitative"}, "y": None}, style="muted", aria=False)
     return _spec(
         f"Differences of {a} and {b} by task, in points, with 95 % intervals; right of the line {a} is better.",
         rows,
@@ -144,11 +153,13 @@ def forest(rows: Rows, a: str, b: str) -> Spec:
         encoding={"y": y},
         usermeta=colours,
         layer=[
-            {"data": {"values": [{"zero": 0}]}, "mark": {"type": "rule", "style": "muted", "aria": False}, "encoding": {"x": {"field": "zero", "type": "quantitative"}, "y": None}},
-            {"mark": {"type": "rule", "strokeWidth": 1.8, "aria": False}, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": verdict}},
-            {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"x": x, "color": verdict, "shape": shape, "tooltip": tooltip}},
+            {**zero, "data": {"values": [{"zero": 0}]}},
+            _interval({"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": verdict}, 1.8),
+            _layer(
+                "point", {"x": x, "color": verdict, "shape": shape, "tooltip": tooltip}, filled=True, size=70, opacity=1
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def curves(rows: Rows, title: str, facets: bool = False) -> Spec:
@@ -164,30 +175,32 @@ def curves(rows: Rows, title: str, facets: bool = False) -> Spec:
     y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}}
     colour = {"field": "group", "type": "nominal"}
     tooltip = [{"field": "model", "title": "Model"}, _number("step", "Step", "d"), _number("value", title, ".3~f")]
-    layer: list[Spec] = [
-        {
-            "transform": [{"filter": "isValid(datum.seed)"}],
-            "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.35, "aria": False},
-            "encoding": {"detail": {"field": "seed", "type": "nominal"}},
-        },
-        {
-            "transform": [{"filter": "!isValid(datum.seed)"}],
-            "mark": {"type": "line", "strokeWidth": 2.2, "point": {"size": 26, "filled": True}},
-            "encoding": {"tooltip": tooltip, "strokeDash": colour},
-        },
+    seed = {"field": "seed", "type": "nominal"}
+    layer = [
+        _layer(
+            "line",
+            {"detail": [seed, {"field": "model", "type": "nominal"}]},
+            _filter("isValid(datum.seed)"),
+            strokeWidth=1,
+            opacity=0.35,
+            aria=False,
+        ),
+        _layer(
+            "line",
+            {"tooltip": tooltip, "strokeDash": colour, "detail": {"field": "model", "type": "nominal"}},
+            _filter("!isValid(datum.seed)"),
+            strokeWidth=2.2,
+            point={"size": 26, "filled": True},
+        ),
     ]
-    words = (
-        f"Learning curves: {title} over training steps, a thick line for the mean of each model, thin lines for seeds."
-    )
+    words = f"Learning curves: {title} over training steps; thick the mean of each model, thin its seeds."
     inner: Spec = {"encoding": {"x": x, "y": y, "color": colour}, "layer": layer}
     if not facets:
         return _spec(words, rows, height=220, **inner)
     facet = {"field": "task", "type": "nominal", "sort": None}
     spec = _spec(words, rows, facet=facet, columns=3, spec={"width": 180, "height": 110, **inner})
-    return {
-        **{key: value for key, value in spec.items() if key != "width"},
-        "resolve": {"scale": {"x": "independent", "y": "independent"}},
-    }
+    del spec["width"]
+    return {**spec, "resolve": {"scale": {"x": "independent", "y": "independent"}}}
 
 
 def critical(rows: Rows, tasks: int, difference: float) -> Spec:
@@ -198,13 +211,7 @@ def critical(rows: Rows, tasks: int, difference: float) -> Spec:
         tasks: how many the ranks are over.
         difference: the critical one, which the bars are as long as.
     """
-    y = {
-        "field": "model",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"grid": False, "ticks": False, "labelPadding": 8},
-    }
+    y = {"field": "model", "type": "nominal", "sort": None, "title": None, "axis": NAMES}
     title = f"Mean rank over {tasks} tasks (1 is the best); critical difference {difference:.2f}"
     x = {"field": "rank", "type": "quantitative", "title": title, "scale": {"zero": False}}
     tooltip = [{"field": "model", "title": "Model"}, _number("rank", "Mean rank", ".2f")]
@@ -214,7 +221,7 @@ def critical(rows: Rows, tasks: int, difference: float) -> Spec:
         height={"step": 22},
         encoding={"y": y},
         layer=[
-            {"mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3, "aria": False}, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 80}, "encoding": {"x": x, "tooltip": tooltip}},
+            _interval({"x": {**x, "field": "low"}, "x2": {"field": "high"}}, 5, opacity=0.35),
+            _layer("point", {"x": x, "tooltip": tooltip}, filled=True, size=80, opacity=1),
         ],
-    )  # fmt: skip
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -21,7 +22,8 @@ Pairs = Mapping[tuple[str, str], "Comparison"]
 class Quality:
     """A task or an average: the cells of all rows and the comparisons of their pairs, by the names of rows.
 
-    ``suite`` is the title of its section; ``key`` is what the leaderboard calls it.
+    ``suite`` is the title of its section; ``key`` is what the leaderboard calls it. An ``error`` is in its own unit,
+    and less of it is better.
     """
 
     key: str
@@ -30,6 +32,7 @@ class Quality:
     average: bool
     cells: Mapping[str, Cell]
     pairs: Pairs = field(default_factory=dict)
+    error: bool = False
 
     @property
     def measured(self) -> bool:
@@ -39,16 +42,18 @@ class Quality:
 
 def qualities(board: Leaderboard) -> list[Quality]:
     """Section by section the averages, then the tasks; an average of all tasks where no suite has one."""
-    shown = []
+    shown: list[Quality] = []
+    errors = {column.task for column in board.columns if column.lower_is_better}
     for section in board.sections:
         names = {title: title for title in section.averages}
         tasks = {column.task: f"{column.title} {metric_words(column)}" for column in section.columns}
         for key, title in {**names, **tasks}.items():
             cells = {row.name: row.cell(key) for row in board.rows}
-            shown.append(Quality(key, title, section.title, key in names, cells, board.pairs.get(key, {})))
-    own = [column.task for column in board.columns if not column.diagnostic]
-    if len(own) > 1 and not any(section.averages for section in board.sections):
-        shown.insert(0, _average_of(board, own))
+            own = Quality(key, title, section.title, key in names, cells, board.pairs.get(key, {}), key in errors)
+            shown.append(own)
+    own_tasks = [c.task for c in board.columns if not c.diagnostic and not c.lower_is_better]
+    if len(own_tasks) > 1 and not any(section.averages for section in board.sections):
+        shown.insert(0, _average_of(board, own_tasks))
     return shown
 
 
@@ -84,7 +89,9 @@ def ordered(rows: Sequence[str], quality: Quality | None) -> list[str]:
 
     def score(name: str) -> float:
         cell = quality.cells[name] if quality else None
-        return cell.score.mean if cell and cell.score and not cell.undefined else -2.0
+        if quality is None or cell is None or cell.score is None or cell.undefined:
+            return -math.inf
+        return -cell.score.mean if quality.error else cell.score.mean
 
     return sorted(rows, key=score, reverse=True)
 

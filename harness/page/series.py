@@ -31,15 +31,17 @@ Curves = dict[str, dict[str, dict[int | None, Curve]]]
 """By task, row and seed; seed None is the mean."""
 
 
-def scaled(value: float | None, digits: int = 2) -> float | None:
-    """A fraction times 100, rounded; None where undefined."""
-    return None if value is None or math.isnan(value) else round(100 * value, digits) + 0.0
+def scaled(value: float | None, error: bool = False) -> float | None:
+    """A fraction times 100, rounded; an error in its unit; None where undefined."""
+    if value is None or math.isnan(value):
+        return None
+    return float(f"{value:.4g}") if error else round(100 * value, 2) + 0.0
 
 
-def score_of(cell: Cell) -> tuple[float | None, float | None, float | None]:
-    """Mean, and the ends of its 95 % interval, times 100."""
-    mean = scaled(cell.score.mean) if cell.score else None
-    return mean, *((scaled(cell.interval.low), scaled(cell.interval.high)) if cell.interval else (None, None))
+def score_of(cell: Cell, error: bool) -> tuple[float | None, float | None, float | None]:
+    """Mean, and the ends of its 95 % interval, as `scaled`."""
+    ends = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
+    return scaled(cell.score.mean, error) if cell.score else None, scaled(ends[0], error), scaled(ends[1], error)
 
 
 def quality_cost_rows(
@@ -48,11 +50,12 @@ def quality_cost_rows(
     """Of `plots.quality_cost`: the models that have both numbers."""
     rows = []
     for name, cell in quality.cells.items():
-        score, low, high = score_of(cell)
+        score, low, high = score_of(cell, quality.error)
         if score is not None and name in values:
             cost = float(f"{values[name]:.4g}")
-            own = {"score": score, "low": low, "high": high, "cost": cost, "effort": -cost if measure.more else cost}
-            rows.append({"model": name, "family": families[name], **own})
+            own = {"score": score, "low": low, "high": high, "merit": -score if quality.error else score}
+            effort = -cost if measure.more else cost
+            rows.append({"model": name, "family": families[name], **own, "cost": cost, "effort": effort})
     return rows
 
 
@@ -63,9 +66,9 @@ def is_log(values: Iterable[float]) -> bool:
 
 
 def forest_rows(shown: Sequence[Quality], a: str, b: str) -> Rows:
-    """Of `plots.forest`: averages first, then tasks."""
+    """Of `plots.forest`: averages first, then tasks that are scored in points."""
     rows = []
-    for quality in sorted(shown, key=lambda quality: not quality.average):
+    for quality in sorted((q for q in shown if not q.error), key=lambda quality: not quality.average):
         comparison, sign = quality.pairs.get((a, b)), 1
         if comparison is None:
             comparison, sign = quality.pairs.get((b, a)), -1
@@ -93,9 +96,12 @@ def rank_rows(board: Leaderboard) -> tuple[Rows, int, float]:
     """Of `plots.critical`: rows, the number of tasks, the critical difference; no rows where there is no such claim."""
     from harness.statistics.suites import friedman  # loads scipy.stats, which takes a second
 
-    tasks = [column.task for column in board.columns if not column.diagnostic and board.comparable(column.task)]
-    scores = [[row.cells[task].score for row in board.rows] for task in tasks]
-    matrix = np.array([[math.nan if score is None else score.mean for score in of_task] for of_task in scores])
+    columns = [column for column in board.columns if not column.diagnostic and board.comparable(column.task)]
+    signs = [-1 if column.lower_is_better else 1 for column in columns]
+    scores = [[row.cells[column.task].score for row in board.rows] for column in columns]
+    matrix = np.array(
+        [[math.nan if s is None else sign * s.mean for s in own] for sign, own in zip(signs, scores, strict=True)]
+    )
     if matrix.ndim == 2:
         matrix = matrix[np.isfinite(matrix).all(axis=1)]
     try:

@@ -12,7 +12,7 @@ from harness.page.verdicts import compared
 from harness.report.build import Runs
 from harness.report.compare_text import signed
 from harness.report.efficiency import NOT_MEASURED
-from harness.report.format import Footnotes, count, cut, duration, failure, percent
+from harness.report.format import Footnotes, count, cut, duration, failure, in_unit, score_number
 from harness.report.leaderboard import Cell, Leaderboard, Row, Section
 from harness.report.measures import MEASURES, Measure, means
 from harness.report.signature import seed_words
@@ -100,7 +100,8 @@ def _score_cell(board: Leaderboard, row: Row, key: str, notes: Footnotes) -> Tab
         low, high = ranking.ranks[row.name]
         hints.append(f"rank {low}" if low == high else f"rank {low} to {high}")
     if cell.interval:
-        hints.append(f"95 % interval {percent(cell.interval.low)} to {percent(cell.interval.high)}")
+        ends = cell.interval.low, cell.interval.high
+        hints.append(f"95 % interval {' to '.join(score_number(v, cell.scored) for v in ends)}")
     if cell.done:
         hints.append(f"{cell.done} of {len(cell.planned)} seeds")
     return TableCell(
@@ -148,8 +149,9 @@ def _pair_cell(quality: Quality, a: str, b: str) -> PairCell:
     if comparison is None:
         return PairCell("" if a == b else "—")
     verdict = {1: "better", 0: "tied", -1: "worse"}[sign * sign_of(comparison)]
-    half = percent((comparison.high - comparison.low) / 2)
-    return PairCell(signed(sign * comparison.estimate), half, verdict)
+    error = comparison.lower_is_better
+    half = in_unit((comparison.high - comparison.low) / 2, error)
+    return PairCell(signed(sign * comparison.estimate, error), half, verdict)
 
 
 # Costs -----------------------------------------------------------------------------------------------------------

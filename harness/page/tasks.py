@@ -13,7 +13,7 @@ from harness.inspection.examples import Reading, answer_text, errors_of, problem
 from harness.inspection.source import Source
 from harness.page.qualities import Quality, ordered
 from harness.report.build import Runs
-from harness.report.format import cut, percent, plural
+from harness.report.format import cut, percent, score_number
 from harness.report.leaderboard import Column, Leaderboard
 from harness.report.notes import finished
 from harness.report.observed import label_names
@@ -138,7 +138,7 @@ def _fold(
     best = next(iter(records), "")
     score = quality.cells[best].score if best else None
     fold = TaskFold(
-        column.task, column.title, score_words(column), f"{best} {percent(score.mean)}" if score else "",
+        column.task, column.title, score_words(column), f"{best} {score_number(score.mean, quality.cells[best].scored)}" if score else "",
         _facts(column, records), shared, settings, recipes, list(records),
     )  # fmt: skip
     if not seen:
@@ -303,8 +303,3 @@ def _disputed(means: np.ndarray) -> list[int]:
         np.argsort(-np.abs(means[a] - means[b]).round(9), kind="stable")[:DISAGREEMENTS].tolist() for a, b in pairs
     ]
     return list(dict.fromkeys(order[turn] for turn in range(DISAGREEMENTS) for order in orders if turn < len(order)))
-
-
-def caption(fold: TaskFold) -> str:
-    """What the answers of a fold are of."""
-    return f"Answers of the {plural(len(fold.models), 'best model')}, at most {SEEDS} runs each; in parentheses how many runs."

@@ -9,7 +9,7 @@ from itertools import combinations
 from harness.page.qualities import CostMeasure, Quality, headlines, ordered
 from harness.page.series import sign_of
 from harness.report.compare_text import interval_text, p_text, signed
-from harness.report.format import percent, plural
+from harness.report.format import in_unit, plural
 from harness.report.leaderboard import Leaderboard
 from harness.statistics.comparison import Comparison
 
@@ -85,10 +85,12 @@ def _verdict(
         ends = sorted([sign * comparison.low, sign * comparison.high])
         details = f"p {p_text(comparison.p_adjusted)}, Holm over all pairs"
         if which == 0:
-            details += f"; a true difference of {percent(comparison.detectable)} would be seen"
-        parts.append(
-            Part(quality.title, signed(sign * comparison.estimate), interval_text(*ends), details, _WORDS[which])
-        )
+            details += (
+                f"; a true difference of {in_unit(comparison.detectable, comparison.lower_is_better)} would be seen"
+            )
+        error = comparison.lower_is_better
+        numbers = signed(sign * comparison.estimate, error), interval_text(ends[0], ends[1], error)
+        parts.append(Part(quality.title, *numbers, details, _WORDS[which]))
     phrase, after, verdict = _phrase(found)
     rest = [*_tasks_won(a, b, shown), *_costs(a, b, costs)]
     return Verdict(a, b, verdict, phrase, after, tuple(parts), tuple(rest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -250,23 +251,34 @@ def payload(content: Content) -> dict[str, Any]:
 
 
 def _quality_data(quality: Quality, names: Sequence[str]) -> dict[str, Any]:
-    """Scores times 100; of each pair of models, in order, the difference in tenths of a point and what it means."""
+    """Scores; of each pair of models, in order, the difference, how far its interval reaches, and what it means.
+
+    Differences are integers: 1 / ``per`` of a point, or of the unit of an error.
+    """
     flat: list[int | None] = []
+    per = 1000 if not quality.error else 10 ** (4 - math.ceil(math.log10(_largest(quality))))
     for a, b in combinations(names, 2) if quality.pairs else ():
         comparison, sign = verdicts.compared(quality, a, b)
         if comparison is None:
             flat += [None] * 4
             continue
         low, high = sorted([sign * comparison.low, sign * comparison.high])
-        numbers = [round(1000 * value) for value in (sign * comparison.estimate, low, high)]
+        numbers = [round(per * value) for value in (sign * comparison.estimate, low, high)]
         flat += [numbers[0], numbers[0] - numbers[1], numbers[2] - numbers[0], sign * series.sign_of(comparison)]
     return {
         "key": quality.key,
         "title": quality.title,
         "average": quality.average,
-        "scores": [series.score_of(quality.cells[name]) for name in names],
+        "error": quality.error,
+        "per": per if quality.error else 10,
+        "scores": [series.score_of(quality.cells[name], quality.error) for name in names],
         "pairs": flat,
     }
+
+
+def _largest(quality: Quality) -> float:
+    """Of the differences and their ends."""
+    return max((abs(v) for c in quality.pairs.values() for v in (c.estimate, c.low, c.high)), default=1.0) or 1.0
 
 
 def _curve_data(curves: Mapping[str, Mapping[str, Mapping[int | None, series.Curve]]], names: Sequence[str]) -> Any:

@@ -20,7 +20,8 @@ function cellText(parent, text, className) {
   parent.append(span);
 }
 
-const signed = (value) => (value < 0 ? "-" : "+") + Math.abs(value).toFixed(1);
+const size = (value, error) => (error ? String(Number(Math.abs(value).toPrecision(4))) : Math.abs(value).toFixed(1));
+const signed = (value, error) => (value < 0 ? "-" : "+") + size(value, error);
 const SIGNS = { 1: "▲", 0: "≈", "-1": "▼" };
 const CLASSES = { 1: "is-better", 0: "", "-1": "is-worse" };
 
@@ -28,13 +29,13 @@ function fillDifference(cell, found) {
   cell.replaceChildren();
   cell.className = found ? CLASSES[found.sign] : "";
   cell.dataset.order = found ? found.estimate : "";
-  cell.title = found ? `95 % interval ${signed(found.low)} to ${signed(found.high)}: ${VERDICT_WORDS[found.sign]}` : "";
+  cell.title = found ? `95 % interval ${signed(found.low, found.error)} to ${signed(found.high, found.error)}: ${VERDICT_WORDS[found.sign]}` : "";
   if (!found) {
     cell.textContent = "—";
     return;
   }
-  cell.append(signed(found.estimate));
-  cellText(cell, ` ± ${((found.high - found.low) / 2).toFixed(1)}`, "pm");
+  cell.append(signed(found.estimate, found.error));
+  cellText(cell, ` ± ${size((found.high - found.low) / 2, found.error)}`, "pm");
   cellText(cell, ` ${SIGNS[found.sign]}`, "sign");
 }
 

@@ -13,8 +13,9 @@ function difference(quality, a, b) {
   const at = 4 * (i * n - (i * (i + 1)) / 2 + (j - i - 1));
   const [estimate, down, up, sign] = quality.pairs.slice(at, at + 4);
   if (estimate === null) return null;
-  if (a < b) return { estimate: estimate / 10, low: (estimate - down) / 10, high: (estimate + up) / 10, sign };
-  return { estimate: -estimate / 10, low: -(estimate + up) / 10, high: -(estimate - down) / 10, sign: -sign };
+  const per = quality.per;
+  if (a < b) return { estimate: estimate / per, low: (estimate - down) / per, high: (estimate + up) / per, sign, error: quality.error };
+  return { estimate: -estimate / per, low: -(estimate + up) / per, high: -(estimate - down) / per, sign: -sign, error: quality.error };
 }
 
 function qualityRows(quality, cost, models) {
@@ -23,12 +24,12 @@ function qualityRows(quality, cost, models) {
     .map((i) => {
       const [score, low, high] = quality.scores[i];
       const value = cost.values[i];
-      return { model: data.models[i], family: data.families[i], score, low, high, cost: value, effort: cost.more ? -value : value };
+      return { model: data.models[i], family: data.families[i], score, low, high, merit: quality.error ? -score : score, cost: value, effort: cost.more ? -value : value };
     });
 }
 
 function forestRows(a, b) {
-  const sorted = [...data.qualities].sort((x, y) => y.average - x.average);
+  const sorted = data.qualities.filter((quality) => !quality.error).sort((x, y) => y.average - x.average);
   return sorted.flatMap((quality) => {
     const found = difference(quality, a, b);
     return found ? [{ title: quality.title, ...found, verdict: VERDICT_WORDS[found.sign] }] : [];
