@@ -19,6 +19,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
     report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
+    report.add_argument("--plots", nargs="?", const="svg", default="", help="write the plots, too: svg,pdf,png")
+    report.add_argument("--texts", action="store_true", help="show the texts of examples on the page")
     report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
@@ -55,11 +57,14 @@ def command_report(options: argparse.Namespace) -> int:
         references=options.references,
         interval=options.interval,
         long=options.long,
+        plots=[form.strip() for form in options.plots.split(",") if form.strip()],
+        texts=options.texts,
     )
     for board in boards.values():
         print(board.text)
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
-    print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
+    files = [str(folder / file) for folder in folders for file in ("leaderboard.md", "index.html")]
+    print(f"\nwritten: {', '.join(files)}")
     return 0
 
 

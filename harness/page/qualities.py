@@ -41,7 +41,7 @@ class Quality:
 
 
 def qualities(board: Leaderboard) -> list[Quality]:
-    """Section by section the averages, then the tasks; an average of all tasks where no suite has one."""
+    """Section by section the averages, then the tasks; without any average one of the tasks that all rows have."""
     shown: list[Quality] = []
     errors = {column.task for column in board.columns if column.lower_is_better}
     for section in board.sections:
@@ -51,15 +51,20 @@ def qualities(board: Leaderboard) -> list[Quality]:
             cells = {row.name: row.cell(key) for row in board.rows}
             own = Quality(key, title, section.title, key in names, cells, board.pairs.get(key, {}), key in errors)
             shown.append(own)
-    own_tasks = [c.task for c in board.columns if not c.diagnostic and not c.lower_is_better]
+    own_tasks = [c.task for c in board.columns if not c.diagnostic and not c.lower_is_better and _whole(board, c.task)]
     if len(own_tasks) > 1 and not any(section.averages for section in board.sections):
         shown.insert(0, _average_of(board, own_tasks))
     return shown
 
 
+def _whole(board: Leaderboard, task: str) -> bool:
+    return all(row.cells[task].status == "done" for row in board.rows)
+
+
 def _average_of(board: Leaderboard, tasks: Sequence[str]) -> Quality:
     title = f"Average of {len(tasks)} tasks"
-    cells, pairs = {row.name: average(row.cells, tasks) for row in board.rows}, dict[tuple[str, str], Comparison]()
+    cells = {row.name: average(row.cells, tasks) for row in board.rows}
+    pairs: Pairs = {}
     if all(task in board.pairs for task in tasks):
         from harness.statistics.suites import holm, suite_average
 

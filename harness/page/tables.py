@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.page.content import sign_of
 from harness.page.qualities import Quality
-from harness.page.series import sign_of
 from harness.page.verdicts import compared
 from harness.report.build import Runs
 from harness.report.compare_text import signed
@@ -39,7 +39,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column: ``suite`` is the name of its section, ``average`` whether it is no task."""
+    """A column: ``suite`` is the title of its section, ``average`` whether it is no task."""
 
     key: str
     title: str
@@ -72,10 +72,10 @@ def score_table(board: Leaderboard, notes: Footnotes) -> ScoreTable:
     """All suites side by side."""
     columns, sections = [], []
     for section in board.sections:
-        own = [TableColumn(title, title, "", section.name, True) for title in section.averages]
-        own += [TableColumn(c.task, c.title, metric_words(c), section.name, False) for c in section.columns]
+        own = [TableColumn(title, title, "", section.title, True) for title in section.averages]
+        own += [TableColumn(c.task, c.title, metric_words(c), section.title, False) for c in section.columns]
         columns += own
-        sections.append((section.name, section.title, len(own)))
+        sections.append((section.title, section.title, len(own)))
     rows = []
     for row in board.rows:
         cells = [_score_cell(board, row, column.key, notes) for column in columns]

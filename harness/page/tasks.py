@@ -136,9 +136,8 @@ def _fold(
 ) -> TaskFold:
     shared, settings, recipes = _recipes(records)
     best = next(iter(records), "")
-    score = quality.cells[best].score if best else None
     fold = TaskFold(
-        column.task, column.title, score_words(column), f"{best} {score_number(score.mean, quality.cells[best].scored)}" if score else "",
+        column.task, column.title, score_words(column), _best(best, quality),
         _facts(column, records), shared, settings, recipes, list(records),
     )  # fmt: skip
     if not seen:
@@ -159,6 +158,12 @@ def _fold(
             "reason": reason,
         }
     )
+
+
+def _best(name: str, quality: Quality) -> str:
+    """``bert 84.1``."""
+    cell = quality.cells.get(name)
+    return f"{name} {score_number(cell.score.mean, cell.scored)}" if cell and cell.score else ""
 
 
 def _facts(column: Column, records: Mapping[str, Sequence[Record]]) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from harness.page.content import sign_of
 from harness.page.qualities import CostMeasure, Quality, headlines, ordered
-from harness.page.series import sign_of
 from harness.report.compare_text import interval_text, p_text, signed
 from harness.report.format import in_unit, plural
 from harness.report.leaderboard import Leaderboard

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import combinations
@@ -15,9 +14,9 @@ from typing import Any
 
 from harness.inspection.source import Source
 from harness.io import write_file
-from harness.page import pictures, plots, series, tables, tasks, verdicts
-from harness.page.qualities import CostMeasure, Quality, costs, headlines, ordered, qualities
-from harness.report.build import Runs
+from harness.page import pictures, plots, tables, tasks, verdicts
+from harness.page.content import Content, Curve, is_log, rank_rows, score_of, sign_of
+from harness.page.qualities import Quality
 from harness.report.efficiency import DEFINITIONS, machine_words
 from harness.report.format import Footnotes
 from harness.report.leaderboard import Leaderboard
@@ -29,42 +28,6 @@ SCRIPTS = ("vendor/vega.min.js", "vendor/vega-lite.min.js", "vendor/vega-embed.m
 STYLE = "static/page.css"
 MATRIX = 16
 """Models up to which the matrix of pairs is there without JavaScript, too."""
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the page and the pictures show: computed once."""
-
-    board: Leaderboard
-    runs: Runs
-    shown: list[Quality]
-    main: list[Quality]
-    costs: dict[CostMeasure, dict[str, float]]
-    families: dict[str, str]
-    scores: series.Curves
-    losses: series.Curves
-    live: bool
-
-    @property
-    def groups(self) -> dict[str, str]:
-        """By model, what colours of curves tell apart: models, or families where there are many."""
-        few = len(self.board.rows) <= len(plots.LIGHT)
-        return {row.name: row.name for row in self.board.rows} if few else self.families
-
-    @property
-    def names(self) -> list[str]:
-        """The models, the best first."""
-        return ordered([row.name for row in self.board.rows], self.main[0] if self.main else None)
-
-
-def content(board: Leaderboard, runs: Runs, live: bool = False) -> Content:
-    """All that is shown of a leaderboard and the records of its rows; ``live``: runs are still being done."""
-    shown = qualities(board)
-    architectures = {row.name: row.architecture for row in board.rows}
-    alike = len(set(architectures.values())) == 1 and len(architectures) <= len(plots.LIGHT)
-    families = {name: name for name in architectures} if alike else architectures
-    curves = series.curves_of(runs, board.columns)
-    return Content(board, runs, shown, headlines(shown), costs(board), families, *curves, live)
 
 
 def write_page(folder: Path, content: Content, source: Source | None = None) -> Path:
@@ -117,7 +80,7 @@ def page(content: Content, source: Source | None = None) -> str:
         folds=tasks.folds(board, content.runs, content.shown, source, content.live),
         texts=source is not None,
         gaps=gaps,
-        pictures=static(content) if pictures.installed() and not content.live else {},
+        pictures=pictures.static(content) if pictures.installed() and not content.live else {},
         data=payload(content),
         limits={"models": tasks.MODELS, "seeds": tasks.SEEDS, "gaps": tables.GAPS},
     )  # fmt: skip
@@ -170,56 +133,6 @@ def _legend(board: Leaderboard) -> list[str]:
     return words
 
 
-# Plots -----------------------------------------------------------------------------------------------------------
-
-
-def quality_cost(content: Content, quality: Quality, measure: CostMeasure) -> plots.Spec:
-    """The picture of the first screen."""
-    values = content.costs[measure]
-    rows = series.quality_cost_rows(quality, measure, values, content.families)
-    return plots.quality_cost(rows, f"{measure.title} ({measure.unit})", quality.title, series.is_log(values.values()))
-
-
-def figures(content: Content) -> dict[str, plots.Spec]:
-    """The plots for papers, by the names of their files; those that the records give."""
-    specs: dict[str, plots.Spec] = {}
-    for i, quality in enumerate(content.main):
-        for measure in list(content.costs)[:1]:
-            specs["quality-cost" if i == 0 else f"quality-cost-{i + 1}"] = quality_cost(content, quality, measure)
-    for a, b in _forest_pairs(content):
-        specs[f"differences-{a}-{b}"] = plots.forest(series.forest_rows(content.shown, a, b), a, b)
-    title, groups = content.board.title, content.groups
-    for name, words, curves in (
-        ("learning-curves", "Score", content.scores),
-        ("loss-curves", "Training loss", content.losses),
-    ):
-        rows = [row for task, own in curves.items() for row in series.curve_rows(own, groups, task=title(task))]
-        if rows:
-            specs[name] = plots.curves(rows, words, facets=True)
-    ranks, number, difference = series.rank_rows(content.board)
-    if ranks:
-        specs["critical-differences"] = plots.critical(ranks, number, difference)
-    return {name.replace("/", "-"): spec for name, spec in specs.items()}
-
-
-def _forest_pairs(content: Content) -> list[tuple[str, str]]:
-    """All pairs of up to four models; of more, the best one and the others."""
-    names = [name for name in content.names if any(name in pair for q in content.shown for pair in q.pairs)]
-    pairs = list(combinations(names, 2))
-    return pairs if len(names) <= verdicts.MODELS else [pair for pair in pairs if pair[0] == names[0]]
-
-
-def static(content: Content) -> dict[str, str]:
-    """The plots as SVG for readers without JavaScript: the first of each kind."""
-    specs = figures(content)
-    kinds: dict[str, plots.Spec] = {}
-    for name, spec in specs.items():
-        kind = next(k for k in ("quality-cost", "differences", "learning", "loss", "critical") if name.startswith(k))
-        kinds.setdefault(kind, spec)
-    kinds.pop("loss", None)
-    return {kind: pictures.svg(spec) for kind, spec in kinds.items()}
-
-
 # Numbers for the scripts -----------------------------------------------------------------------------------------
 
 
@@ -227,13 +140,13 @@ def payload(content: Content) -> dict[str, Any]:
     """All that the scripts draw from, in the order of the rows of the leaderboard."""
     board = content.board
     names = [row.name for row in board.rows]
-    ranks, number, difference = series.rank_rows(board) if not content.live else ([], 0, 0.0)
+    ranks, number, difference = rank_rows(board) if not content.live else ([], 0, 0.0)
     return {
         "models": names,
         "families": [content.families[name] for name in names],
         "qualities": [_quality_data(quality, names) for quality in content.shown],
         "costs": [
-            {"key": m.key, "title": f"{m.title} ({m.unit})", "more": m.more, "log": series.is_log(values.values()),
+            {"key": m.key, "title": f"{m.title} ({m.unit})", "more": m.more, "log": is_log(values.values()),
              "values": [float(f"{values[name]:.4g}") if name in values else None for name in names]}
             for m, values in content.costs.items()
         ],
@@ -264,14 +177,14 @@ def _quality_data(quality: Quality, names: Sequence[str]) -> dict[str, Any]:
             continue
         low, high = sorted([sign * comparison.low, sign * comparison.high])
         numbers = [round(per * value) for value in (sign * comparison.estimate, low, high)]
-        flat += [numbers[0], numbers[0] - numbers[1], numbers[2] - numbers[0], sign * series.sign_of(comparison)]
+        flat += [numbers[0], numbers[0] - numbers[1], numbers[2] - numbers[0], sign * sign_of(comparison)]
     return {
         "key": quality.key,
         "title": quality.title,
         "average": quality.average,
         "error": quality.error,
         "per": per if quality.error else 10,
-        "scores": [series.score_of(quality.cells[name], quality.error) for name in names],
+        "scores": [score_of(quality.cells[name], quality.error) for name in names],
         "pairs": flat,
     }
 
@@ -281,7 +194,7 @@ def _largest(quality: Quality) -> float:
     return max((abs(v) for c in quality.pairs.values() for v in (c.estimate, c.low, c.high)), default=1.0) or 1.0
 
 
-def _curve_data(curves: Mapping[str, Mapping[str, Mapping[int | None, series.Curve]]], names: Sequence[str]) -> Any:
+def _curve_data(curves: Mapping[str, Mapping[str, Mapping[int | None, Curve]]], names: Sequence[str]) -> Any:
     """``[task, [[model, seed or null, steps, values], ...]]``."""
     return [
         [task, [[names.index(name), seed, [s for s, _ in curve], [v for _, v in curve]]

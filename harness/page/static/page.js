@@ -106,7 +106,7 @@ function showModels() {
 
 for (const id of ["suites", "columns", "models"]) {
   const boxes = [...byId(`choose-${id}`).querySelectorAll("input")];
-  const hidden = new Set((state.get(`no-${id}`) || "").split("|"));
+  const hidden = new Set((state.get(`no-${id}`) || "").split("|").filter(Boolean));
   const tell = () => {
     const off = boxes.filter((box) => !box.checked);
     byId(`choose-${id}`).querySelector(".chosen").textContent = off.length ? `${boxes.length - off.length} of ${boxes.length}` : "";

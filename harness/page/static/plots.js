@@ -47,7 +47,8 @@ function filled(spec, rows, x, y) {
   const copy = structuredClone(spec);
   copy.data = { values: rows };
   copy.width = "container";
-  if (typeof copy.height === "number") copy.autosize = { type: "fit-x", contains: "padding" };
+  if (copy.height.step) copy.height = copy.height.step * new Set(rows.map((row) => row[copy.encoding.y.field])).size;
+  copy.autosize = { type: "fit-x", contains: "padding" };
   const title = (encoding, channel, words) => { if (encoding && encoding[channel] && words) encoding[channel].title = words; };
   for (const part of [copy, ...(copy.layer || [])]) {
     title(part.encoding, "x", x);
@@ -95,6 +96,7 @@ async function redraw(id) {
     tooltip: { disableDefaultStyle: true, theme: "page" },
   });
   own.view = view;
+  performance.mark("drawn");
 }
 
 darkness.addEventListener("change", () => {

@@ -1,9 +1,10 @@
-"""From records and tables to the rows that plots draw."""
+"""What the page and the pictures show, computed once; and the rows that plots draw."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
 from harness.io import open_regular
-from harness.page.plots import Rows
-from harness.page.qualities import CostMeasure, Quality
+from harness.page.plots import LIGHT, Rows
+from harness.page.qualities import CostMeasure, Quality, costs, headlines, ordered, qualities
 from harness.report.build import Runs
 from harness.report.leaderboard import Cell, Column, Leaderboard
 from harness.report.notes import finished
@@ -29,6 +30,42 @@ Curve = list[tuple[int, float]]
 """(step, value)."""
 Curves = dict[str, dict[str, dict[int | None, Curve]]]
 """By task, row and seed; seed None is the mean."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the page and the pictures show: computed once."""
+
+    board: Leaderboard
+    runs: Runs
+    shown: list[Quality]
+    main: list[Quality]
+    costs: dict[CostMeasure, dict[str, float]]
+    families: dict[str, str]
+    scores: Curves
+    losses: Curves
+    live: bool
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """By model, what colours of curves tell apart: models, or families where there are many."""
+        few = len(self.board.rows) <= len(LIGHT)
+        return {row.name: row.name for row in self.board.rows} if few else self.families
+
+    @property
+    def names(self) -> list[str]:
+        """The models, the best first."""
+        return ordered([row.name for row in self.board.rows], self.main[0] if self.main else None)
+
+
+def content_of(board: Leaderboard, runs: Runs, live: bool = False) -> Content:
+    """All that is shown of a leaderboard and the records of its rows; ``live``: runs are still being done."""
+    shown = qualities(board)
+    architectures = {row.name: row.architecture for row in board.rows}
+    alike = len(set(architectures.values())) == 1 and len(architectures) <= len(LIGHT)
+    families = {name: name for name in architectures} if alike else architectures
+    curves = curves_of(runs, board.columns)
+    return Content(board, runs, shown, headlines(shown), costs(board), families, *curves, live)
 
 
 def scaled(value: float | None, error: bool = False) -> float | None:
