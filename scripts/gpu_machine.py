@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def read_on(machine: Machine, training: Training, lengths: Any) -> None:
     """Let a training that knows every word go on with new texts."""
     texts = text_lengths(lengths, machine.texts, LONGEST)
     training.features = generated(training.architecture, texts, training=True)
-    training.plan = plan_of(training.features, training.recipe, 1)
+    training.plan = replace(plan_of(training.features, training.recipe, 1), pass_tokens=training.plan.pass_tokens)
     training._batches = (-1, [])
 
 
