@@ -1,4 +1,4 @@
-"""Commands that read records, tasks, models and files: report, show, tasks, models, validate."""
+"""Commands that read records, tasks, models and files: report, show, tasks, metrics, models, validate."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
         "--data", default="sample", help="of --show: sample (default), hub or a folder of official files"
     )
     tasks.set_defaults(command=command_tasks)
+
+    metrics = commands.add_parser("metrics", help="list the metrics that a task can name")
+    metrics.set_defaults(command=command_metrics)
 
     models = commands.add_parser("models", help="list the models of a file")
     models.add_argument("file", nargs="?", type=usable, default=Path("benchmarks.yaml"))
@@ -80,6 +83,22 @@ def command_tasks(options: argparse.Namespace) -> int:
         labels = ", ".join(task.labels[:6]) + (", ..." if len(task.labels) > 6 else "")
         by = f"  (answered by the {task.evaluated_by} model)" if task.evaluated_by else ""
         print(f"{task.name:{width}}  {task.suite:10} {task.problem_type:28} {', '.join(task.metrics):24} {labels}{by}")
+    return 0
+
+
+def command_metrics(options: argparse.Namespace) -> int:
+    from harness.report.format import plain_table
+    from harness.task.metrics import METRICS
+
+    better = {False: "higher", True: "lower"}
+    fitting = {name: ", ".join(metric.problem_types) for name, metric in METRICS.items()}
+    rows = [
+        [name, better[metric.lower_is_better], metric.source, fitting[name] or "SuperGLUE's own tasks"]
+        for name, metric in METRICS.items()
+    ]
+    print(plain_table(["metric", "better", "as defined by", "problem types"], rows, left=True), end="\n\n")
+    for name, metric in METRICS.items():
+        print(textwrap.fill(f"{name}: {metric.description}", 100, subsequent_indent="  "))
     return 0
 
 

@@ -11,6 +11,7 @@ from harness.data.files import LARGEST, BadValue, column_names, label_names, oth
 from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
 from harness.errors import HarnessError, did_you_mean, printable
 from harness.task.entities import tag_order
+from harness.task.metrics import METRICS
 from harness.task.problem_types import PROBLEM_TYPES, ProblemType
 from harness.task.task import OWN_SUITE as SUITE
 from harness.task.task import Example, Instance, SplitFile, Task
@@ -30,6 +31,7 @@ KEYS = (
     "metrics",
     "selection_metric",
     "range",
+    "loss_weights",
     "cluster",
     "separator",
     "suite",
@@ -50,6 +52,7 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
             ``choices``, the columns of the choices (multiple choice; the label is the right one's position from 0,
             or its column); ``metrics``; ``selection_metric``, the one that counts (default:
             the first; "mean": all); ``range``, the lowest and the highest score of a regression;
+            ``loss_weights``, "balanced" or a number by label;
             ``cluster``, the column or columns by which examples belong together (default: the first text), which a test
             file may lack; ``separator`` between the labels of one cell (multi-label csv
             and tsv, default ","); ``suite``. A test file may lack the label column.
@@ -68,7 +71,7 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
     problem = _problem_type(spec)
     if problem.of_words:
         spec = {"text": TOKENS, "label": TAGS, **spec}
-    text, choices, metrics = _names(spec, "text"), _names(spec, "choices"), _names(spec, "metrics")
+    text, choices, metrics = _names(spec, "text"), _names(spec, "choices"), _metrics(spec, problem)
     cluster = _names(spec, "cluster")
     separator, one_hot = spec.get("separator", ","), _one_hot(spec, problem)
     label = "label" if one_hot else str(spec.get("label", "label"))
@@ -105,6 +108,7 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         metrics=metrics or problem.metrics,
         selection_metric=str(spec.get("selection_metric") or ""),
         score_range=_range(spec, problem),
+        loss_weights=_loss_weights(spec),
         files=files,
         test_splits=("test",) if "test" in files else (),
         cluster=cluster or None,
@@ -147,6 +151,23 @@ def _range(spec: Mapping[str, Any], problem: ProblemType) -> tuple[float, float]
     if not numbers[0] < numbers[1]:
         raise BadValue(f"'range' must have the lowest score before the highest, found {given!r}")
     return float(numbers[0]), float(numbers[1])
+
+
+def _metrics(spec: Mapping[str, Any], problem: ProblemType) -> tuple[str, ...]:
+    names = _names(spec, "metrics")
+    fitting = [name for name, metric in METRICS.items() if problem.name in metric.problem_types]
+    for name in names:
+        if name in METRICS and name not in fitting:
+            raise BadValue(f"the metric {name} does not fit a {problem.name}, which has {', '.join(fitting)}")
+    return names
+
+
+def _loss_weights(spec: Mapping[str, Any]) -> str | dict[str, Any] | None:
+    """As the task takes them, which checks them: labels by their names."""
+    given = spec.get("loss_weights")
+    if not isinstance(given, Mapping):
+        return None if given is None else str(given)
+    return {str(label).lower() if isinstance(label, bool) else str(label): weight for label, weight in given.items()}
 
 
 def _names(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -179,15 +179,17 @@ def _check_scores(
     try:
         pairs = [metric_inputs(task, row["prediction"], example) for row, example in zip(rows, own, strict=True)]
         names = [name for name in task.metrics if name not in left_out]
-        scores = compute_metrics(names, [p for p, _ in pairs], [r for _, r in pairs])
+        given = [row["scores"] for row in rows if "scores" in row]
+        of_model = given if len(given) == len(rows) else None
+        scores = compute_metrics(names, [p for p, _ in pairs], [r for _, r in pairs], of_model)
     except HarnessError as error:
         found.differs(where, f"the scores cannot be computed from the predictions: {error}")
         return
     found.scores += len(scores)
     for metric in dict.fromkeys([*scores, *recorded]):
         if metric not in left_out and not _equal(scores.get(metric), recorded.get(metric)):
-            computed, given = _shown(scores.get(metric)), _shown(recorded.get(metric))
-            found.differs(where, f"{metric} is {given} in the record and {computed} by the predictions")
+            computed, recorded_score = _shown(scores.get(metric)), _shown(recorded.get(metric))
+            found.differs(where, f"{metric} is {recorded_score} in the record and {computed} by the predictions")
 
 
 def _check_labels(

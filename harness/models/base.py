@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ class Batch:
 
     ``inputs`` are the model's keyword arguments; ``labels`` what the loss compares with (None when predicting);
     ``sizes`` ``(groups,)`` the instances of each group, or the words of each sentence; ``weight`` the number of terms
-    in the loss, by which the sum is divided once the whole update is known.
+    in the loss, by which the sum is divided once the whole update is known. Where classes have weights, ``weights`` are
+    those of the terms, and ``weight`` is their sum.
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor | None
     sizes: list[int]
     weight: float
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; does not wait for the copies."""
@@ -43,7 +45,8 @@ class Batch:
             return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
         inputs = {name: copied(tensor) for name, tensor in self.inputs.items()}
-        return Batch(inputs, None if self.labels is None else copied(self.labels), self.sizes, self.weight)
+        labels, weights = (None if tensor is None else copied(tensor) for tensor in (self.labels, self.weights))
+        return Batch(inputs, labels, self.sizes, self.weight, weights)
 
 
 class Architecture(ABC):
@@ -83,6 +86,8 @@ class Architecture(ABC):
     ):
         self.model, self.folder, self.tokenizer, self.task = model, folder, tokenizer, task
         self.max_length, self.label_smoothing = max_length, label_smoothing
+        self.class_weights: np.ndarray | None = None
+        """By how much the loss of an example counts, by its class (`weigh_classes`); None: all alike."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -102,6 +107,16 @@ class Architecture(ABC):
     @abstractmethod
     def collate(self, features: Features, groups: Sequence[int]) -> Batch:
         """Whole groups, padded to the longest of them."""
+
+    @abstractmethod
+    def classes(self, features: Features) -> np.ndarray:
+        """The class of each training example, where the task has one for each."""
+
+    def weigh_classes(self, features: Features) -> None:
+        """Take over the task's weights of the loss; balanced ones follow from these training features."""
+        self.class_weights = None
+        if self.task.loss_weights is not None:
+            self.class_weights = class_weights(self.task, self.classes(features))
 
     @abstractmethod
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
@@ -125,6 +140,21 @@ class Architecture(ABC):
     def text_options(self) -> dict[str, Any]:
         """What `features` depends on besides task, data, tokenizer and ``max_length``."""
         return {"class": type(self).__name__}
+
+
+def class_weights(task: Task, classes: np.ndarray) -> np.ndarray:
+    """``(labels,)`` weights of the classes of a task that has some.
+
+    Balanced: examples / (classes that occur x examples of the class), as scikit-learn's ``compute_class_weight``.
+
+    Args:
+        classes: ``(examples,)`` class indices of the training data.
+    """
+    if isinstance(task.loss_weights, Mapping):
+        return np.array([task.loss_weights.get(label, 1.0) for label in task.labels], dtype=np.float32)
+    counts = np.bincount(classes, minlength=len(task.labels))
+    balanced = len(classes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, balanced, 1.0).astype(np.float32)
 
 
 def pad(rows: Sequence[np.ndarray], value: int, left: bool = False) -> Tensor:

@@ -27,7 +27,8 @@ class ScoringArchitecture(Architecture):
 
     The losses are Hugging Face's: cross entropy (single label), mean squared error (regression), binary cross
     entropy (multi-label); multiple choice is a cross entropy over the choices of a group, token classification one
-    over the tags of every word that is read. ``label_smoothing`` smooths every target but a regression's.
+    over the tags of every word that is read. ``label_smoothing`` smooths every target but a regression's. A task's
+    ``loss_weights`` weigh each example's cross entropy by its class, and the mean is over the sum of the weights.
     """
 
     @property
@@ -76,12 +77,25 @@ class ScoringArchitecture(Architecture):
         labelled = all(len(label) for label in labels)
         sizes = [int(features.sizes[group]) for group in groups]
         weight = len(sizes) if self.task.problem.grouped else len(rows)
-        return Batch(inputs, torch.from_numpy(np.stack(labels)) if labelled else None, sizes, weight)
+        targets = torch.from_numpy(np.stack(labels)) if labelled else None
+        if self.class_weights is None or targets is None:
+            return Batch(inputs, targets, sizes, weight)
+        weights = torch.from_numpy(self.class_weights)[targets[:, 0].long()]
+        return Batch(inputs, targets, sizes, float(weights.sum()), weights)
+
+    def classes(self, features: Features) -> np.ndarray:
+        """They are the labels."""
+        return features.columns["labels"].values.astype(np.int64)
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Source of the losses: `transformers` ``ForSequenceClassification``, with the mean taken over the update."""
         logits, labels = self.logits(module, batch.inputs), batch.labels
         assert labels is not None
+        if batch.weights is not None:
+            losses = F.cross_entropy(
+                logits, labels[:, 0].long(), reduction="none", label_smoothing=self.label_smoothing
+            )
+            return (losses * batch.weights).sum()
         return LOSSES[self.task.problem.loss](logits, labels, batch.sizes, self.label_smoothing)
 
     def logits(self, module: nn.Module, inputs: dict[str, Tensor]) -> Tensor:

@@ -93,12 +93,40 @@ class T5(Architecture):
         longest = inputs["decoder_input_ids"].shape[1]
         inputs["answer_positions"] = torch.cat([row * longest + torch.arange(len(t)) for row, t in enumerate(targets)])
         labels = torch.from_numpy(np.concatenate(targets))
-        return Batch(inputs, labels, sizes, len(labels))
+        if self.class_weights is None:
+            return Batch(inputs, labels, sizes, len(labels))
+        of_examples = self.class_weights[[self._class_of(target) for target in targets]]
+        weights = torch.from_numpy(of_examples.repeat([len(target) for target in targets]))
+        return Batch(inputs, labels, sizes, float(weights.sum()), weights)
+
+    def classes(self, features: Features) -> np.ndarray:
+        """They are known by the answers' tokens."""
+        targets = features.columns["labels"]
+        return np.array([self._class_of(targets[row].astype("int64")) for row in range(len(targets))])
+
+    def _class_of(self, target: np.ndarray) -> int:
+        answer = tuple(target.tolist())
+        if answer not in self._class_of_answer:
+            raise HarnessError(
+                f"task '{self.task.name}': loss_weights needs answers that are labels; a training text is "
+                f"{self.tokenizer.decode(target)!r}"
+            )
+        return self._class_of_answer[answer]
+
+    @cached_property
+    def _class_of_answer(self) -> dict[tuple[int, ...], int]:
+        return {tuple(tokens): i for i, tokens in enumerate(self._answer_ids)}
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        """Cross entropy summed over the tokens of the answers, end of sequence included."""
+        """Cross entropy summed over the tokens of the answers, end of sequence included.
+
+        A task's ``loss_weights`` weigh each token by the class of its answer.
+        """
         assert batch.labels is not None
         logits = module(**batch.inputs, use_cache=False).logits.float()
+        if batch.weights is not None:
+            losses = F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=self.label_smoothing)
+            return (losses * batch.weights).sum()
         return F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self.label_smoothing)
 
     def predict(self, module: nn.Module, batch: Batch) -> list[Any]:
@@ -119,7 +147,7 @@ class T5(Architecture):
     def for_task(self, task: Task) -> Architecture:
         """Other tasks have other answers."""
         twin = super().for_task(task)
-        for name in ("_answer_ids", "_answers"):
+        for name in ("_answer_ids", "_answers", "_class_of_answer"):
             twin.__dict__.pop(name, None)
         return twin
 

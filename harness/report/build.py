@@ -9,6 +9,7 @@ from harness.io import fingerprint
 from harness.report.columns import column_of, columns_of, known_suites, known_tasks, sections_of, unknown_column
 from harness.report.costs import cost_of, with_rates
 from harness.report.differences import best_of_words, evaluations_of, made_with
+from harness.report.labels import label_tables
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section, Value, average
 from harness.report.lengths import shorter_inputs
 from harness.report.measures import efficiency_of
@@ -22,9 +23,9 @@ from harness.report.notes import (
     overlaps,
     truncations,
     undefined,
+    without_scores,
 )
 from harness.report.published import Reference, published, published_rows
-from harness.report.show import label_tables
 from harness.report.signature import signature
 from harness.report.tables import markdown
 from harness.report.terminal import terminal_table
@@ -80,7 +81,7 @@ def leaderboard(
     board, runs = board_and_runs(
         folders, tasks, suites, benchmark=benchmark, asked=asked, references=references, choices=choices or {}
     )
-    board = replace(board, warnings=tuple(warnings), labels=label_tables(folders))
+    board = replace(board, warnings=tuple(warnings), labels=label_tables(folders, classes=statistics))
     if statistics and any(row.cost and row.cost.runs for row in board.rows):
         from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
 
@@ -241,7 +242,7 @@ def _baseline_cell(column: Column, rows: Iterable[RunsOfTask]) -> Cell:
             scores = [record.baseline.get(column.task, {}).get(split, {}).get(m) for split, m in column.parts]
             if parts[0] is None and None not in scores:
                 parts = tuple(Value({0: score}) for score in scores if score is not None)
-    return Cell((0,), parts, column.score(parts))
+    return Cell((0,), parts, column.score(parts), metrics=column.metrics, scored=column.counted[0][1])
 
 
 def tests_of(runs: Runs) -> Runs:
@@ -328,11 +329,14 @@ def _cell(column: Column, of_seed: OfSeed, row_caveats: Sequence[Caveat]) -> Cel
         notes=(
             *gaps(column, of_seed),
             *(undefined(parts) or constants(column, of_seed)),
-            *below_baseline(score, column.score(baseline)),
+            *below_baseline(score, column.score(baseline), column.lower_is_better),
+            *without_scores(column, of_seed),
             *overlaps(column, of_seed),
             *truncations(column, of_seed),
             *(caveat.explained for caveat in caveats if caveat not in row_caveats),
         ),
+        metrics=column.metrics,
+        scored=column.counted[0][1],
     )
 
 

@@ -62,11 +62,11 @@ def unknown_column(name: str, rows: Iterable[Mapping[str, OfSeed]]) -> Column:
 def sections_of(
     columns: Sequence[Column], suites: Mapping[str, Suite], defined: set[str], benchmark: str
 ) -> list[Section]:
-    """The columns by suite; an average has a column where all of its tasks are ``defined`` and shown.
+    """The columns by suite; an average has a column where all of its tasks are ``defined`` and shown, and no errors.
 
     A user's own data files that name no suite stand under the name of the benchmark.
     """
-    shown = {column.task for column in columns} & defined
+    shown = {column.task for column in columns if not column.lower_is_better} & defined
     used = {column.suite for column in columns}
     titles = {"": "Other tasks", OWN_SUITE: benchmark or OWN_SUITE}
     sections = []

@@ -17,6 +17,7 @@ from harness.results.record import Record
 from harness.statistics.comparison import Comparison, Interval, Verdict, compare
 from harness.statistics.runs import mean_ratio
 from harness.statistics.suites import Ranking, holm, improvement, rank, suite_average
+from harness.task.metrics import ERRORS
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Line:
     b: float | None
     comparison: Comparison | None
     reason: str = ""
+
+    @property
+    def error(self) -> bool:
+        """Whether it is an error, of which less is better."""
+        return bool(self.metrics) and self.metrics[0] in ERRORS
 
     @property
     def key(self) -> str:
@@ -181,6 +187,7 @@ class Comparer:
         )
         lines = [_with(line, corrected.get(line.task)) for line in lines]
         own = [column.task for column in self.columns if column.task in pairs and not column.diagnostic]
+        errors = {column.task for column in self.columns if column.lower_is_better}
         counts = [sorted(len(pair[side].seeds) for pair in pairs.values()) or [0] for side in (0, 1)]
         return ModelComparison(
             benchmark=self.board.benchmark,
@@ -188,7 +195,7 @@ class Comparer:
             b=second.name,
             seeds=((counts[0][0], counts[0][-1]), (counts[1][0], counts[1][-1])),
             tasks=tuple(lines),
-            averages=tuple(self._averages(lines, own)),
+            averages=tuple(self._averages(lines, [task for task in own if task not in errors])),
             improvement=_improvement([pairs[task] for task in own]),
             costs=tuple(self._costs(first, second)),
             notes=tuple(self._notes(first, second)),
@@ -196,7 +203,7 @@ class Comparer:
 
     def _line(self, column: Column, first: Row, second: Row) -> tuple[Line, tuple[Observed, Observed] | None]:
         scores = [score.mean if (score := row.cells[column.task].score) else None for row in (first, second)]
-        metrics = tuple(dict.fromkeys(metric for _, metric in column.parts))
+        metrics = tuple(dict.fromkeys(metric for _, metric in column.counted))
         line = Line(column.title, column.task, metrics, scores[0], scores[1], None)
         lacking = [row.name for row, score in zip((first, second), scores, strict=True) if score is None]
         if lacking:
@@ -322,4 +329,4 @@ def _average(title: str, lines: Sequence[Line]) -> Line:
 def _improvement(pairs: Sequence[tuple[Observed, Observed]]) -> Interval | None:
     if not pairs:
         return None
-    return improvement([a.score.scores for a, _ in pairs], [b.score.scores for _, b in pairs])
+    return improvement([a.score.gains for a, _ in pairs], [b.score.gains for _, b in pairs])

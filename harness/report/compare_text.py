@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import HarnessError, did_you_mean
 from harness.io import to_json
 from harness.report.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
-from harness.report.format import MISSING, escape, markdown_table, percent, to_csv
+from harness.report.format import MISSING, escape, in_unit, markdown_table, percent, to_csv
 from harness.report.measures import MEASURES
 from harness.report.words import SHORT
 from harness.statistics import VERSION
@@ -57,21 +57,23 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def signed(value: float) -> str:
-    """A difference of fractions in points, with its sign."""
+def signed(value: float, error: bool = False) -> str:
+    """A difference of fractions in points, with its sign; of errors in their unit."""
+    if error:
+        return f"{'' if value < 0 else '+'}{in_unit(value, error)}"
     return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
-def interval_text(low: float, high: float) -> str:
+def interval_text(low: float, high: float, error: bool = False) -> str:
     """``-0.4 to +2.3``."""
-    return f"{signed(low)} to {signed(high)}"
+    return f"{signed(low, error)} to {signed(high, error)}"
 
 
 def verdict_text(comparison: Comparison) -> str:
     """``better``; where nothing can be told, from which difference on it would be."""
     if comparison.verdict is not Verdict.TIED:
         return str(comparison.verdict)
-    return f"{comparison.verdict} (seen from {percent(comparison.detectable)} on)"
+    return f"{comparison.verdict} (seen from {in_unit(comparison.detectable, comparison.lower_is_better)} on)"
 
 
 def words(comparison: ModelComparison) -> list[str]:
@@ -133,11 +135,12 @@ def _table(headers: list[str], rows: list[list[str]]) -> str:
 
 
 def _row(line: Line) -> list[str]:
-    scores = [_title(line), percent(line.a), percent(line.b)]
+    scores = [_title(line), in_unit(line.a, line.error), in_unit(line.b, line.error)]
     if line.comparison is None:
         return [*scores, MISSING, MISSING, MISSING, line.reason]
     c = line.comparison
-    return [*scores, signed(c.estimate), interval_text(c.low, c.high), p_text(c.p_adjusted), verdict_text(c)]
+    difference = [signed(c.estimate, line.error), interval_text(c.low, c.high, line.error)]
+    return [*scores, *difference, p_text(c.p_adjusted), verdict_text(c)]
 
 
 def _title(line: Line) -> str:
@@ -199,17 +202,18 @@ def _differences(comparisons: Comparisons, key: str) -> str:
     ranking = comparisons.rankings.get(key)
     rows = []
     for a in comparisons.names:
-        score = next((s for pair in comparisons.pairs.values() if (s := _score(pair, a, key)) is not None), None)
-        cells = [a, percent(score), f"{'-'.join(map(str, ranking.ranks[a]))}" if ranking else MISSING]
+        score = next((s for pair in comparisons.pairs.values() if (s := _score(pair, a, key)) is not None), MISSING)
+        cells = [a, score, f"{'-'.join(map(str, ranking.ranks[a]))}" if ranking else MISSING]
         rows.append([*cells, *(_difference(comparisons, a, b, key) for b in comparisons.names)])
     return _table(["Model", "Score", "Ranks", *comparisons.names], rows)
 
 
-def _score(pair: ModelComparison, name: str, key: str) -> float | None:
+def _score(pair: ModelComparison, name: str, key: str) -> str | None:
     line = next((line for line in (*pair.averages, *pair.tasks) if line.key == key), None)
     if line is None or name not in (pair.a, pair.b):
         return None
-    return line.a if name == pair.a else line.b
+    score = line.a if name == pair.a else line.b
+    return None if score is None else in_unit(score, line.error)
 
 
 def _difference(comparisons: Comparisons, a: str, b: str, key: str) -> str:
@@ -218,8 +222,9 @@ def _difference(comparisons: Comparisons, a: str, b: str, key: str) -> str:
     if comparison is None:
         return MISSING
     apart = {(a, b), (b, a)} & comparisons.apart.get(key, frozenset())
-    half = percent((comparison.high - comparison.low) / 2)
-    return f"{signed(sign * comparison.estimate)} ± {half}{' *' if apart else ''}"
+    error = comparison.lower_is_better
+    half = in_unit((comparison.high - comparison.low) / 2, error)
+    return f"{signed(sign * comparison.estimate, error)} ± {half}{' *' if apart else ''}"
 
 
 def _wins(comparisons: Comparisons) -> str:
@@ -280,7 +285,7 @@ def _csv_line(line: Line) -> dict[str, Any]:
     data = _line_data(line)
     data["metrics"] = "/".join(line.metrics)
     for key in ("a_score", "b_score", "difference", "se", "low", "high", "detectable"):
-        data[key] = None if data[key] is None else round(100 * data[key], 4)
+        data[key] = None if data[key] is None else round((1 if line.error else 100) * data[key], 4)
     return data
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from harness.task.metrics import ERRORS
+
 MISSING = "—"
 
 Table = tuple[list[str], list[list[str]]]
@@ -25,9 +27,21 @@ def percent(value: float | None, decimals: int = 1) -> str:
     return "nan" if math.isnan(value) else f"{round(100 * value, decimals) + 0.0:.{decimals}f}"
 
 
+def in_unit(value: float | None, error: bool, decimals: int = 1) -> str:
+    """A score as `percent`; an error in the unit of the labels, to four digits."""
+    if value is None or math.isnan(value) or not error:
+        return percent(value, decimals)
+    return f"{value:.{decimals}f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def score_number(value: float | None, metric: str, decimals: int = 1) -> str:
+    """The value of a metric as tables show it."""
+    return in_unit(value, metric in ERRORS, decimals)
+
+
 def score_text(scores: Mapping[str, float], decimals: int = 1) -> str:
     """``accuracy 87.5, f1 91.2``."""
-    return ", ".join(f"{name} {percent(value, decimals)}" for name, value in scores.items())
+    return ", ".join(f"{name} {score_number(value, name, decimals)}" for name, value in scores.items())
 
 
 def count(number: float | None) -> str:
@@ -138,17 +152,18 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, esc
     return tabulate(rows, headers, tablefmt="pipe", colalign=alignment, disable_numparse=True)
 
 
-def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: bool = False) -> str:
     """A table for the terminal, without more space than its cells need; the first column is left-aligned.
 
-    Headers may have several lines.
+    Headers may have several lines. ``left``: all columns are left-aligned.
     """
     from tabulate import tabulate
 
     # tabulate pads headers, but not rows.
     heads = zip_longest(*(header.split("\n") for header in headers), fillvalue="")
     lines = [*heads, ["-" * width for width in widths(headers, rows)], *rows]
-    return tabulate(lines, tablefmt="plain", colalign=_alignment(headers), disable_numparse=True)
+    alignment = ["left"] * len(headers) if left else _alignment(headers)
+    return tabulate(lines, tablefmt="plain", colalign=alignment, disable_numparse=True)
 
 
 def widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
+from harness.task.metrics import ERRORS
 from harness.task.task import MEAN
 
 if TYPE_CHECKING:  # loads scipy.stats, which takes a second
@@ -61,6 +62,7 @@ class Cell:
         undefined_seeds: the seeds of which a part that counts is NaN.
         intervals, interval: of the parts and of the score; none where there are no statistics, of all or of a part.
         collapsed: the seeds whose runs collapsed.
+        metrics, scored: of the parts, and of the score; none of an average.
     """
 
     planned: tuple[int, ...]
@@ -73,6 +75,8 @@ class Cell:
     intervals: tuple[Comparison | None, ...] = ()
     interval: Comparison | None = None
     collapsed: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ()
+    scored: str = ""
 
     @property
     def done(self) -> int:
@@ -135,6 +139,16 @@ class Column:
     def counted(self) -> tuple[tuple[str, str], ...]:
         """The parts that count."""
         return tuple(part for part in self.parts if self.selection in (MEAN, part[1])) or self.parts
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metric of each part."""
+        return tuple(metric for _, metric in self.parts)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether what counts is an error."""
+        return bool(self.counted) and all(metric in ERRORS for _, metric in self.counted)
 
     def score(self, values: Sequence[Value | None]) -> Value | None:
         """What counts of the values of its parts: the mean of those of the selection metric."""

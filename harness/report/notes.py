@@ -8,6 +8,7 @@ from harness.report.format import failure, percent, plural
 from harness.report.leaderboard import Column, Row, Value
 from harness.results.manifest import Choice
 from harness.results.record import Record
+from harness.task.metrics import OF_SCORES
 
 OfSeed = Mapping[int, Record | None]
 """The records of a task in one row, by seed."""
@@ -118,8 +119,17 @@ def constants(column: Column, of_seed: OfSeed) -> list[str]:
     return [_with_seeds(note, which, done) for note, which in seeds.items()]
 
 
-def below_baseline(score: Value | None, baseline: Value | None) -> list[str]:
-    """Whether a score is not above what one constant answer gets."""
-    if score is None or baseline is None or score.mean > baseline.mean + 1e-12:
+def below_baseline(score: Value | None, baseline: Value | None, lower_is_better: bool = False) -> list[str]:
+    """Whether a score is not better than what one constant answer gets."""
+    if score is None or baseline is None:
         return []
-    return ["not above the majority baseline"]
+    if lower_is_better:
+        return [] if score.mean < baseline.mean - 1e-12 else ["not below the error of the majority baseline"]
+    return [] if score.mean > baseline.mean + 1e-12 else ["not above the majority baseline"]
+
+
+def without_scores(column: Column, of_seed: OfSeed) -> list[str]:
+    """Whether a metric of scores had only generated answers to read."""
+    if not set(column.metrics) & set(OF_SCORES) or not any(record.invalid for record in finished(of_seed)):
+        return []
+    return ["generated answers have no scores: the answer counts as sure"]

@@ -11,6 +11,7 @@ from harness.report.measures import SIZES
 from harness.report.sweeps import folder_of
 from harness.results.manifest import Choice
 from harness.statistics import VERSION
+from harness.task.metrics import ERRORS
 
 if TYPE_CHECKING:
     from harness.statistics.comparison import Comparison
@@ -36,10 +37,10 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
             intervals = cell.intervals or [None] * len(cell.parts)
             for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
                 name = f"{column.task} {split} {metric}" if splits > 1 else f"{column.task} {metric}"
-                cells |= _csv_numbers(name, value, interval)
+                cells |= _csv_numbers(name, value, interval, metric)
             cells |= _csv_rank(column.task, column.task, row, board)
-    for name, value, interval in _test_values(row, board):
-        cells |= _csv_numbers(name, value, interval)
+    for name, value, interval, metric in _test_values(row, board):
+        cells |= _csv_numbers(name, value, interval, metric)
     cost = row.cost
     if cost is not None:
         cells |= {
@@ -54,23 +55,27 @@ def _csv_row(row: Row, board: Leaderboard) -> dict[str, Any]:
     return {**cells, "caveats": "; ".join(map(str, (*board.caveats, *row.caveats))), "signature": row.signature}
 
 
-def _test_values(row: Row, board: Leaderboard) -> Iterable[tuple[str, Value | None, Comparison | None]]:
-    """The scores of a row on test splits, each with its column of the .csv file."""
+def _test_values(row: Row, board: Leaderboard) -> Iterable[tuple[str, Value | None, Comparison | None, str]]:
+    """The scores of a row on test splits, each with its column of the .csv file and its metric."""
     for tested in board.tests.rows_like(row) if board.tests else ():
         for column in board.tests.columns if board.tests else ():
             cell = tested.cells[column.task]
             intervals = cell.intervals or [None] * len(cell.parts)
             for (split, metric), value, interval in zip(column.parts, cell.parts, intervals, strict=True):
-                yield f"{column.task} {split} {metric}", value, interval
+                yield f"{column.task} {split} {metric}", value, interval, metric
 
 
-def _csv_numbers(name: str, value: Value | None, interval: Comparison | None) -> dict[str, float | None]:
+def _csv_numbers(
+    name: str, value: Value | None, interval: Comparison | None, metric: str = ""
+) -> dict[str, float | None]:
+    """Times 100; an error as it is."""
+    scale = 1 if metric in ERRORS else 100
     low, high = _ends(interval) or (None, None)
     return {
-        name: None if value is None else round(100 * value.mean, 6),
-        f"{name} std": None if value is None or value.std is None else round(100 * value.std, 6),
-        f"{name} low": None if low is None else round(100 * low, 4),
-        f"{name} high": None if high is None else round(100 * high, 4),
+        name: None if value is None else round(scale * value.mean, 6),
+        f"{name} std": None if value is None or value.std is None else round(scale * value.std, 6),
+        f"{name} low": None if low is None else round(scale * low, 4),
+        f"{name} high": None if high is None else round(scale * high, 4),
     }
 
 

@@ -19,14 +19,18 @@ from harness.io import digest
 from harness.report.leaderboard import Column
 from harness.results.answers import Answers, read_answers
 from harness.results.record import Damaged, Record
+from harness.statistics.curves import AREAS, observe_area
 from harness.statistics.influence import Observations, mean_of_metrics, mean_of_splits, observe
 from harness.statistics.runs import collapsed_runs
 from harness.statistics.sums import METRICS
 from harness.task.answers import are_texts, text_exact_match, text_f1
 from harness.task.entities import OUTSIDE, spans
+from harness.task.usual_metrics import class_scores
 
 TOLERANCE = 1e-6
 """By how much a score may differ from that of the record: records round nothing, sums of floats differ in order."""
+OF_NUMBERS = ("pearson", "spearmanr", "mae", "rmse", "r2")
+"""The metrics of regressions."""
 WRONG = -1
 """The class that no answer has right."""
 
@@ -68,6 +72,11 @@ class Reader:
             self._kept[key] = read_answers(record)
         return self._kept[key]
 
+    def scores(self, record: Record, task: str, split: str) -> Sequence[Any] | None:
+        """The scores behind the answers to a split, in their order; None of generated ones."""
+        rows = [row for row in record.predictions() if (row["task"], row["split"]) == (task, split)]
+        return [row["scores"] for row in rows] if rows and "scores" in rows[0] else None
+
     def forget(self) -> None:
         """Give the memory back."""
         self._kept.clear()
@@ -98,9 +107,9 @@ def observed(column: Column, records: Mapping[int, Record], reader: Reader) -> O
         if not of_split[0].labelled:
             raise Unobserved(f"{column.task} {split} has no labels")
     parts = {
-        (split, metric): _part(column.task, split, metric, runs[split], records)
+        (split, metric): _part(column.task, split, metric, runs[split], records, reader)
         for split, metric in column.parts
-        if (split, metric) in column.counted or _metric_name(column.task, metric, records) in METRICS
+        if (split, metric) in column.counted or _metric_name(column.task, metric, records) in {*METRICS, *AREAS}
     }
     counted = [(part[0], parts[part]) for part in column.counted]
     by_split = [[o for s, o in counted if s == split] for split in splits]
@@ -125,10 +134,15 @@ def _collapsed(records: Mapping[int, Record], runs: Mapping[str, Sequence[Answer
     return tuple(seed for seed, collapsed in zip(records, which, strict=True) if collapsed)
 
 
-def _part(task: str, split: str, metric: str, runs: Sequence[Answers], records: Mapping[int, Record]) -> Observations:
+def _part(
+    task: str, split: str, metric: str, runs: Sequence[Answers], records: Mapping[int, Record], reader: Reader
+) -> Observations:
     """One metric of one split, checked against the scores of the records."""
     try:
-        found = _observations(_metric_name(task, metric, records), task, runs, records)
+        if metric in AREAS:
+            found = _area(metric, task, runs, records, [reader.scores(r, task, split) for r in records.values()])
+        else:
+            found = _observations(_metric_name(task, metric, records), task, runs, records)
     except (HarnessError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise Unobserved(f"{task} {metric} cannot be taken apart into examples: {error}") from None
     recorded = [record.scores.get(task, {}).get(split, {}).get(metric) for record in records.values()]
@@ -161,7 +175,7 @@ def _observations(metric: str, task: str, runs: Sequence[Answers], records: Mapp
             return observe(metric, predicted, _entities(labels, names), clusters)
         rows = np.stack([_indicators(run.predictions, len(names)) for run in runs])
         return observe(metric, rows, _indicators(labels, len(names)), clusters)
-    if metric in ("pearson", "spearmanr"):
+    if metric in OF_NUMBERS:
         scores = np.array([[_number(p) for p in run.predictions] for run in runs])
         return observe(metric, scores, np.array(labels, dtype=float), clusters)
     groups = [_question(idx) for idx in first.idx] if metric in ("f1_a", "f1_m", "exact_match") else None
@@ -173,6 +187,20 @@ def _observations(metric: str, task: str, runs: Sequence[Answers], records: Mapp
     classes = max(len(names), int(references.max()) + 1)
     predictions = np.stack([_classes(run.predictions) for run in runs])
     return observe(metric, predictions, references, clusters, groups, classes)
+
+
+def _area(
+    metric: str, task: str, runs: Sequence[Answers], records: Mapping[int, Record], scores: Sequence[Any]
+) -> Observations:
+    """A metric of the scores behind the answers."""
+    labels, width = runs[0].labels, len(label_names(task, records))
+    sides = [[run.predictions, labels] for run in runs]
+    if isinstance(labels[0], list):
+        sides = [[_indicators(side, width).tolist() for side in of_run] for of_run in sides]
+    columns = [class_scores(answers, right, given) for (answers, right), given in zip(sides, scores, strict=True)]
+    if metric == "auroc":
+        columns = [[(right, score) for right, score in of_run if not right.all()] for of_run in columns]
+    return observe_area(metric, columns, cluster_names(runs[0]))
 
 
 def _metrics(task: str, records: Mapping[int, Record]) -> set[str]:

@@ -1,29 +1,25 @@
-"""Runs in detail: everything about one of them, and how well each label is predicted."""
+"""Everything about one run, as text."""
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.report.format import (
     count,
     duration,
     flops,
-    markdown_table,
     memory,
     milliseconds,
     percent,
     rate,
+    score_number,
     score_text,
 )
+from harness.report.labels import LabelScore, label_scores
 from harness.report.leaderboard import Column
 from harness.report.words import score_words
-from harness.results.record import Answer, Damaged, Efficiency, Record, in_order
-from harness.results.store import Entry
-from harness.task.entities import OUTSIDE, entity_types, spans
+from harness.results.record import Efficiency, Record, in_order
 
 LAST_EVALUATIONS = 12
 
@@ -38,8 +34,8 @@ def show_run(record: Record) -> str:
         _block("Scores x 100", _scores(record)),
         _block("Scores x 100 of the last checkpoint", _by_metric(_last_scores(record))),
         *(
-            _block(f"{task} {split} by label, x 100", map(_label_row, scores))
-            for (task, split), scores in label_scores(record).items()
+            _block(f"{task} {split} by label, x 100", map(_label_row, of_split.scores))
+            for (task, split), of_split in label_scores(record).items()
         ),
         _block("Missing", _flat(record.missing)),
         _block("Caveats", ((str(caveat), "") for caveat in record.caveats)),
@@ -80,7 +76,7 @@ def _by_metric(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Itera
     for task, splits in scores.items():
         for split, of_split in splits.items():
             for metric, value in of_split.items():
-                yield f"{task} {split} {metric}", percent(value, 2)
+                yield f"{task} {split} {metric}", score_number(value, metric, 2)
 
 
 def _training(record: Record) -> Iterable[tuple[str, Any]]:
@@ -89,7 +85,9 @@ def _training(record: Record) -> Iterable[tuple[str, Any]]:
     yield "evaluations that chose it", record.evaluations
     yield "examples per update", record.batch_size
     yield "updates per epoch", record.updates_per_epoch
-    chosen = None if record.selection_score is None else percent(record.selection_score, 2)
+    column = record.columns.get(record.task)
+    score, metric = record.selection_score, column.selection if column else ""
+    chosen = None if score is None else score_number(score, metric, 2)
     yield " ".join(filter(None, ["selection score", _selection(record)])), chosen
     for name, number in record.parameters.items():
         yield f"{name} parameters", f"{number:,} ({count(number)})"
@@ -181,111 +179,3 @@ def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
 
 def _lines(text: str | None) -> list[str]:
     return (text or "").rstrip().splitlines()
-
-
-# Single labels ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """What the predictions say about one label; precision and F1 are 0 where it is never predicted."""
-
-    label: str
-    support: int
-    predicted: int
-    hits: int
-
-    @property
-    def precision(self) -> float:
-        return self.hits / self.predicted if self.predicted else 0.0
-
-    @property
-    def recall(self) -> float:
-        return self.hits / self.support if self.support else 0.0
-
-    @property
-    def f1(self) -> float:
-        return 2 * self.hits / (self.predicted + self.support) if self.hits else 0.0
-
-
-def label_scores(record: Record) -> dict[tuple[str, str], list[LabelScore]]:
-    """By (task, split), a score for each label of multi-label tasks and each entity type of token classification.
-
-    An entity is right when its type, its first and its last word are. Unlabelled splits have no scores.
-    """
-    counts: dict[tuple[str, str], tuple[Counter[str], Counter[str], Counter[str]]] = {}
-    for row in record.predictions() if record.labels else ():
-        task = row["task"]
-        if task not in record.labels or row["label"] is None:
-            continue
-        try:
-            right, predicted = (_labelled(record.labels[task], answer) for answer in (row["label"], row["prediction"]))
-        except ValueError:
-            raise Damaged(f"{record.folder}: a prediction that names none of the labels of {task}") from None
-        counters = counts.setdefault((task, row["split"]), (Counter(), Counter(), Counter()))
-        for counter, labelled in zip(counters, (right, predicted, right & predicted), strict=True):
-            counter.update(label for label, *_ in labelled)
-    return {
-        (task, split): [
-            LabelScore(label, right[label], predicted[label], hits[label]) for label in _counted(record.labels[task])
-        ]
-        for (task, split), (right, predicted, hits) in counts.items()
-    }
-
-
-def _labelled(names: Sequence[str], answer: Answer) -> set[tuple[Any, ...]]:
-    """The labels of an example, or its entities, each beginning with its label.
-
-    Raises:
-        ValueError: the answer is no list of indices of the labels.
-    """
-    indices = [i for i in answer if isinstance(i, int) and 0 <= i < len(names)] if isinstance(answer, list) else []
-    if indices != answer:
-        raise ValueError(answer)
-    if OUTSIDE in names:
-        return set(spans([names[i] for i in indices]))
-    return {(names[i],) for i in indices}
-
-
-def _counted(names: Sequence[str]) -> Sequence[str]:
-    return entity_types(names) if OUTSIDE in names else names
-
-
-def label_tables(entries: Mapping[str, Iterable[Entry]]) -> str:
-    """The content of labels.md: for each task and split, a row for each label and a column for each model.
-
-    Args:
-        entries: ``Store.current()`` of each results folder, by its name.
-
-    Returns:
-        Markdown; empty where no task is scored label by label.
-    """
-    scores: dict[tuple[str, str], dict[str, list[list[LabelScore]]]] = {}
-    damages = []
-    for folder, of_folder in entries.items():
-        for _, model, _, record in of_folder:
-            name = f"{model} ({folder})" if len(entries) > 1 else model
-            for run in filter(None, (record, record.tests)) if record and record.finished else ():
-                try:
-                    of_run = label_scores(run)
-                except Damaged as damage:
-                    damages.append(f"Not counted: {damage}\n")
-                    continue
-                for key, of_split in of_run.items():
-                    scores.setdefault(key, {}).setdefault(name, []).append(of_split)
-    pages = [
-        f"## {task}\n\nF1 x 100 of each label on the {split} split, mean over seeds; support: how often the label is "
-        f"right.\n\n{_label_table(of_model)}\n"
-        for (task, split), of_model in scores.items()
-    ]
-    return "\n".join([*pages, *damages])
-
-
-def _label_table(of_model: Mapping[str, Sequence[Sequence[LabelScore]]]) -> str:
-    """``of_model[model][seed][label]`` as a table."""
-    first = next(iter(of_model.values()))[0]
-    rows = []
-    for i, score in enumerate(first):
-        means = [statistics.fmean(of_run[i].f1 for of_run in seeds) for seeds in of_model.values()]
-        rows.append([score.label, str(score.support), *map(percent, means)])
-    return markdown_table(["Label", "Support", *of_model], rows)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from harness.errors import HarnessError
-from harness.report.format import percent
+from harness.report.format import score_number
 from harness.report.leaderboard import Cell, Leaderboard, Row
 from harness.report.notes import OfSeed, finished
 from harness.report.observed import Observed, Reader, Unobserved, observed
@@ -95,11 +95,15 @@ def collapsed_words(cell: Cell, seen: Observed) -> list[str]:
     if not seen.collapsed or cell.score is None:
         return []
     many = len(seen.collapsed) > 1
-    means = [interquartile_mean([0.0 if v != v else v for v in p.seeds.values()]) for p in cell.parts if p]
+    parts = [(part, metric) for part, metric in zip(cell.parts, cell.metrics, strict=True) if part]
+    means = [
+        score_number(interquartile_mean([0.0 if v != v else v for v in part.seeds.values()]), metric)
+        for part, metric in parts
+    ]
     return [
         f"{len(seen.collapsed)} of {len(seen.seeds)} runs collapsed to nearly one answer "
         f"(seed{'s' * many} {', '.join(map(str, seen.collapsed))}); "
-        f"interquartile mean of all {'/'.join(map(percent, means))}"
+        f"interquartile mean of all {'/'.join(means)}"
     ]
 
 

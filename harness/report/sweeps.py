@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.report.format import MISSING, Table, cut, duration, escape, failure, markdown_table, percent, plural
+from harness.report.format import MISSING, Table, cut, duration, escape, failure, in_unit, markdown_table, plural
 from harness.report.leaderboard import Leaderboard
 from harness.report.words import scored_title
 from harness.results.manifest import Choice, Trial, value_text
@@ -42,7 +42,7 @@ def chosen_table(board: Leaderboard) -> Table:
     rows = []
     for row, choice in board.sweeps:
         times = [time for time in map(_train_seconds, choice.trials) if time is not None]
-        score = percent(choice.winner.score if choice.winner else None)
+        score = in_unit(choice.winner.score if choice.winner else None, choice.lower_is_better)
         values = _values(choice.winner, settings)
         time = duration(sum(times) if times else None)
         rows.append([row, scored_title(board, choice.task), *values, score, _trials(choice), time])
@@ -59,8 +59,9 @@ def best_table(board: Leaderboard) -> Table:
     rows = []
     for (row, choice), own in zip(board.sweeps, scores, strict=True):
         if own:
-            best = expected_best(own).tolist()
-            cells = [percent(best[number - 1]) if number <= len(own) else MISSING for number in numbers]
+            error, sign = choice.lower_is_better, -1 if choice.lower_is_better else 1
+            best = (sign * expected_best([sign * score for score in own])).tolist()
+            cells = [in_unit(best[number - 1], error) if number <= len(own) else MISSING for number in numbers]
             rows.append([row, board.title(choice.task), *cells])
     return ["Model", "Task", *(plural(number, "trial") for number in numbers)], rows
 
@@ -71,7 +72,11 @@ def trial_table(board: Leaderboard) -> Table:
     rows = []
     for row, choice in board.sweeps:
         for trial in choice.trials:
-            outcome = [percent(trial.score), _status(trial, choice), duration(_train_seconds(trial))]
+            outcome = [
+                in_unit(trial.score, choice.lower_is_better),
+                _status(trial, choice),
+                duration(_train_seconds(trial)),
+            ]
             folder = folder_of(trial, board.benchmark)
             rows.append([row, scored_title(board, choice.task), *_values(trial, settings), *outcome, folder])
     return ["Model", "Task", *settings, "Score", "", "Time", "Run"], rows

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.report.costs import cost_table
 from harness.report.efficiency import machine_words, summary_table
-from harness.report.format import MISSING, Footnotes, cut, percent, plain_table, widths
+from harness.report.format import MISSING, Footnotes, cut, plain_table, score_number, widths
 from harness.report.leaderboard import Cell, Column, Leaderboard, Section
 from harness.report.sweeps import chosen_table
 from harness.report.words import about, deviation, lacking_words, score_words, shown_references
@@ -72,7 +72,7 @@ def _score(cell: Cell, spread: str) -> str:
         return "nan"
     behind = deviation(cell, spread) if spread else ""
     done = f" ({cell.score.n}/{len(cell.planned)})" if cell.score.n < len(cell.planned) else ""
-    return percent(cell.score.mean) + behind + done
+    return score_number(cell.score.mean, cell.scored) + behind + done
 
 
 def _fit(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.report.differences import best_of_words
-from harness.report.format import MISSING, percent, plural
+from harness.report.format import MISSING, plural, score_number
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section
 from harness.results.record import CaveatKind
+from harness.task.metrics import ERRORS
 
 if TYPE_CHECKING:
     from harness.statistics.comparison import Comparison
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
 SAMPLE = "Sample data: the numbers show the machinery; compare them with nothing published."
 SHORT = {
     "accuracy": "acc",
+    "balanced_accuracy": "balanced acc",
     "f1": "F1",
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "matthews_correlation": "MCC",
     "pearson": "Pearson",
     "spearmanr": "Spearman",
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "mae": "MAE ↓",
+    "rmse": "RMSE ↓",
+    "r2": "R2",
     "f1_a": "F1a",
     "f1_m": "F1m",
     "exact_match": "EM",
@@ -83,27 +90,29 @@ def means(cell: Cell) -> str:
     """``88.9/84.1``, ``failed`` or a dash."""
     if not cell.done:
         return "failed" if cell.status == "failed" else MISSING
-    return "/".join(percent(value.mean if value else None) for value in cell.parts)
+    parts = zip(cell.parts, cell.metrics or [""] * len(cell.parts), strict=True)
+    return "/".join(score_number(value.mean if value else None, metric) for value, metric in parts)
 
 
 def deviations(cell: Cell, spread: str) -> str:
     """`` ± 0.4/0.6``: standard deviations, or half of the 95 % intervals; empty where there are none."""
+    metrics = cell.metrics or [""] * len(cell.parts)
     if spread == "ci":
-        return f" ± {'/'.join(half_width(interval) for interval in cell.intervals)}" if cell.intervals else ""
+        return f" ± {'/'.join(map(half_width, cell.intervals, metrics))}" if cell.intervals else ""
     stds = [value.std if value else None for value in cell.parts]
-    return "" if all(std is None for std in stds) else f" ± {'/'.join(map(percent, stds))}"
+    return "" if all(std is None for std in stds) else f" ± {'/'.join(map(score_number, stds, metrics))}"
 
 
 def deviation(cell: Cell, spread: str) -> str:
     """The same of the score."""
     if spread == "ci":
-        return f" ± {half_width(cell.interval)}" if cell.interval else ""
-    return f" ± {percent(cell.score.std)}" if cell.score and cell.score.std is not None else ""
+        return f" ± {half_width(cell.interval, cell.scored)}" if cell.interval else ""
+    return f" ± {score_number(cell.score.std, cell.scored)}" if cell.score and cell.score.std is not None else ""
 
 
-def half_width(interval: Comparison | None) -> str:
+def half_width(interval: Comparison | None, metric: str = "") -> str:
     """By how much the interval is wider on each side than its middle; a dash where there is none."""
-    return MISSING if interval is None else percent((interval.high - interval.low) / 2)
+    return MISSING if interval is None else score_number((interval.high - interval.low) / 2, metric)
 
 
 def statistics_words(board: Leaderboard) -> list[str]:
@@ -149,6 +158,8 @@ def about(board: Leaderboard) -> list[str]:
         sentences.append(SAMPLE if sample else f"All rows: {caveat.explained}.")
     if board.evaluations:
         sentences.append(f"All rows: {best_of_words(board.evaluations)}.")
+    if any(metric in ERRORS for column in board.columns for metric in column.metrics):
+        sentences.append("↓: an error in the unit of the labels, of which less is better.")
     return sentences
 
 
@@ -157,8 +168,10 @@ def lacking_words(section: Section) -> list[str]:
     titles: dict[tuple[str, ...], list[str]] = {}
     for title, tasks in section.lacking.items():
         titles.setdefault(tasks, []).append(title)
+    errors = {column.task for column in section.columns}  # a task that is here, and lacking, has no score to average
+    reasons = {tasks: "an error" if errors.issuperset(tasks) else "not in this benchmark" for tasks in titles}
     return [
-        f"No {' and no '.join(which)}: {', '.join(tasks)} {'is' if len(tasks) == 1 else 'are'} not in this benchmark."
+        f"No {' and no '.join(which)}: {', '.join(tasks)} {'is' if len(tasks) == 1 else 'are'} {reasons[tasks]}."
         for tasks, which in titles.items()
     ]
 

@@ -45,7 +45,8 @@ class Trial(Stored):
 class Choice(Stored):
     """The trials of a (task, model) in order, all with one seed, and the one that was ``chosen``, by fingerprint.
 
-    None is chosen before all were tried, and where all failed. ``selection`` is the benchmark's.
+    None is chosen before all were tried, and where all failed. ``selection`` is the benchmark's; ``lower_is_better``
+    where the score is an error.
     """
 
     task: Name
@@ -54,6 +55,7 @@ class Choice(Stored):
     selection: str
     trials: Annotated[tuple[Trial, ...], Field(strict=False)]
     chosen: Digest | None = None
+    lower_is_better: bool = False
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -71,9 +73,10 @@ class Choice(Stored):
         return all(trial.record is not None for trial in self.trials)
 
     def best(self) -> str | None:
-        """The trial to choose: of those with the best score the first; an undefined score is below every number."""
-        scores = {trial.fingerprint: trial.score for trial in self.trials}
-        values = {run: -math.inf if math.isnan(score) else score for run, score in scores.items() if score is not None}
+        """The trial to choose: of those with the best score the first; an undefined one is worse than every number."""
+        sign = -1 if self.lower_is_better else 1
+        scores = {trial.fingerprint: trial.score for trial in self.trials if trial.score is not None}
+        values = {run: -math.inf if math.isnan(score) else sign * score for run, score in scores.items()}
         return max(values, key=values.__getitem__) if values and self.settled else None
 
 

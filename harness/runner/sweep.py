@@ -10,7 +10,7 @@ from tabulate import tabulate
 from harness.config.schema import BenchmarkSpec, Recipe
 from harness.io import remove
 from harness.report.columns import column_of
-from harness.report.format import percent
+from harness.report.format import in_unit
 from harness.report.words import score_words
 from harness.results.manifest import Choice, Key, Trial, in_words
 from harness.runner.plan import Pair, Run
@@ -37,7 +37,10 @@ def _choice(context: Context, runs: list[Run]) -> Choice:
     made = tuple(
         Trial(values=dict(run.trial), fingerprint=run.fingerprint, record=record_of(context, run)) for run in runs
     )
-    choice = Choice(task=task, model=model, seed=seed, selection=context.spec.selection, trials=made)
+    lower = runs[0].task.lower_is_better
+    choice = Choice(
+        task=task, model=model, seed=seed, selection=context.spec.selection, trials=made, lower_is_better=lower
+    )
     return choice.model_copy(update={"chosen": choice.best()})
 
 
@@ -70,7 +73,7 @@ def verdict(choice: Choice, task: Task) -> str:
     if winner is None or winner.score is None:
         return f"{title}: none of {number} trials finished: there is no recipe to use for the other seeds"
     data = "held-out training data" if choice.selection == "holdout" else "the validation data"
-    score = f"{score_words(column_of(task))} {percent(winner.score)} on {data}"
+    score = f"{score_words(column_of(task))} {in_unit(winner.score, choice.lower_is_better)} on {data}"
     equal = sum(str(trial.score) == str(winner.score) for trial in choice.trials)
     if equal > 1:
         return f"{title}: {in_words(winner.values)} is the first of {equal} equally good trials of {number} ({score})"

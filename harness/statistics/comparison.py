@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -60,6 +60,7 @@ class Comparison:
         n_seeds: runs of the first and the second model.
         detectable: the smallest true difference that would be found with a chance of 80 %, without correction.
         method: the test, in words.
+        lower_is_better: whether the score is an error, of which less is better.
     """
 
     estimate: float
@@ -73,13 +74,19 @@ class Comparison:
     n_seeds: tuple[int, int]
     detectable: float
     method: str
+    lower_is_better: bool = False
+
+    @property
+    def gain(self) -> float:
+        """By how much the first model is better: the difference, or of an error its opposite."""
+        return -self.estimate if self.lower_is_better else self.estimate
 
     @property
     def verdict(self) -> Verdict:
         """By the adjusted p at a level of 5 %."""
         if not self.p_adjusted < ALPHA:
             return Verdict.TIED
-        return Verdict.BETTER if self.estimate > 0 else Verdict.WORSE
+        return Verdict.BETTER if self.gain > 0 else Verdict.WORSE
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +197,9 @@ def compare(a: Observations, b: Observations) -> Comparison:
         estimate = float(values_a.mean() - values_b.mean())
         borrowed = ", the single run's variance taken to be the other model's" if 1 in seeds else ""
         method = f"Student's t, variance over seeds and examples crossed{borrowed}"
-        return _by_student(estimate, math.sqrt(variance.total), float(variance.df), values_a.shape[-1], seeds, method)
-    return _compare_checkpoints(a, b, values_a[0], values_b[0])
+        parts = estimate, math.sqrt(variance.total), float(variance.df), values_a.shape[-1], seeds, method
+        return replace(_by_student(*parts), lower_is_better=a.lower_is_better)
+    return replace(_compare_checkpoints(a, b, values_a[0], values_b[0]), lower_is_better=a.lower_is_better)
 
 
 def _compare_checkpoints(a: Observations, b: Observations, values_a: Array, values_b: Array) -> Comparison:
@@ -367,9 +375,9 @@ def multi_bootstrap(a: Observations, b: Observations, draws: int = 1000, seed: i
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
     p = min(1.0, 2 * (1 + min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))) / (draws + 1))
     detectable = detectable_difference(se, math.inf)
-    return Comparison(
-        estimate, se, math.nan, float(low), float(high), p, p, n, seeds, detectable, f"multi-bootstrap, {draws} draws"
-    )
+    method = f"multi-bootstrap, {draws} draws"
+    ends, lower = (float(low), float(high)), a.lower_is_better
+    return Comparison(estimate, se, math.nan, *ends, p, p, n, seeds, detectable, method, lower)
 
 
 def _resampled(runs: Observations, weights: Array, rng: np.random.Generator) -> Array:

@@ -41,17 +41,23 @@ class Observations:
     Attributes:
         columns: (..., seeds, n, k) columns, summed over each cluster.
         slopes: (..., seeds, n, k) derivatives of the totals by an example's weight; the columns, except for ranks.
-        value: as of `SummedMetric`.
+        value, lower_is_better: as of `SummedMetric`.
     """
 
     columns: Array
     slopes: Array
     value: Callable[[Array], Array]
+    lower_is_better: bool = False
 
     @cached_property
     def scores(self) -> Array:
         """(..., seeds) values of the metric."""
         return self.value(self.columns.sum(axis=-2))
+
+    @property
+    def gains(self) -> Array:
+        """The scores, or of an error what is less than none: higher is better."""
+        return -self.scores if self.lower_is_better else self.scores
 
     @cached_property
     def values(self) -> Array:
@@ -118,11 +124,12 @@ def observe(
         clusters = names.tolist() if names is not None and clusters is None else clusters
     slopes = rank_slopes(columns) if summed.ranked else columns
     if clusters is None:
-        return Observations(columns, slopes, summed.value)
+        return Observations(columns, slopes, summed.value, summed.lower_is_better)
     if len(clusters) != columns.shape[-2]:
         raise HarnessError(f"{len(clusters)} cluster names for {columns.shape[-2]} examples: each needs one")
     sums = cluster_sums(columns, clusters)
-    return Observations(sums, cluster_sums(slopes, clusters) if summed.ranked else sums, summed.value)
+    slopes = cluster_sums(slopes, clusters) if summed.ranked else sums
+    return Observations(sums, slopes, summed.value, summed.lower_is_better)
 
 
 def _group_index(metric: str, groups: Sequence[Hashable] | None, rows: int) -> NDArray[np.intp]:
@@ -191,10 +198,11 @@ def _joined(parts: Sequence[Observations], arranged: Callable[[int, Array], Arra
         return np.mean([part.value(piece) for part, piece in zip(parts, pieces, strict=True)], axis=0)
 
     columns = np.concatenate([arranged(i, part.columns) for i, part in enumerate(parts)], axis=-1)
+    lower = parts[0].lower_is_better
     if all(part.slopes is part.columns for part in parts):
-        return Observations(columns, columns, value)
+        return Observations(columns, columns, value, lower)
     slopes = np.concatenate([arranged(i, part.slopes) for i, part in enumerate(parts)], axis=-1)
-    return Observations(columns, slopes, value)
+    return Observations(columns, slopes, value, lower)
 
 
 def jackknife(columns: Array, value: Callable[[Array], Array], slopes: Array | None = None) -> Array:

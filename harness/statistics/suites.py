@@ -45,7 +45,7 @@ class Ranking:
     """What can be said of the order of models in a column.
 
     Attributes:
-        best: the model with the highest score.
+        best: the model with the best score.
         tied: the best and all that cannot be told from it, best first.
         ranks: by model, from the best to the worst rank that it may have.
     """
@@ -83,7 +83,7 @@ def compare_suites(a: Mapping[str, Observations], b: Mapping[str, Observations])
     return SuiteComparison(
         tasks=dict(zip(shared, holm(comparisons), strict=True)),
         average=suite_average(comparisons),
-        improvement=improvement([a[task].scores for task in shared], [b[task].scores for task in shared]),
+        improvement=improvement([a[task].gains for task in shared], [b[task].gains for task in shared]),
     )
 
 
@@ -113,10 +113,12 @@ def suite_average(comparisons: Sequence[Comparison]) -> Comparison:
     Satterthwaite 1946. Tasks are independent: no example is in two of them.
 
     Raises:
-        HarnessError: no task.
+        HarnessError: no task, or errors beside scores.
     """
     if not comparisons:
         raise HarnessError("an average needs a task")
+    if len({c.lower_is_better for c in comparisons}) > 1:
+        raise HarnessError("errors and scores have no average")
     variances = np.array([c.se**2 for c in comparisons])
     estimate = float(np.mean([c.estimate for c in comparisons]))
     se = math.sqrt(variances.sum()) / len(comparisons)
@@ -138,6 +140,7 @@ def suite_average(comparisons: Sequence[Comparison]) -> Comparison:
         seeds,
         detectable_difference(se, df),
         f"Student's t of these two {of}, tasks fixed",
+        comparisons[0].lower_is_better,
     )
 
 
@@ -162,8 +165,8 @@ def rank(comparisons: Mapping[tuple[str, str], Comparison]) -> Ranking:
     ahead = dict.fromkeys(names, 0.0)  # the sum of a model's differences from the others, which orders as its score
     better: dict[str, set[str]] = {name: set() for name in names}  # whom each model was found better than
     for (a, b), comparison in zip(comparisons, holm(list(comparisons.values())), strict=True):
-        ahead[a] += comparison.estimate
-        ahead[b] -= comparison.estimate
+        ahead[a] += comparison.gain
+        ahead[b] -= comparison.gain
         if comparison.verdict is Verdict.BETTER:
             better[a].add(b)
         elif comparison.verdict is Verdict.WORSE:
@@ -181,7 +184,7 @@ def improvement(a: Sequence[ArrayLike], b: Sequence[ArrayLike], draws: int = 200
     of the runs within tasks; NaN where all tasks have a single run of both models.
 
     Args:
-        a, b: for each task the scores of the runs, (S_a,) and (S_b,).
+        a, b: for each task the scores of the runs (`Observations.gains`), (S_a,) and (S_b,).
 
     Source: Agarwal et al. 2021, Deep reinforcement learning at the edge of the statistical precipice.
     """
@@ -205,7 +208,7 @@ def friedman(scores: Array) -> Friedman:
     q sqrt(M (M + 1) / (6 T)), with q the quantile of the studentised range of M groups / sqrt(2).
 
     Args:
-        scores: (tasks, models), three or more models.
+        scores: (tasks, models), three or more models; higher is better (of errors their opposites).
 
     Source: Demšar 2006, Statistical comparisons of classifiers over multiple data sets.
 

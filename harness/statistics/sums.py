@@ -27,12 +27,14 @@ class SummedMetric:
         value: from totals (..., k) to the metric (...), whatever the scale of the totals; 0 where it is undefined.
         grouped: whether it is a mean over groups of rows (questions, pairs), which then are its smallest clusters.
         ranked: whether the columns are of ranks, which shift when the weight of another example changes.
+        lower_is_better: whether it is an error.
     """
 
     columns: Callable[[NDArray[Any], NDArray[Any], NDArray[np.intp] | None, int], Array]
     value: Callable[[Array], Array]
     grouped: bool = False
     ranked: bool = False
+    lower_is_better: bool = False
 
 
 def cluster_sums(columns: Array, clusters: Sequence[Hashable]) -> Array:
@@ -114,6 +116,7 @@ def _one_hot(classes: NDArray[Any], labels: NDArray[Any], count: int) -> tuple[A
 
 
 def _macro_f1_value(totals: Array) -> Array:
+    """The mean of the ratios of the classes that are there."""
     hits, both, counted = np.split(totals, 3, axis=-1)
     return _ratio(_ratio(hits, both).sum(axis=-1), (counted > 0).sum(axis=-1).astype(float))
 
@@ -130,6 +133,46 @@ def _matthews_value(totals: Array) -> Array:
     predicted, right = np.split(totals[..., 2:] / totals[..., :1], 2, axis=-1)
     covariance = totals[..., 1] / totals[..., 0] - (predicted * right).sum(axis=-1)
     return _correlation(covariance, 1 - (predicted**2).sum(axis=-1), 1 - (right**2).sum(axis=-1))
+
+
+def _recall_columns(classes: NDArray[Any], labels: NDArray[Any], groups: object, count: int) -> Array:
+    """For each class hits, how often it is right, and the same as the mark that it is there."""
+    predicted, right = _one_hot(classes, labels, count)
+    return np.concatenate([predicted * right, right, right], axis=-1)
+
+
+def _errors(scores: NDArray[Any], targets: NDArray[Any]) -> Array:
+    """Predictions less references; what is no finite number counts as -1."""
+    given = scores.astype(float)
+    return np.where(np.isfinite(given), given, -1.0) - targets
+
+
+def _absolute_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
+    return _mean_columns(np.abs(_errors(scores, targets)), targets)
+
+
+def _squared_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
+    return _mean_columns(_errors(scores, targets) ** 2, targets)
+
+
+def _root_value(totals: Array) -> Array:
+    return np.sqrt(_mean_value(totals))
+
+
+def _explained_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
+    """1, squared errors in units of the references' variance, y and y², standardised."""
+    y = _standardised(targets)
+    spread = float(targets.astype(float).std()) or 1.0
+    squares = (_errors(scores, targets) / spread) ** 2
+    y = np.broadcast_to(y, squares.shape)
+    return _columns(np.ones(squares.shape), squares, y, y * y)
+
+
+def _explained_value(totals: Array) -> Array:
+    squares, y, yy = np.moveaxis(totals[..., 1:] / totals[..., :1], -1, 0)
+    variance = yy - y * y
+    defined = variance > 1e-12
+    return np.where(defined, 1 - squares / np.where(defined, variance, 1.0), 0.0)
 
 
 def _pearson_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
@@ -249,9 +292,13 @@ METRICS: dict[str, SummedMetric] = {
     "entity_f1": SummedMetric(_f1_columns, _mean_value),
     "macro_f1": SummedMetric(_class_f1_columns, _macro_f1_value),
     "cb_f1": SummedMetric(_class_f1_columns, _macro_f1_value),
+    "balanced_accuracy": SummedMetric(_recall_columns, _macro_f1_value),
     "matthews_correlation": SummedMetric(_matthews_columns, _matthews_value),
     "pearson": SummedMetric(_pearson_columns, _pearson_value),
     "spearmanr": SummedMetric(_spearman_columns, _pearson_value, ranked=True),
+    "mae": SummedMetric(_absolute_columns, _mean_value, lower_is_better=True),
+    "rmse": SummedMetric(_squared_columns, _root_value, lower_is_better=True),
+    "r2": SummedMetric(_explained_columns, _explained_value),
     "exact_match": SummedMetric(_exact_match_columns, _mean_value, grouped=True),
     "f1_m": SummedMetric(_question_f1_columns, _mean_value, grouped=True),
     "gender_parity": SummedMetric(_parity_columns, _mean_value, grouped=True),

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from harness.errors import HarnessError, did_you_mean
 from harness.io import write_file
-from harness.task.metrics import INVALID
+from harness.task.rows import INVALID
 
 ARCHIVES = {"glue": "GLUE.zip", "superglue": "SuperGLUE.zip"}
 MULTIRC_PASSAGES, MULTIRC_QUESTIONS = 166, 1820

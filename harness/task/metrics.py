@@ -9,24 +9,22 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
 from harness.task.answers import are_texts, text_exact_match, text_f1
 from harness.task.entities import entity_f1, surface_f1
-
-Metric = Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
-"""From n predictions and n references, in the same order, to named values."""
-
-INVALID = -1
-"""The class index, and as a float the score, that stands for an answer which is none (as in the T5 package)."""
-
+from harness.task.rows import as_binary, as_class, as_labels, as_number, by_label
+from harness.task.usual_metrics import Scores, auroc, average_precision, balanced_accuracy, mae, r2, rmse
 
 # Scoring a task --------------------------------------------------------------------------------------------------
 
 
-def compute_metrics(names: Sequence[str], predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-    """All values of the named metrics (`METRICS`): fractions 0..1, correlations -1..1, NaN where undefined.
+def compute_metrics(
+    names: Sequence[str], predictions: Sequence[Any], references: Sequence[Any], scores: Scores | None = None
+) -> dict[str, float]:
+    """All values of the named metrics (`METRICS`): fractions 0..1, correlations -1..1, errors; NaN where undefined.
 
     Args:
         names: metric names, as in ``Task.metrics``.
@@ -34,6 +32,7 @@ def compute_metrics(names: Sequence[str], predictions: Sequence[Any], references
             of one 0 or 1 per label (multi-label), a list of one tag name per word (token classification), a text
             against its list of right answers, or a form with more in it: `surface_f1` needs the words, and SuperGLUE's
             MultiRC and ReCoRD the numbers of their questions (`f1_a`, `text_f1`).
+        scores: what the predictions came from, for the metrics that read it (`OF_SCORES`); None for written answers.
 
     Raises:
         HarnessError: an unknown metric, no rows or a different number of them, references without labels, two
@@ -53,7 +52,7 @@ def compute_metrics(names: Sequence[str], predictions: Sequence[Any], references
         raise HarnessError(f"metrics {' and '.join(shared)} share a key, '{score_key(shared[0])}': name one of them")
     values: dict[str, float] = {}
     for function in functions.values():
-        values |= function(predictions, references)
+        values |= function(predictions, references, scores)
     return values
 
 
@@ -97,7 +96,7 @@ def accuracy(predictions: Sequence[Any], references: Sequence[int]) -> dict[str,
     >>> accuracy([1, 0, 1, None], [1, 0, 0, 1])
     {'accuracy': 0.5}
     """
-    right = [p == r for p, r in zip(map(_class, predictions), _labels(references), strict=True)]
+    right = [p == r for p, r in zip(map(as_class, predictions), as_labels(references), strict=True)]
     return {"accuracy": sum(right) / len(right)}
 
 
@@ -111,7 +110,7 @@ def matthews_correlation(predictions: Sequence[Any], references: Sequence[int]) 
     """
     from sklearn.metrics import matthews_corrcoef
 
-    classes, labels = [_class(p) for p in predictions], _labels(references)
+    classes, labels = [as_class(p) for p in predictions], as_labels(references)
     if len({*classes, *labels}) == 1:
         return {"matthews_correlation": 0.0}  # what scikit-learn says too, but with a warning
     return {"matthews_correlation": float(matthews_corrcoef(labels, classes))}
@@ -127,7 +126,7 @@ def f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float
     """
     if are_texts(references):
         return text_f1(predictions, references)
-    return {"f1": _binary_f1(*_binary(predictions, references))}
+    return {"f1": _binary_f1(*as_binary(predictions, references))}
 
 
 def macro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
@@ -165,7 +164,7 @@ def gender_parity(predictions: Sequence[Any], references: Sequence[Any]) -> dict
     >>> gender_parity([1, 1, 0, 1], [1, 1, 0, 0])
     {'gender_parity': 0.5}
     """
-    classes = [_class(p) for p in predictions]
+    classes = [as_class(p) for p in predictions]
     same = [first == second and first in (0, 1) for first, second in zip(classes[::2], classes[1::2], strict=False)]
     return {"gender_parity": sum(same) / len(same) if same else math.nan}
 
@@ -213,7 +212,7 @@ def f1_a(predictions: Sequence[Mapping[str, Any]], references: Sequence[int]) ->
     {'f1_a': 0.8, 'f1_m': 0.4}
     """
     answers = [p["prediction"] for p in _multirc_rows(predictions)]
-    return {"f1_a": _binary_f1(*_binary(answers, references)), **f1_m(predictions, references)}
+    return {"f1_a": _binary_f1(*as_binary(answers, references)), **f1_m(predictions, references)}
 
 
 def f1_m(predictions: Sequence[Mapping[str, Any]], references: Sequence[int]) -> dict[str, float]:
@@ -234,29 +233,75 @@ def exact_match(predictions: Sequence[Any], references: Sequence[Any]) -> dict[s
     return {"exact_match": sum(all(p == r for p, r in answers) for answers in questions) / len(questions)}
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A metric by its name in `METRICS`; a call scores n predictions against n references.
+
+    Attributes:
+        function: from predictions and references (``of_scores``: and scores) to named values.
+        problem_types: of the tasks that can name it; () for an official one whose task brings its own form of rows.
+        source: who defined it, or whose value it is equal to.
+        lower_is_better: whether it is an error: in the unit of the labels, not a fraction.
+        of_scores: whether it reads the scores behind the predictions.
+        of_words: whether it needs the words of sentences beside their tags.
+    """
+
+    function: Callable[..., dict[str, float]]
+    problem_types: tuple[str, ...]
+    source: str
+    lower_is_better: bool = False
+    of_scores: bool = False
+    of_words: bool = False
+
+    def __call__(
+        self, predictions: Sequence[Any], references: Sequence[Any], scores: Scores | None = None
+    ) -> dict[str, float]:
+        """Its values."""
+        if self.of_scores:
+            return self.function(predictions, references, scores)
+        return self.function(predictions, references)
+
+    @property
+    def description(self) -> str:
+        """What it is, in a sentence."""
+        sentence = str(self.function.__doc__).partition("\n\n")[0].partition("; with it come")[0].partition(". ")[0]
+        return " ".join(sentence.replace("`", "").rstrip(".").split())
+
+
+_SINGLE, _SEVERAL, _CHOICE = "single_label_classification", "multi_label_classification", "multiple_choice"
+_NUMBER, _WORDS = "regression", "token_classification"
+_SKLEARN = "scikit-learn"
+
 METRICS: Mapping[str, Metric] = {
-    "accuracy": accuracy,
-    "matthews_correlation": matthews_correlation,
-    "f1": f1,
-    "macro_f1": macro_f1,
-    "micro_f1": micro_f1,
-    "cb_f1": cb_f1,
-    "gender_parity": gender_parity,
-    "pearson": pearson,
-    "spearmanr": spearmanr,
-    "f1_a": f1_a,
-    "f1_m": f1_m,
-    "exact_match": exact_match,
-    "entity_f1": entity_f1,
-    "surface_f1": surface_f1,
+    "accuracy": Metric(accuracy, (_SINGLE, _CHOICE), _SKLEARN),
+    "balanced_accuracy": Metric(balanced_accuracy, (_SINGLE,), _SKLEARN),
+    "matthews_correlation": Metric(matthews_correlation, (_SINGLE,), _SKLEARN),
+    "f1": Metric(f1, (_SINGLE,), _SKLEARN),
+    "macro_f1": Metric(macro_f1, (_SINGLE, _SEVERAL), _SKLEARN),
+    "micro_f1": Metric(micro_f1, (_SINGLE, _SEVERAL), _SKLEARN),
+    "auroc": Metric(auroc, (_SINGLE, _SEVERAL), _SKLEARN, of_scores=True),
+    "average_precision": Metric(average_precision, (_SINGLE, _SEVERAL), _SKLEARN, of_scores=True),
+    "pearson": Metric(pearson, (_NUMBER,), "SciPy"),
+    "spearmanr": Metric(spearmanr, (_NUMBER,), "SciPy"),
+    "mae": Metric(mae, (_NUMBER,), _SKLEARN, lower_is_better=True),
+    "rmse": Metric(rmse, (_NUMBER,), _SKLEARN, lower_is_better=True),
+    "r2": Metric(r2, (_NUMBER,), _SKLEARN),
+    "entity_f1": Metric(entity_f1, (_WORDS,), "seqeval, CoNLL-2003"),
+    "surface_f1": Metric(surface_f1, (_WORDS,), "WNUT-17", of_words=True),
+    "cb_f1": Metric(cb_f1, (_SINGLE,), "SuperGLUE"),
+    "gender_parity": Metric(gender_parity, (_SINGLE,), "SuperGLUE"),
+    "f1_a": Metric(f1_a, (), "SuperGLUE"),
+    "f1_m": Metric(f1_m, (), "SuperGLUE"),
+    "exact_match": Metric(exact_match, (), "SuperGLUE"),
 }
-"""Every metric that a task can name. All are better when higher; each gives its value under `score_key`."""
+"""Every metric that a task can name; each gives its value under `score_key`."""
 
-OF_WORDS = ("surface_f1",)
+OF_WORDS = tuple(name for name, metric in METRICS.items() if metric.of_words)
 """The metrics that need the words of sentences beside their tags."""
-
-
-# Reading rows ----------------------------------------------------------------------------------------------------
+OF_SCORES = tuple(name for name, metric in METRICS.items() if metric.of_scores)
+"""The metrics that read the scores behind predictions."""
+ERRORS = frozenset(name for name, metric in METRICS.items() if metric.lower_is_better)
+"""The keys of metrics that are better when lower, in the unit of the labels."""
 
 
 def _rows(values: Any) -> list[Any]:
@@ -269,33 +314,7 @@ def _metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def _class(value: Any) -> int:
-    """A prediction as a class index, or INVALID."""
-    if isinstance(value, str):
-        return INVALID
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return INVALID
-    return int(number) if number.is_integer() and 0 <= number < 2**31 else INVALID
-
-
-def _labels(references: Sequence[Any], classes: Sequence[int] | None = None) -> list[int]:
-    labels = [_class(r) for r in references]
-    for row, label in enumerate(labels):
-        if label == INVALID or (classes is not None and label not in classes):
-            wanted = "a class index" if classes is None else f"one of the classes {', '.join(map(str, classes))}"
-            raise HarnessError(
-                f"reference {references[row]!r} of row {row} is not {wanted}: "
-                "this data has no labels to score against, or the metric does not fit the task"
-            )
-    return labels
-
-
-def _binary(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[list[int], list[int]]:
-    labels = _labels(references, classes=(0, 1))
-    classes = [_class(p) for p in predictions]
-    return [p if p in (0, 1) else 1 - r for p, r in zip(classes, labels, strict=True)], labels
+# Parts of them --------------------------------------------------------------------------------------------------
 
 
 def _binary_f1(classes: Sequence[int], labels: Sequence[int]) -> float:
@@ -308,30 +327,16 @@ def _averaged_f1(predictions: Sequence[Any], references: Sequence[Any], average:
     from sklearn.metrics import f1_score
 
     if not isinstance(references[0], (list, tuple)):
-        classes, labels = [_class(p) for p in predictions], _labels(references)
+        classes, labels = [as_class(p) for p in predictions], as_labels(references)
         return float(f1_score(labels, classes, average=average, zero_division=0.0))
-    columns = _columns(predictions, references)
+    columns = by_label(predictions, references)
     if average == "micro":
         columns = [([p for predicted, _ in columns for p in predicted], [r for _, right in columns for r in right])]
     return sum(_binary_f1(predicted, right) for predicted, right in columns) / len(columns)
 
 
-def _columns(predictions: Sequence[Any], references: Sequence[Any]) -> list[tuple[Sequence[int], Sequence[int]]]:
-    """Multi-label rows as (predictions, references) of each label; an invalid row predicts no label."""
-    width = len(references[0])
-    for row, reference in enumerate(references):
-        if width == 0 or not _is_indicator(reference, width):
-            raise HarnessError(f"reference {reference!r} of row {row} is not a list of one 0 or 1 per label ({width})")
-    rows = [p if _is_indicator(p, width) else [0] * width for p in predictions]
-    return list(zip(zip(*rows, strict=True), zip(*references, strict=True), strict=True))
-
-
-def _is_indicator(row: Any, width: int) -> bool:
-    return isinstance(row, (list, tuple)) and len(row) == width and all(_class(cell) in (0, 1) for cell in row)
-
-
 def _correlation(function: Callable[..., Any], predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    scores, targets = [_score(p) for p in predictions], [_score(r, math.nan) for r in references]
+    scores, targets = [as_number(p) for p in predictions], [as_number(r, math.nan) for r in references]
     for row, target in enumerate(targets):
         if not math.isfinite(target):
             raise HarnessError(f"reference {references[row]!r} of row {row} is not a finite number")
@@ -340,13 +345,6 @@ def _correlation(function: Callable[..., Any], predictions: Sequence[Any], refer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a constant or nearly constant side: the NaN says it
         return float(function(scores, targets)[0])
-
-
-def _score(value: Any, invalid: float = float(INVALID)) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return invalid
 
 
 def _multirc_rows(predictions: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
@@ -364,7 +362,7 @@ def _questions(predictions: Sequence[Any], references: Sequence[Any]) -> list[li
     """The (prediction, reference) pairs of each question's answers."""
     rows = _multirc_rows(predictions)
     questions: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    answers = zip(*_binary([p["prediction"] for p in rows], references), strict=True)
+    answers = zip(*as_binary([p["prediction"] for p in rows], references), strict=True)
     for row, answer in zip(rows, answers, strict=True):
         key = row["idx"]["paragraph"], row["idx"]["question"]
         questions.setdefault(key, []).append(answer)

@@ -37,6 +37,7 @@ class ProblemType(ABC):
         of_words: whether every word of a sentence gets a label.
         grouped: whether an example's instances are choices, of which one is right.
         independent_labels: whether each label is decided for itself, by a threshold.
+        weighs_classes: whether an example has one class, by which its loss can be weighed.
     """
 
     name: ClassVar[str]
@@ -48,6 +49,7 @@ class ProblemType(ABC):
     of_words: ClassVar[bool] = False
     grouped: ClassVar[bool] = False
     independent_labels: ClassVar[bool] = False
+    weighs_classes: ClassVar[bool] = False
 
     def definition_problem(self, labels: Labels, text_fields: Sequence[str]) -> str | None:
         """What is wrong with the labels or the text fields of a task; None: nothing."""
@@ -119,6 +121,7 @@ class SingleLabel(ProblemType):
     name = "single_label_classification"
     loss = "cross_entropy"
     metrics = ("accuracy",)
+    weighs_classes = True
 
     def _written(self, label: Any, labels: Labels, words: Sequence[str]) -> str:
         return labels[label]
@@ -141,6 +144,7 @@ class MultipleChoice(SingleLabel):
     name = "multiple_choice"
     loss = "choice_cross_entropy"
     grouped = True
+    weighs_classes = False
 
     def outputs(self, labels: Labels) -> int:
         return 1

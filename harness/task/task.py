@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean, printable
-from harness.task.metrics import score_key
+from harness.task.metrics import ERRORS, score_key
 from harness.task.problem_types import PROBLEM_TYPES, ProblemType
 
 Example = dict[str, Any]
@@ -19,6 +19,8 @@ Example = dict[str, Any]
 
 MEAN = "mean"
 """As a selection metric: the mean of all."""
+BALANCED = "balanced"
+"""As the weights of the loss: every class counts alike, however many examples it has."""
 OWN_SUITE = "custom"
 """The suite of a user's own data files where they name none; tables show it by the benchmark's name."""
 FUNCTIONS = ("instances", "text_to_text", "training_texts", "parse", "decide", "metric_inputs", "repairs")
@@ -136,6 +138,8 @@ class Task:
     score_range: tuple[float, float] | None = None
     selection_metric: str = ""
     """Which metric chooses the checkpoint and counts in averages: one of ``metrics``, or ``mean``; "": the first."""
+    loss_weights: str | Mapping[str, float] | None = None
+    """By how much the loss of an example counts, by its label (1 where none is given), or ``balanced``."""
     instances: Callable[[Example], list[Instance]] | None = field(default=None, repr=False)
     text_to_text: Callable[[Example], tuple[str, str]] | None = field(default=None, repr=False)
     training_texts: Callable[[Example], list[tuple[str, str]]] | None = field(default=None, repr=False)
@@ -198,6 +202,11 @@ class Task:
         return MEAN if self.selection_metric == MEAN else score_key(*self.selection_metrics)
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether the score that chooses is an error."""
+        return score_key(self.selection_metrics[0]) in ERRORS
+
+    @property
     def score_parts(self) -> tuple[tuple[str, str], ...]:
         """What the task's scores are: (split, key) pairs, in the order of tables."""
         return self._parts(self.validation_splits)
@@ -229,6 +238,8 @@ class Task:
         """
         outside = (*FUNCTIONS, "cluster", "hub", "files", "title")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in outside}
+        if self.loss_weights is None:
+            del plain["loss_weights"]  # fingerprints are from before there were any
         own = {name: source_of(function) for name in FUNCTIONS if (function := getattr(self, name)) is not None}
         expansions = {split: source_of(f.expand) for split, f in self.files.items() if f.expand}
         return {**plain, "selection_metric": self.selection_key, "functions": own, "expand": expansions}
@@ -271,6 +282,10 @@ def _definition_problem(task: Task) -> str | None:
             return str(error)
     if task.selection_metric not in ("", MEAN, *task.metrics):
         return f"selection_metric must be one of its metrics ({', '.join(task.metrics)}) or {MEAN}"
+    if task.selection_metric == MEAN and len({score_key(metric) in ERRORS for metric in task.metrics}) > 1:
+        return f"selection_metric: {MEAN} takes metrics that are all better when higher, or all when lower"
+    if problem := _weights_problem(task):
+        return problem
     if not _is_cluster(task.cluster):
         return "cluster must be the name of a field, a tuple of names, or a function"
     functions = {name: getattr(task, name) for name in FUNCTIONS}
@@ -282,6 +297,24 @@ def _definition_problem(task: Task) -> str | None:
         return "score_range is the lowest and the highest score of a regression"
     if task.evaluated_by is not None and task.train_split is not None:
         return "a diagnostic (evaluated_by) has no train_split: set it to None"
+    return None
+
+
+def _weights_problem(task: Task) -> str | None:
+    weights = task.loss_weights
+    if weights is None:
+        return None
+    if not task.problem.weighs_classes or task.open_answers:
+        return "loss_weights are for single_label_classification"
+    if weights == BALANCED:
+        return None
+    if not isinstance(weights, Mapping) or not weights:
+        return f"loss_weights must be {BALANCED}, or a number for some of the labels"
+    for label, weight in weights.items():
+        if label not in task.labels:
+            return f"loss_weights: there is no label {label!r}.{did_you_mean(str(label), task.labels)}"
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e6:
+            return f"loss_weights: the weight of {label!r} must be a number above 0, not {weight!r}"
     return None
 
 

@@ -17,13 +17,15 @@ from torch import nn
 from harness.data.features import Features
 from harness.task.baseline import label_names
 from harness.task.functions import clipped, cluster_of, decide, metric_inputs, parse
-from harness.task.metrics import compute_metrics
+from harness.task.metrics import OF_SCORES, compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
 from harness.training.trainer import Training, memory_errors
 
 PASSES = 2
 """An evaluation batch has at most the tokens of a micro-batch of training, divided by this."""
+SCORE_DIGITS = 7
+"""Records keep so many significant digits of a model's scores."""
 CPU_TOKENS = 2048
 """And at most so many on a CPU, whose caches hold the states of no more."""
 
@@ -86,15 +88,23 @@ def evaluate(
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
     words = task.problem.of_words and not generates
     unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
-    return Evaluation(predictions, outputs, invalid, score(task, examples, predictions), unread)
+    return Evaluation(predictions, outputs, invalid, score(task, examples, predictions, outputs), unread)
 
 
-def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:
-    """The task's metrics; nothing when the examples are unlabelled."""
+def score(
+    task: Task, examples: Sequence[Example], predictions: Sequence[Any], outputs: Sequence[Any] = ()
+) -> dict[str, float]:
+    """The task's metrics; nothing when the examples are unlabelled.
+
+    Args:
+        outputs: what the predictions came from: scores, which some metrics read as records keep them, or texts.
+    """
     if any(is_unlabelled(task, example) for example in examples):
         return {}
     pairs = [metric_inputs(task, p, example) for p, example in zip(predictions, examples, strict=True)]
-    return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs])
+    wanted = set(OF_SCORES) & set(task.metrics) and outputs and not isinstance(outputs[0], str)
+    scores = [_rounded(np.asarray(output).tolist(), SCORE_DIGITS) for output in outputs] if wanted else None
+    return compute_metrics(task.metrics, [p for p, _ in pairs], [r for _, r in pairs], scores)
 
 
 @contextlib.contextmanager
@@ -153,7 +163,7 @@ def plain(task: Task, output: Any) -> dict[str, Any]:
     scores = np.asarray(output).tolist()
     probabilities = task.problem.probabilities(scores)
     given = {} if probabilities is None else {"probabilities": _rounded(probabilities, 4)}
-    return {"scores": _rounded(scores, 7), **given}
+    return {"scores": _rounded(scores, SCORE_DIGITS), **given}
 
 
 def _rounded(rows: Sequence[Sequence[float]], digits: int) -> list[list[float]]:

@@ -164,7 +164,8 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate the model as it is now, and keep the evaluation if it is the best so far; arguments as in `train`.
 
-    What was not trained is not chosen. An undefined score is below every number; of undefined ones the last is kept.
+    What was not trained is not chosen. An undefined score is worse than every number; of undefined ones the last is
+    kept.
 
     Returns:
         The new row of the history.
@@ -177,7 +178,8 @@ def evaluate_checkpoint(
     state.evaluated, state.threshold = training.step, threshold
     if training.step > 0:
         best = state.best.selection_score
-        better = not (math.isnan(score) or score <= best)
+        sign = -1 if training.architecture.task.lower_is_better else 1
+        better = not (math.isnan(score) or sign * score <= sign * best)
         state.waited = 0 if better else state.waited + 1
         if better or math.isnan(best):
             weights = training.weights() if keep_best else None

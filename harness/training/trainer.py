@@ -64,6 +64,7 @@ class Training:
         accelerator: Accelerator,
     ):
         self.architecture, self.features, self.recipe, self.accelerator = architecture, features, recipe, accelerator
+        architecture.weigh_classes(features)
         self.parameters = trained_parameters(module)
         costs = pass_tokens(accelerator.device, recipe.precision, self.parameters["active"])
         self.plan = replace(plan_of(features, recipe, seed), pass_tokens=costs)

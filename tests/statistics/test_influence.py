@@ -22,7 +22,7 @@ TAGS = ("O", "B-person", "I-person", "B-place")
 
 def random_rows(name: str, rng: np.random.Generator, n: int = N) -> tuple[np.ndarray, np.ndarray]:
     """Predictions, some of them invalid, and references of a metric; about 70 % of the predictions are right."""
-    if name in ("pearson", "spearmanr"):
+    if name in ("pearson", "spearmanr", "mae", "rmse", "r2"):
         references = rng.integers(0, 11, n) / 2
         return (references + rng.normal(size=n)).round(1), references
     if name.endswith("multi_label"):
@@ -58,8 +58,8 @@ def observed(name: str, predictions: np.ndarray, references: np.ndarray, **more)
     return observe(name.removesuffix("_multi_label"), [predictions], references, **more)
 
 
-WITHOUT = set(metrics.OF_WORDS)
-"""Records lack what these need."""
+WITHOUT = {*metrics.OF_WORDS, *metrics.OF_SCORES}
+"""Records lack the words; those of scores stand in `harness.statistics.curves`."""
 NAMES = [*(name for name in metrics.METRICS if name not in WITHOUT), "macro_f1_multi_label", "micro_f1_multi_label"]
 
 

@@ -20,7 +20,7 @@ from harness.config.architectures import EncT5Settings
 from harness.enct5 import EncT5Config, EncT5ForSequenceClassification
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import sample_tokenizer
-from harness.report.show import label_scores
+from harness.report.labels import label_scores
 from harness.task import functions
 from harness.task.metrics import compute_metrics
 from harness.task.task import HubSource, Task
@@ -316,7 +316,7 @@ def test_another_threshold_is_an_error(threshold):
 
 def test_scores_by_label(tuned, capsys):
     record = tuned.record("goemotions", "bert-low")
-    scores = label_scores(record)["goemotions", "validation"]
+    scores = label_scores(record)["goemotions", "validation"].scores
     assert [score.label for score in scores] == list(TASK.labels)
     columns = [
         [[int(i in row[key]) for i in range(28)] for row in record.predictions()] for key in ("prediction", "label")
@@ -346,9 +346,9 @@ def test_the_table_of_labels_beside_the_leaderboard(tuned):
     assert file.read_text() == text
 
 
-def test_tasks_of_one_label_have_no_such_table(tmp_path, sample_cache):
+def test_tasks_without_labels_have_no_such_table(tmp_path, sample_cache):
     bench = Bench(tmp_path, sample_cache)
-    bench.write(tasks=["cola"], recipe={"max_steps": 1})
+    bench.write(tasks=["stsb"], recipe={"max_steps": 1})
     bench.run()
     assert not (bench.results / "b" / "labels.md").exists()
 

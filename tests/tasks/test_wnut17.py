@@ -24,7 +24,8 @@ from harness.enct5 import EncT5ForTokenClassification
 from harness.models import Architecture, architecture_class
 from harness.models.enct5 import EncT5
 from harness.models.tokenizers import UNREAD, first_tokens, load_tokenizer, sample_tokenizer, word_offsets
-from harness.report.show import label_scores, show_run
+from harness.report.labels import label_scores
+from harness.report.show import show_run
 from harness.task import functions
 from harness.task.entities import iob2_problem, spans
 from harness.task.metrics import compute_metrics
@@ -391,7 +392,7 @@ def test_words_that_were_cut_off_are_counted(trained, tmp_path, sample_cache):
 
 def test_scores_by_type_of_entity(trained):
     record = trained.record("wnut17", "bert")
-    scores = label_scores(record)["wnut17", "validation"]
+    scores = label_scores(record)["wnut17", "validation"].scores
     assert [score.label for score in scores] == [
         "corporation",
         "creative-work",
