@@ -42,7 +42,7 @@ DISTRIBUTIONS = (128, "CoLA-like", "RTE-like")
 """Lengths of texts, as `text_lengths` takes them."""
 LONGEST = 320
 """Tokens of the longest text."""
-WARM_UP, ROUNDS = 10, 3
+WARM_UP, ROUNDS = 6, 3
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def machine_of(options: argparse.Namespace) -> Machine:
     folder = Path(tempfile.mkdtemp(prefix="gpu_check"))
     setting = Setting(options.device, "auto", options.bert_tokenizer, options.t5_tokenizer, str(folder))
     if options.device == "cuda":
-        return Machine(setting, ("EncT5-base", "T5-base", "BERT-base"), updates=30, texts=2048, folder=folder)
+        return Machine(setting, ("EncT5-base", "T5-base", "BERT-base"), updates=20, texts=1024, folder=folder)
     return Machine(setting, ("EncT5-tiny", "T5-tiny", "BERT-tiny"), updates=2, texts=64, folder=folder)
 
 

@@ -116,7 +116,7 @@ def against_trainer(machine: Machine, size: str, lengths: str, is_compiled: bool
 
 def trainer_of(machine: Machine, ours: Training, is_compiled: bool) -> Callable[[], float]:
     """A Trainer with the model and the texts of a training; gives its examples per second."""
-    steps = 50 if machine.is_cuda else 3
+    steps = 30 if machine.is_cuda else 3
     arguments = transformers.TrainingArguments(
         output_dir=str(machine.folder / "trainer"), per_device_train_batch_size=BATCH, max_steps=steps,
         bf16=ours.recipe.precision == "bf16", torch_compile=is_compiled, train_sampling_strategy="group_by_length",
@@ -268,7 +268,7 @@ def profile(machine: Machine) -> Rows:
     """Where the time of a training step goes: kernels, gaps between them, copies."""
     for size in (machine.sizes[0], machine.sizes[2]):
         training = training_of(machine, size, "RTE-like")
-        seconds, busy = step_of(machine, training, 10 if machine.is_cuda else 1)
+        seconds, busy = step_of(machine, training, 5 if machine.is_cuda else 1)
         total = sum(busy.values())
         copies = sum(value for name, value in busy.items() if name.startswith(("Memcpy", "Memset")))
         shares = f"gaps {max(0.0, 1 - total / seconds):.0%}, copies {copies / seconds:.1%}"
