@@ -94,7 +94,7 @@ def resolve_compile(requested: bool | str, device: torch.device, parameters: int
 def pass_tokens(device: torch.device, precision: str, parameters: int) -> float:
     """What a pass costs beside its tokens, as so many tokens, for a model with so many active parameters."""
     operators = PASS_PARAMETERS.get(device.type, PASS_PARAMETERS["cuda"]) / max(parameters, 1)
-    return PASS_TOKENS[precision] + operators
+    return PASS_TOKENS.get(precision, PASS_TOKENS["fp32"]) + operators
 
 
 def attention_kernels(device: torch.device) -> contextlib.AbstractContextManager[Any]:
