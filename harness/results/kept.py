@@ -22,8 +22,6 @@ from harness.results.record import Amount, Count, Damaged, Digest, Record, RunSe
 
 NOTES = "harness.json"
 WEIGHTS = "model.safetensors"
-VERSION = 1
-"""Of the notes: raise it when they change."""
 LONGEST = 120
 """Characters of task and model in the name of a folder."""
 
@@ -52,7 +50,7 @@ class KeptModel(Stored):
         folder: where it is.
     """
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     fingerprint: Digest
     configuration: Digest
     task: str
