@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
 
 from harness.models.base import Architecture
 from harness.models.checkpoints import loading
@@ -36,7 +35,7 @@ def save_pretrained(architecture: Architecture, module: nn.Module, weights: Mapp
     architecture.tokenizer.save_pretrained(folder)
 
 
-def _name_labels(config: PretrainedConfig, task: Task) -> None:
+def _name_labels(config: Any, task: Task) -> None:
     labels = task.labels
     if labels and not config.is_encoder_decoder and config.num_labels == len(labels):
         config.id2label = dict(enumerate(labels))
