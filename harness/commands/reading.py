@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import INTERVAL
+from harness.commands.arguments import INTERVAL, print_board
 from harness.io import usable
 
 
@@ -57,7 +57,7 @@ def command_report(options: argparse.Namespace) -> int:
         long=options.long,
     )
     for board in boards.values():
-        print(board.text)
+        print_board(board)
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
     print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
     return 0

@@ -12,6 +12,7 @@ from harness.report.leaderboard import Leaderboard, Section
 from harness.report.long import long_text
 from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page
+from harness.report.verdict import verdict
 from harness.report.words import (
     about,
     baseline_words,
@@ -23,6 +24,7 @@ from harness.report.words import (
     seeds_done,
     shown_references,
     statistics_words,
+    tasks_as_rows,
 )
 
 
@@ -64,13 +66,13 @@ def write_leaderboard(folder: Path, board: Leaderboard, long: bool = False) -> l
 def markdown(board: Leaderboard) -> str:
     """The content of leaderboard.md; a function of the records alone."""
     notes = Footnotes()
-    blocks = [f"# Leaderboard: {escape(board.benchmark)}", " ".join(map(escape, about(board)))]
-    if board.rows:
-        blocks.append(" ".join(_legend(board)))
+    blocks = [f"# Leaderboard: {escape(board.benchmark)}", escape(verdict(board)), " ".join(map(escape, about(board)))]
     for shown in filter(None, (board, board.tests)):
         for section in shown.sections:
             blocks += [f"## {escape(section.title)}", _score_table(shown, section, notes)]
             blocks += map(escape, lacking_words(section))
+    if board.rows:
+        blocks.append("\n".join(f"- {line}" for line in _legend(board)))
     if board.sweeps:
         words = f"{chosen_words(board)} All trials are in [sweep.md](sweep.md)."
         blocks += ["## Chosen recipes", markdown_table(*chosen_table(board)), words]
@@ -86,7 +88,7 @@ def markdown(board: Leaderboard) -> str:
         blocks += ["## Cost", markdown_table(headers, rows), words, "## Signatures", "\n".join(signatures)]
     if notes.letters:
         blocks += ["## Notes", "\n".join(f"{mark} {escape(cut(note, 300))}" for mark, note in notes.lines())]
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _legend(board: Leaderboard) -> list[str]:
@@ -118,4 +120,7 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
         for cell in map(row.cell, keys):
             cells.append(f"*{means(cell)}*{notes.mark(cell.notes)}" if cell.done else MISSING)
         rows.append(cells)
-    return markdown_table([*map(escape, headers)], rows, escaped=True)
+    headers = [*map(escape, headers)]
+    if tasks_as_rows(keys, rows):
+        headers, *rows = map(list, zip(["Task", *headers[1:]], *rows, strict=True))
+    return markdown_table(headers, rows, escaped=True)
