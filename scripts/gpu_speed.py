@@ -37,8 +37,8 @@ from harness.training.flops import datasheet_peak, matrix_rate
 from harness.training.inference import Inference
 from harness.training.trainer import Training
 
-AGAINST_TRAINER = ((2, "RTE-like", False), (0, "RTE-like", False), (2, "CoLA-like", False), (2, "RTE-like", True))
-"""Which of `Machine.sizes`, lengths of texts, and whether compiled."""
+AGAINST_TRAINER = ((2, "RTE-like"), (0, "RTE-like"), (2, "CoLA-like"))
+"""Which of `Machine.sizes`, and lengths of texts."""
 TURNS = 3
 """Turns of the harness and the Trainer; in the first one, the Trainer compiles, and it does not count."""
 SINGLE = 60
@@ -50,18 +50,40 @@ WARM = 5
 
 
 def train(machine: Machine) -> Rows:
-    """Training: examples per second, and what share of the device's limit that is, compiled and not."""
+    """Training: examples per second, and what share of the device's limit that is."""
     for size in machine.sizes:
-        for is_compiled in (False, True) if machine.is_cuda else (False,):
-            training = training_of_any_text(machine, size, is_compiled)
-            for lengths in DISTRIBUTIONS:
-                read_on(machine, training, lengths)
-                speed = rate(machine, training.update, BATCH)
-                flops = Inference(training, to_answer(machine, training, lengths)).flops()["train_flops_per_example"]
-                share = f"{speed:,.0f} examples/s, {share_of_limit(machine, training, speed * flops)}"
-                yield f"{size}, {lengths}{', compiled' if is_compiled else ''}", share, None
-            del training
-            forget()
+        yield from training_rates(machine, size, is_compiled=False)
+
+
+def training_rates(machine: Machine, size: str, is_compiled: bool) -> Rows:
+    """A model's rates at every distribution of lengths, and how long its first update took."""
+    training = training_of_any_text(machine, size, is_compiled)
+    name = f"{size}, compiled" if is_compiled else size
+    started = time.perf_counter()
+    training.update()
+    synchronize(machine.device)
+    yield f"{name}: the first update", f"{time.perf_counter() - started:.1f} s", None
+    for lengths in DISTRIBUTIONS:
+        read_on(machine, training, lengths)
+        speed = rate(machine, training.update, BATCH)
+        flops = Inference(training, to_answer(machine, training, lengths)).flops()["train_flops_per_example"]
+        share = f"{speed:,.0f} examples/s, {share_of_limit(machine, training, speed * flops)}"
+        yield f"{name}, {lengths}", share, None
+    del training
+    forget()
+
+
+def compilation(machine: Machine) -> Rows:
+    """What compilation takes and gives: BERT in training, alone and against the Trainer; EncT5 on single texts."""
+    if not machine.is_cuda:
+        yield "compilation", "needs CUDA: on a CPU it takes minutes", None
+        return
+    yield from training_rates(machine, machine.sizes[2], is_compiled=True)
+    yield against_trainer(machine, machine.sizes[2], "RTE-like", is_compiled=True)
+    training = training_of(machine, machine.sizes[0], "CoLA-like")
+    yield from graphs(machine, training)
+    del training
+    forget()
 
 
 def share_of_limit(machine: Machine, training: Training, flops_per_second: float) -> str:
@@ -74,22 +96,27 @@ def share_of_limit(machine: Machine, training: Training, flops_per_second: float
 
 def trainer(machine: Machine) -> Rows:
     """The harness against the Trainer at its best: the same texts, precision, optimizer, sorted batches."""
-    for size, lengths, is_compiled in AGAINST_TRAINER if machine.is_cuda else AGAINST_TRAINER[:2]:
-        ours = training_of(machine, machine.sizes[size], lengths, is_compiled)
-        theirs = trainer_of(machine, ours, is_compiled)
-        ratios = []
-        for _ in range(TURNS):
-            mine = rate(machine, ours.update, BATCH, rounds=1)
-            ratios.append(mine / theirs())
-        what = f"{machine.sizes[size]}, {lengths}{', compiled' if is_compiled else ''}: harness / Trainer"
-        yield what, f"{np.median(ratios[1:]):.2f} in {ours.recipe.precision}", None
-        del ours, theirs
-        forget()
+    for size, lengths in AGAINST_TRAINER if machine.is_cuda else AGAINST_TRAINER[:2]:
+        yield against_trainer(machine, machine.sizes[size], lengths, is_compiled=False)
+
+
+def against_trainer(machine: Machine, size: str, lengths: str, is_compiled: bool) -> tuple[str, str, None]:
+    """The ratio of the rates of training, both in turns."""
+    ours = training_of(machine, size, lengths, is_compiled)
+    theirs, ratios = trainer_of(machine, ours, is_compiled), list[float]()
+    for _ in range(TURNS):
+        mine = rate(machine, ours.update, BATCH, rounds=1)
+        ratios.append(mine / theirs())
+    what = f"{size}, {lengths}{', compiled' if is_compiled else ''}: harness / Trainer"
+    precision = ours.recipe.precision
+    del ours, theirs
+    forget()
+    return what, f"{np.median(ratios[1:]):.2f} in {precision}", None
 
 
 def trainer_of(machine: Machine, ours: Training, is_compiled: bool) -> Callable[[], float]:
     """A Trainer with the model and the texts of a training; gives its examples per second."""
-    steps = 50 if machine.is_cuda else 3
+    steps = 30 if machine.is_cuda else 3
     arguments = transformers.TrainingArguments(
         output_dir=str(machine.folder / "trainer"), per_device_train_batch_size=BATCH, max_steps=steps,
         bf16=ours.recipe.precision == "bf16", torch_compile=is_compiled, train_sampling_strategy="group_by_length",
@@ -197,7 +224,7 @@ def against_generate(machine: Machine, training: Training) -> tuple[str, str, No
 
 
 def latency(machine: Machine) -> Rows:
-    """Single texts: p50 and p95; on a GPU, EncT5 also compiled with CUDA graphs."""
+    """Single texts: p50 and p95."""
     for size in machine.sizes:
         training = training_of(machine, size, "CoLA-like")
         lengths = text_lengths("CoLA-like", SINGLE, LONGEST)
@@ -207,8 +234,6 @@ def latency(machine: Machine) -> Rows:
             for group in range(WARM):
                 single.answer([group])
             yield f"{size}: a text of CoLA's lengths", percentiles([single.seconds([g]) for g in range(SINGLE)]), None
-        if machine.is_cuda and size == machine.sizes[0]:
-            yield from graphs(machine, training)
         del training
         forget()
 
@@ -243,7 +268,7 @@ def profile(machine: Machine) -> Rows:
     """Where the time of a training step goes: kernels, gaps between them, copies."""
     for size in (machine.sizes[0], machine.sizes[2]):
         training = training_of(machine, size, "RTE-like")
-        seconds, busy = step_of(machine, training, 10 if machine.is_cuda else 1)
+        seconds, busy = step_of(machine, training, 5 if machine.is_cuda else 1)
         total = sum(busy.values())
         copies = sum(value for name, value in busy.items() if name.startswith(("Memcpy", "Memset")))
         shares = f"gaps {max(0.0, 1 - total / seconds):.0%}, copies {copies / seconds:.1%}"

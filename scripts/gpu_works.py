@@ -128,7 +128,7 @@ def answers_of(architecture: Any, module: nn.Module, batch: Any) -> np.ndarray:
 
 def resume(machine: Machine) -> Rows:
     """A run that is killed in the middle and resumed, against one that was not."""
-    settings = {"max_steps": 400 if machine.is_cuda else 80, "eval_every": 40, "precision": "fp32"}
+    settings = {"max_steps": 200 if machine.is_cuda else 80, "eval_every": 40, "precision": "fp32"}
     path = benchmark(machine, "resume", tasks=["cola"], models=["enct5"], recipe=settings, checkpoint_every=0)
     whole = finished_run(machine, path, "whole")
     folder = machine.folder / "killed"

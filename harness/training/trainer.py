@@ -20,7 +20,7 @@ from harness.models import Architecture, Batch
 from harness.models.checkpoints import HEADS
 from harness.training.batching import TrainingPlan
 from harness.training.cpu_kernels import use_fast_kernels
-from harness.training.device import DTYPES, pass_tokens
+from harness.training.device import DTYPES, attention_kernels, pass_tokens
 
 
 class NotFinite(HarnessError):
@@ -66,7 +66,7 @@ class Training:
         self.architecture, self.features, self.recipe, self.accelerator = architecture, features, recipe, accelerator
         architecture.weigh_classes(features)
         self.parameters = trained_parameters(module)
-        costs = pass_tokens(accelerator.device, self.parameters["active"])
+        costs = pass_tokens(accelerator.device, recipe.precision, self.parameters["active"])
         self.plan = replace(plan_of(features, recipe, seed), pass_tokens=costs)
         self.steps = steps_of(self.plan, recipe)
         self.step = 0
@@ -176,10 +176,12 @@ class Training:
             raise NotFinite(f"the training loss is {loss} at step {self.step}: try a lower learning_rate, or fp32")
         return loss
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The context in which the model computes in the recipe's precision."""
-        dtype = DTYPES[self.recipe.precision]
-        return torch.autocast(self.accelerator.device.type, dtype, enabled=dtype != torch.float32)
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which the model computes: in the recipe's precision, by kernels that suit texts."""
+        device, dtype = self.accelerator.device, DTYPES[self.recipe.precision]
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), attention_kernels(device):
+            yield
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the model's weights on the CPU (tied ones are one tensor under several names)."""
