@@ -8,6 +8,7 @@ from harness.io import remove, to_json, write_file
 from harness.report import efficiency
 from harness.report.costs import cost_table
 from harness.report.format import MISSING, Footnotes, cut, escape, markdown_table
+from harness.report.latex import efficiency_tex, leaderboard_tex
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.long import long_text
 from harness.report.numbers import as_data, csv_text
@@ -31,16 +32,18 @@ from harness.report.words import (
 def contents(board: Leaderboard) -> dict[str, bytes]:
     """The files of a leaderboard by name; empty ones are not there.
 
-    leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
+    leaderboard.md, .csv, .json and .tex; sweep.md of a sweep; the like of efficiency where a run has finished;
     labels.md where a task is scored label by label.
     """
     return {
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
+        "leaderboard.tex": leaderboard_tex(board).encode(),
         "sweep.md": sweep_page(board).encode() if board.sweeps else b"",
         "efficiency.md": efficiency.page(board).encode() if board.efficiency else b"",
         "efficiency.csv": efficiency.csv_text(board).encode() if board.efficiency else b"",
+        "efficiency.tex": efficiency_tex(board).encode() if board.efficiency else b"",
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
         "labels.md": board.labels.encode(),
     }

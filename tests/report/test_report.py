@@ -302,7 +302,9 @@ def test_pages_that_nothing_stands_in_any_more_are_removed(tmp_path: Path) -> No
     assert (tmp_path / "efficiency.md").exists()
     (tmp_path / "labels.md").write_text("old")
     write_leaderboard(tmp_path, board())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"leaderboard.{kind}" for kind in ("csv", "json", "md")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"leaderboard.{kind}" for kind in ("csv", "json", "md", "tex")
+    ]
 
 
 def test_no_runs_at_all() -> None:
