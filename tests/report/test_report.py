@@ -517,8 +517,8 @@ def test_a_full_disk_keeps_the_old_files(tmp_path: Path, monkeypatch: pytest.Mon
         write_leaderboard(tmp_path, new)
     monkeypatch.undo()
     after = [(tmp_path / name).read_bytes() for name in FILES]
-    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(6)]
-    assert len(list(tmp_path.iterdir())) == 6
+    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(8)]
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 def test_csv_has_raw_numbers() -> None:
