@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "report": BASE | {"results", "statistics", "task"},
     "submission": BASE | {"results", "task", "data"},
     "inspection": BASE | {"results", "statistics", "task", "data", "report"},
-    "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report"},
+    "page": BASE | {"results", "statistics", "task", "report", "inspection"},
+    "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""
 
@@ -72,7 +73,7 @@ def test_there_are_no_circles_and_few_levels():
 
 
 @pytest.mark.parametrize(
-    "package", ["cli", "commands", "report", "statistics", "submission", "inspection", "config.benchmark"]
+    "package", ["cli", "commands", "report", "statistics", "submission", "inspection", "page", "config.benchmark"]
 )
 def test_reading_needs_no_torch(package):
     if f"harness.{package}" not in MODULES:
