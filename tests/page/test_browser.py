@@ -13,7 +13,7 @@ import harness
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is a browser")]
 
 ORDER = (
-    "return [...document.querySelectorAll('#scores tbody tr')].map((row) => row.querySelector('.model').lastChild.data)"
+    "return [...document.querySelectorAll('#scores tbody tr')].map((row) => row.querySelector('.model').textContent)"
 )
 PLOTS = "return [...document.querySelectorAll('.drawing svg')].length"
 
