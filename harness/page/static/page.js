@@ -202,7 +202,10 @@ function drawForest() {
   draw("forest-plot", () => {
     const [a, b] = [byId("first").value, byId("second").value];
     const rows = forestRows(data.models.indexOf(a), data.models.indexOf(b));
-    return rows.length ? filled(data.specs.forest, rows, `${a} less ${b}, points`) : null;
+    if (!rows.length) return null;
+    const spec = filled(data.specs.forest, rows, `${a} less ${b}, points`);
+    for (const layer of spec.layer) for (const channel of ["color", "shape"]) if (layer.encoding[channel]) layer.encoding[channel].legend = null;
+    return spec;
   });
 }
 
