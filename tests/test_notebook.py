@@ -25,7 +25,7 @@ def test_the_scores_are_a_data_frame(bench_and_board):
     chosen = frame[(frame.model == "bert") & (frame.task == "cola") & (frame.seed == 2)]
     scores = bench.record("cola", seed=2).scores["cola"]["validation"]
     assert dict(zip(chosen.metric, chosen.value, strict=True)) == pytest.approx(scores)
-    assert set(frame.split) == {"validation", "test"}  # WNUT-17's has labels
+    assert set(frame.split) == {"validation"} and set(frame.task) == {"cola", "wnut17"}
     assert frame[frame.seed.isna()].model.nunique() == 1  # the baseline
 
 

@@ -157,21 +157,25 @@ def kept_models(models: Path, ending: str = "") -> Iterator[KeptModel]:
                     yield read_notes(models / name)
 
 
-def find_kept(results: Path, benchmark: str, fingerprint: str, seed: int) -> KeptModel | None:
-    """The best model of a run, wherever in a results folder it was kept, under whatever name; whole, not checked."""
+def find_kept(results: Path, benchmark: str, fingerprint: str, seed: int, damaged: bool = False) -> KeptModel | None:
+    """The best model of a run, wherever in a results folder it was kept, under whatever name.
+
+    Args:
+        damaged: whether also one that lacks files; no content is looked at in any case.
+    """
     ending = f"-seed{seed}-{fingerprint[:DIGITS]}"
     with contextlib.suppress(OSError):
         others = sorted(name for name in os.listdir(results) if not name.startswith(".") and name != benchmark)
         for name in (benchmark, *others):
             for kept in kept_models(results / name / "models", ending):
-                if kept.fingerprint == fingerprint and kept.best and kept.whole:
+                if kept.fingerprint == fingerprint and kept.best and (damaged or kept.whole):
                     return kept
     return None
 
 
 def kept_of(record: Record) -> KeptModel | None:
-    """The best model of a record's run, where it was kept."""
+    """The best model of a record's run, where it was kept; perhaps damaged."""
     if record.folder is None:
         return None
     benchmark = record.folder.absolute().parents[3]
-    return find_kept(benchmark.parent, benchmark.name, record.fingerprint, record.seed)
+    return find_kept(benchmark.parent, benchmark.name, record.fingerprint, record.seed, damaged=True)
