@@ -52,6 +52,9 @@ def test_predictions_are_those_of_the_evaluation(kept, model, task, monkeypatch)
     assert [answer["id"] for answer in answers] == [row["id"] for row in rows]
     for answer, row in zip(answers, record.predictions(), strict=True):
         expected = row.get("prediction_name", row["prediction"])
+        if answer["prediction"] is None:  # a text that stands for no answer, which counts as none in a score
+            assert model == "t5" and not expected
+            continue
         assert answer["prediction"] == (pytest.approx(expected, abs=1e-4) if task == "stsb" else expected)
         if model == "t5":
             assert answer["output"] == row["output"] and "probabilities" not in answer
@@ -137,7 +140,7 @@ def test_a_run_without_its_model_says_how_to_keep_one(bench, capsys):
 def test_own_tasks_need_their_file_only_for_functions(bench):
     (bench.folder / "mine.tsv").write_text("text\tlabel\n" + "a fine film\tgood\na bad one\tbad\n" * 20)
     bench.write(tasks=["mine", "choose"], keep="best")
-    lines = [{"start": "The rain stopped.", "one": "We went out.", "two": "No.", "right": "one"}] * 20
+    lines = [{"start": f"Rain {i} stopped.", "one": "We went.", "two": "No.", "right": "one"} for i in range(20)]
     (bench.folder / "choose.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     mine = {"problem_type": "single_label_classification", "text": "text", "train": "mine.tsv"}
     choose = {"problem_type": "multiple_choice", "text": "start", "choices": ["one", "two"], "label": "right",
