@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from harness.models.base import Architecture
 from harness.models.checkpoints import loading
@@ -54,5 +56,17 @@ def from_kept(architecture: Architecture, folder: Path) -> nn.Module:
     Raises:
         HarnessError: files that do not fit together.
     """
-    with loading(architecture.model, folder):
+    with loading(architecture.model, folder), no_progress_bars():
         return architecture.model_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """A block in which transformers shows none."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -84,7 +84,8 @@ def test_every_format_in_and_out(kept, tmp_path, suffix, output, capsys):
     else:
         source.write_text("\n".join("\t".join(cells) for cells in (rows[0], *(r.values() for r in rows))) + "\n")
     assert main(["predict", str(folder), str(source), "--output", str(target)]) == 0
-    assert f"{len(rows)} rows" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"{target}: {len(rows)} rows in " in printed.err and printed.err.count("\n") == 1 and not printed.out
     expected = harness.predict(folder, rows)
     if output == "parquet":
         back = pyarrow.parquet.read_table(target).to_pylist()
