@@ -60,14 +60,15 @@ def load_model(run: str | Path) -> Loaded:
     import transformers
 
     import harness.enct5  # noqa: F401  (the auto classes then know it)
-    from harness.models.kept import no_progress_bars
+    from harness.models.kept import quietly
 
     kept = find_model(run)
     kept.check()
     auto: Any = getattr(transformers, _auto_class(kept))
-    with torch.random.fork_rng(), no_progress_bars():
+    with torch.random.fork_rng(), quietly():
         model = auto.from_pretrained(kept.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
-    return Loaded(model.eval(), transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False)
+    return Loaded(model.eval(), tokenizer)
 
 
 def _auto_class(kept: KeptModel) -> str:

@@ -56,17 +56,19 @@ def from_kept(architecture: Architecture, folder: Path) -> nn.Module:
     Raises:
         HarnessError: files that do not fit together.
     """
-    with loading(architecture.model, folder), no_progress_bars():
+    with loading(architecture.model, folder), quietly():
         return architecture.model_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
 
 
 @contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """A block in which transformers shows none."""
-    shown = logging.is_progress_bar_enabled()
+def quietly() -> Iterator[None]:
+    """A block in which transformers shows no progress, and tells errors only."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()

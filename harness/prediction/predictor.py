@@ -21,7 +21,7 @@ from harness.errors import HarnessError, did_you_mean
 from harness.io import plain
 from harness.models import Architecture, architecture_class
 from harness.models.checkpoints import model_type_of
-from harness.models.kept import from_kept
+from harness.models.kept import from_kept, quietly
 from harness.models.tokenizers import load_tokenizer
 from harness.prediction.rows import Place, Row
 from harness.results.kept import KeptModel
@@ -77,7 +77,8 @@ class Predictor:
     def architecture(self) -> Architecture:
         """How the model reads texts."""
         folder = self.kept.folder
-        tokenizer = load_tokenizer(folder, f"model '{self.model.name}'", model_type_of(self.model, folder))
+        with quietly():
+            tokenizer = load_tokenizer(folder, f"model '{self.model.name}'", model_type_of(self.model, folder))
         make = architecture_class(self.model)
         return make(self.model, folder, tokenizer, self.task, self.recipe.max_length)
 
