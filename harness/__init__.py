@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
 load_predictions, load_model = trained.load_predictions, trained.load_model
-predict, predict_file = trained.predict, trained.predict_file
+predict, predict_file, export_model = trained.predict, trained.predict_file, trained.export_model
 compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "Task",
     "audit",
     "compare",
+    "export_model",
     "load_examples",
     "load_model",
     "load_predictions",

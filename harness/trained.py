@@ -154,6 +154,30 @@ def predict_file(
     return show_rows(rows, path.suffix) if output is None else write_rows(rows, Path(output))
 
 
+def export_model(
+    run: str | Path, folder: str | Path, *, file: str | Path | None = None, plugins: Sequence[str | Path] = ()
+) -> Path:
+    """Write a folder that is ready for the Hub: the files of a run's kept model, and a model card.
+
+    The card has a ``model-index`` with the run's scores, its data, recipe and cost, and the mean and the 95 % interval
+    over the seeds of its benchmark; licence and intended use are left to fill. Nothing is uploaded.
+
+    Args:
+        run: its folder.
+        folder: does not exist, or is empty.
+        file, plugins: a benchmarks.yaml and folders with task plugins, for own tasks.
+
+    Raises:
+        HarnessError: a model that was not kept or was altered; a folder with something in it.
+    """
+    from harness.api import definitions
+    from harness.publish.folder import write_hub_folder
+    from harness.results.folder import read_record
+
+    defined = definitions(file, plugins)
+    return write_hub_folder(find_model(run), read_record(run), Path(folder), defined.tasks, defined.suites)
+
+
 def _predictor(where: str | Path, file: str | Path | None, plugins: Sequence[str | Path]) -> Predictor:
     from harness.api import definitions
 

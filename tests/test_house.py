@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "submission": BASE | {"results", "task", "data"},
     "inspection": BASE | {"results", "statistics", "task", "data", "report"},
     "page": BASE | {"results", "statistics", "task", "report", "inspection"},
+    "publish": BASE | {"results", "task", "report"},
     "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
     "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page"},
 }
