@@ -7,17 +7,18 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from pydantic import BaseModel
 from torch import nn
 
 from harness.config.architectures import ARCHITECTURES
 from harness.config.schema import Model, Recipe
 from harness.data.features import pack
 from harness.data.files import BadValue, check_field, pick
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, in_one_line
 from harness.io import plain
 from harness.models import Architecture, architecture_class
 from harness.models.checkpoints import model_type_of
@@ -32,6 +33,8 @@ from harness.training.batching import TrainingPlan
 from harness.training.cpu_kernels import use_attention
 from harness.training.device import DTYPES, attention_kernels, make_accelerator
 from harness.training.evaluation import decided, model_outputs, rounded
+
+S = TypeVar("S", bound=BaseModel)
 
 WINDOW = 8192
 """Rows whose texts are sorted by length together, and that are in memory at once."""
@@ -60,7 +63,7 @@ class Predictor:
     @cached_property
     def recipe(self) -> Recipe:
         """That of the run; in fp32 where its precision is one that this device does not have."""
-        recipe = Recipe(**self.kept.settings.recipe)
+        recipe = self._read(Recipe, self.kept.settings.recipe)
         only_cuda = recipe.precision in ("fp16", "tf32") and self.accelerator.device.type != "cuda"
         return recipe.model_copy(update={"precision": "fp32"}) if only_cuda else recipe
 
@@ -71,7 +74,14 @@ class Predictor:
         if identity.architecture not in ARCHITECTURES:
             raise HarnessError(f"{self.kept.folder}: there is no architecture '{identity.architecture}'")
         settings = ARCHITECTURES[identity.architecture]
-        return settings(name=self.kept.model, checkpoint=str(self.kept.folder), **identity.options)
+        given = {"name": self.kept.model, "checkpoint": str(self.kept.folder)}
+        return self._read(settings, {**identity.options, **given})
+
+    def _read(self, settings: type[S], values: Mapping[str, Any]) -> S:
+        try:
+            return settings.model_validate(values)
+        except ValueError as error:
+            raise Damaged(f"{self.kept.folder}: its notes are of another version: {in_one_line(error)}") from None
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -193,7 +203,9 @@ def task_of(kept: KeptModel, defined: Callable[[], Mapping[str, Task]]) -> Task:
 
 def _described(kept: KeptModel, definition: Mapping[str, Any]) -> Task:
     names = {field.name for field in fields(Task)} - {"selection_metric", "invalid_prediction"}
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in definition.items() if name in names}
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in definition.items() if name in names
+    }
     try:
         return Task(**values)
     except (TypeError, ValueError, KeyError, HarnessError) as error:

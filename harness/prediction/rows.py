@@ -75,12 +75,11 @@ def write_text(rows: Iterable[Row], file: IO[str], suffix: str) -> int:
     Returns:
         How many.
     """
+    write: Callable[[IO[str], Row], None] = _write_json
     if suffix in CONLL_SUFFIXES:
         write = _write_sentence
     elif suffix in (".csv", ".tsv"):
         write = _table_writer(suffix)
-    else:
-        write = _write_json
     number = 0
     for row in rows:
         write(file, row)
