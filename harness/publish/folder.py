@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError
 from harness.io import encode, replacing, sync_folder
 from harness.publish.card import Score, card_text
 from harness.report.build import leaderboard_of
+from harness.report.leaderboard import Value
 from harness.results.kept import KeptModel
 from harness.results.record import Record
 from harness.results.store import Store
@@ -51,13 +53,13 @@ def scores_of(record: Record, tasks: Mapping[str, Task], suites: Mapping[str, Su
     assert record.folder is not None
     benchmark = record.folder.absolute().parents[3]
     board = leaderboard_of([Store(benchmark.parent, benchmark.name)], tasks, suites)
-    others = {}
+    others: dict[tuple[str, str], tuple[Value | None, Any]] = {}
     for row in board.rows:
         column = next((column for column in board.columns if column.task == record.task), None)
         if row.model == record.model and column is not None:
             cell = row.cells[record.task]
             intervals = cell.intervals or [None] * len(cell.parts)
-            others = {part: pair for part, *pair in zip(column.parts, cell.parts, intervals, strict=True)}
+            others = dict(zip(column.parts, zip(cell.parts, intervals, strict=True), strict=True))
     scores = []
     for split, of_split in record.scores[record.task].items():
         for metric, value in of_split.items():
