@@ -118,6 +118,7 @@ def report(
     references: bool = False,
     interval: str | None = None,
     long: bool = False,
+    export: Sequence[str] = (),
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards again from the records of one or several results folders.
 
@@ -130,6 +131,7 @@ def report(
         references: add published rows also where the benchmark does not ask for them.
         interval: what tables show behind a mean: ``std``, ``ci`` or ``auto`` (default: as the benchmark says).
         long: write ``scores.csv``, too: a line for each score of each run.
+        export: write files for other tools, too: ``lm-eval``, ``eee`` (Every Eval Ever).
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -137,18 +139,18 @@ def report(
     Raises:
         HarnessError: a folder that does not exist, no results, no such benchmark.
     """
+    from harness.export.write import write_exports
     from harness.report.build import leaderboard_of
     from harness.report.tables import write_leaderboard
     from harness.task.plugins import load_plugins
 
     check_interval(interval)
-    stores = stores_in(results, benchmark)
-    loaded = load_plugins(plugins)
-    boards = {}
-    for name, own in stores.items():
-        board = leaderboard_of(own, loaded.tasks, loaded.suites, references=references, interval=interval)
+    known, boards = load_plugins(plugins), {}
+    for name, own in stores_in(results, benchmark).items():
+        board = leaderboard_of(own, known.tasks, known.suites, references=references, interval=interval)
         boards[name] = board
         write_leaderboard(own[0].folder, board, long)
+        write_exports(own, known, export)
     return boards
 
 
