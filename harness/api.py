@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from harness.inspection.audit import Audit
     from harness.report.compare_text import CompareReport
     from harness.report.leaderboard import Leaderboard
-    from harness.results.store import Store
     from harness.submission.write import Submission
     from harness.task.plugins import Plugins
 
@@ -118,9 +117,11 @@ def report(
     references: bool = False,
     interval: str | None = None,
     long: bool = False,
+    plots: Sequence[str] = (),
+    texts: bool = False,
     export: Sequence[str] = (),
 ) -> dict[str, Leaderboard]:
-    """Make the leaderboards again from the records of one or several results folders.
+    """Make the leaderboards and the page again from the records of one or several results folders.
 
     The files are written into the first folder that has the benchmark.
 
@@ -131,48 +132,40 @@ def report(
         references: add published rows also where the benchmark does not ask for them.
         interval: what tables show behind a mean: ``std``, ``ci`` or ``auto`` (default: as the benchmark says).
         long: write ``scores.csv``, too: a line for each score of each run.
+        plots: write the plots into ``plots/``, too, as these of svg, pdf and png.
+        texts: the page shows the texts of its examples, where the data is at hand.
         export: write files for other tools, too: ``lm-eval``, ``eee`` (Every Eval Ever).
 
     Returns:
         A `Leaderboard` by benchmark name.
 
     Raises:
-        HarnessError: a folder that does not exist, no results, no such benchmark.
+        HarnessError: a folder that does not exist, no results, no such benchmark; plots without the extra ``plots``.
     """
     from harness.export.write import write_exports
-    from harness.report.build import leaderboard_of
+    from harness.inspection.source import source_of
+    from harness.page.content import content_of
+    from harness.page.pictures import check_formats, write_pictures
+    from harness.page.write import write_page
+    from harness.report.build import leaderboard_and_runs_of
     from harness.report.tables import write_leaderboard
+    from harness.results.store import stores_in
     from harness.task.plugins import load_plugins
 
     check_interval(interval)
-    known, boards = load_plugins(plugins), {}
-    for name, own in stores_in(results, benchmark).items():
-        board = leaderboard_of(own, known.tasks, known.suites, references=references, interval=interval)
-        boards[name] = board
-        write_leaderboard(own[0].folder, board, long)
-        write_exports(own, known, export)
+    formats = check_formats(plots)
+    stores = stores_in(results, benchmark)
+    loaded = load_plugins(plugins)
+    how: dict[str, Any] = {"references": references, "interval": interval}
+    boards = {}
+    for name, own in stores.items():
+        boards[name], runs = leaderboard_and_runs_of(own, loaded.tasks, loaded.suites, **how)
+        write_leaderboard(own[0].folder, boards[name], long)
+        shown = content_of(boards[name], runs)
+        write_page(own[0].folder, shown, source_of(own[0], loaded.tasks) if texts else None)
+        write_pictures(own[0].folder / "plots", shown, formats)
+        write_exports(own, loaded, export)
     return boards
-
-
-def stores_in(results: str | Path | Sequence[str | Path], benchmark: str | None) -> dict[str, list[Store]]:
-    """The benchmarks of results folders by their names, or the one that is asked for: a store for each folder.
-
-    Raises:
-        HarnessError: a folder that does not exist, no results, no such benchmark.
-    """
-    from harness.results.store import Store, benchmarks_in
-
-    folders = [Path(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
-    stores: dict[str, list[Store]] = {}
-    for folder in dict.fromkeys(folders):
-        for name in benchmarks_in(folder):
-            stores.setdefault(name, []).append(Store(folder, name))
-    if benchmark is not None and benchmark not in stores:
-        others = f" There are: {', '.join(sorted(stores))}." if stores else ""
-        raise HarnessError(f"no results of benchmark '{benchmark}' here.{did_you_mean(benchmark, stores)}{others}")
-    if not stores:
-        raise HarnessError(f"{', '.join(map(str, folders))}: no results here; 'run' makes them")
-    return {name: stores[name] for name in (sorted(stores) if benchmark is None else [benchmark])}
 
 
 def show(run: str | Path) -> str:
@@ -241,6 +234,7 @@ def compare(
     """
     from harness.inspection.sides import compare_all_rows, compare_named, compare_runs
     from harness.report.compare_text import CompareReport
+    from harness.results.store import stores_in
 
     defined = definitions(file, plugins)
     if a is None or b is None:
@@ -281,7 +275,7 @@ def show_errors(
     from harness.inspection.errors import hardest, run_errors
     from harness.inspection.source import source_of
     from harness.results.folder import read_record
-    from harness.results.store import Store
+    from harness.results.store import Store, stores_in
 
     defined = definitions(file, plugins)
     if (Path(where) / "record.json").exists():
@@ -323,6 +317,7 @@ def audit(
     from harness.inspection.audit import Audit, audit_records, audit_tables, options_of
     from harness.inspection.source import source_of
     from harness.report.build import leaderboard_of
+    from harness.results.store import stores_in
 
     defined = definitions(file, plugins)
     total = Audit()

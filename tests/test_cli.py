@@ -243,7 +243,7 @@ def test_report_makes_the_tables_again(done, capsys):
     text = shown(capsys, "report", done.results)
     assert {name: (folder / name).read_bytes() for name in kept} == kept
     assert text == shown(capsys, "report", done.results, "--benchmark", "b")
-    assert text == f"{done.run().text}\n\nwritten: {folder / 'leaderboard.md'}\n"
+    assert text == f"{done.run().text}\n\nwritten: {folder / 'leaderboard.md'}, {folder / 'index.html'}\n"
     assert "Did you mean 'bb'" not in shown(capsys, "report", done.results, "--benchmark", "x", code=2)
     assert "no results" in shown(capsys, "report", done.folder, code=2)
 

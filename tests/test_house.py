@@ -31,7 +31,9 @@ MAY_IMPORT = {
     "submission": BASE | {"results", "task", "data"},
     "export": BASE | {"results", "statistics", "report", "task"},
     "inspection": BASE | {"results", "statistics", "task", "data", "report"},
-    "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report", "export"},
+    "page": BASE | {"results", "statistics", "task", "report", "inspection"},
+    "runner": BASE
+    | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page", "export"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""
 
@@ -73,7 +75,8 @@ def test_there_are_no_circles_and_few_levels():
 
 
 @pytest.mark.parametrize(
-    "package", ["cli", "commands", "report", "statistics", "submission", "inspection", "export", "config.benchmark"]
+    "package",
+    ["cli", "commands", "report", "statistics", "submission", "inspection", "page", "export", "config.benchmark"],
 )
 def test_reading_needs_no_torch(package):
     if f"harness.{package}" not in MODULES:

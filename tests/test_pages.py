@@ -136,7 +136,7 @@ def defines(tree: ast.AST, path: list[str]) -> bool:
 
 
 def test_every_page_is_linked_from_the_readme():
-    linked = set(re.findall(r"\]\((docs/[\w.]+)\)", text_of("README.md")))
+    linked = set(re.findall(r"\]\((docs/[\w.]+\.md)\)", text_of("README.md")))
     assert linked == {named(page) for page in DOCS.glob("*.md")}
 
 

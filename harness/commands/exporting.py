@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import harness
 from harness.errors import HarnessError
 from harness.io import usable
 
@@ -23,11 +22,12 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 def command_export(options: argparse.Namespace) -> int:
     from harness.export.trackers import track_records
+    from harness.results.store import stores_in
 
     if not options.to:
         raise HarnessError("export: say where to, as in --to tensorboard FOLDER")
     tool, folder = options.to
-    for benchmark, stores in harness.api.stores_in(options.results, options.benchmark).items():
+    for benchmark, stores in stores_in(options.results, options.benchmark).items():
         count = track_records(stores, [tool], usable(folder) / benchmark, print)
         print(f"{benchmark}: {count} runs to {tool}, in {Path(folder) / benchmark / tool}")
     return 0

@@ -28,6 +28,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--export", type=names, default=[], metavar="FORMS", help=about)
     about = "print the leaderboard in this form, and nothing else"
     report.add_argument("--format", choices=["md", "csv", "tex", "json"], help=about)
+    report.add_argument("--plots", nargs="?", const="svg", default="", help="write the plots, too: svg,pdf,png")
+    report.add_argument("--texts", action="store_true", help="show the texts of examples on the page")
     report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     report.set_defaults(command=command_report)
 
@@ -65,6 +67,8 @@ def command_report(options: argparse.Namespace) -> int:
         interval=options.interval,
         long=options.long,
         export=options.export,
+        plots=[form.strip() for form in options.plots.split(",") if form.strip()],
+        texts=options.texts,
     )
     if options.format:
         print(form_of(boards, options.format), end="")
@@ -72,7 +76,8 @@ def command_report(options: argparse.Namespace) -> int:
     for board in boards.values():
         print_board(board)
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
-    print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
+    files = [str(folder / file) for folder in folders for file in ("leaderboard.md", "index.html")]
+    print(f"\nwritten: {', '.join(files)}")
     return 0
 
 

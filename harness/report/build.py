@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from harness.io import fingerprint
 from harness.report.columns import column_of, columns_of, known_suites, known_tasks, sections_of, unknown_column
@@ -81,7 +82,14 @@ def leaderboard(
     board, runs = board_and_runs(
         folders, tasks, suites, benchmark=benchmark, asked=asked, references=references, choices=choices or {}
     )
-    board = replace(board, warnings=tuple(warnings), labels=label_tables(folders, classes=statistics))
+    return _completed(replace(board, warnings=tuple(warnings)), runs, folders, interval, statistics)
+
+
+def _completed(
+    board: Leaderboard, runs: Runs, folders: Mapping[str, Sequence[Entry]], interval: str, statistics: bool
+) -> Leaderboard:
+    """The leaderboard with statistics and texts; arguments as of `leaderboard`."""
+    board = replace(board, labels=label_tables(folders, classes=statistics))
     if statistics and any(row.cost and row.cost.runs for row in board.rows):
         from harness.report.significance import with_statistics  # loads scipy.stats, which takes a second
 
@@ -154,7 +162,7 @@ def board_of(
     )
 
 
-def leaderboard_of(
+def leaderboard_and_runs_of(
     stores: Sequence[Store],
     tasks: Mapping[str, Task],
     suites: Mapping[str, Suite],
@@ -162,8 +170,8 @@ def leaderboard_of(
     references: bool = False,
     interval: str | None = None,
     statistics: bool = True,
-) -> Leaderboard:
-    """The leaderboard of a benchmark's current records in one or several results folders.
+) -> tuple[Leaderboard, Runs]:
+    """The leaderboard of a benchmark's current records in one or several results folders, and the records of its rows.
 
     Args:
         stores: of the benchmark, one for each folder.
@@ -173,18 +181,25 @@ def leaderboard_of(
         statistics: as for `leaderboard`.
     """
     tables = [store.table() for store in stores]
-    return leaderboard(
-        {str(store.results): store.current() for store in stores},
+    folders = {str(store.results): store.current() for store in stores}
+    board, runs = board_and_runs(
+        folders,
         known_tasks(tables, tasks),
         known_suites(tables, suites),
         benchmark=stores[0].benchmark,
         asked=[task for table in tables for task in table.tasks],
         references=references or any(table.references for table in tables),
         choices={str(store.results): store.choices() for store in stores},
-        warnings=[warning for store in stores for warning in store.warnings],
-        interval=interval or tables[0].interval,
-        statistics=statistics,
     )
+    board = replace(board, warnings=tuple(warning for store in stores for warning in store.warnings))
+    return _completed(board, runs, folders, interval or tables[0].interval, statistics), runs
+
+
+def leaderboard_of(
+    stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite], **options: Any
+) -> Leaderboard:
+    """The leaderboard alone of `leaderboard_and_runs_of`."""
+    return leaderboard_and_runs_of(stores, tasks, suites, **options)[0]
 
 
 def _runs(

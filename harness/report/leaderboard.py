@@ -275,6 +275,7 @@ class Leaderboard:
         efficiency: what the runs of the rows took.
         spread: what stands behind a mean: ``std``, or ``ci``, the 95 % interval.
         rankings: of the rows by their names, in the tasks and averages where they can be compared.
+        pairs: likewise the comparisons of every pair of rows, p corrected by Holm over the pairs of a task or average.
         labels: the content of labels.md; empty where no task is scored label by label.
         markdown: the content of leaderboard.md.
         text: plain tables for a terminal, at most 120 characters wide.
@@ -294,6 +295,7 @@ class Leaderboard:
     efficiency: tuple[Efficiency, ...] = ()
     spread: str = "std"
     rankings: Mapping[str, Ranking] = field(default_factory=dict)
+    pairs: Mapping[str, Mapping[tuple[str, str], Comparison]] = field(default_factory=dict, repr=False)
     labels: str = field(default="", repr=False)
     markdown: str = field(default="", repr=False)
     text: str = field(default="", repr=False)

@@ -21,7 +21,7 @@ def signature(model: str, records: Sequence[Record]) -> str:
             sources.setdefault(data.source, {})[task] = data
     data_parts = [_data(source, by_task) for source, by_task in sorted(sources.items())]
     versions = sorted({f"v{record.provenance['harness']}" for record in records if "harness" in record.provenance})
-    seeds = _seeds(sorted({record.seed for record in records}))
+    seeds = seed_words(sorted({record.seed for record in records}))
     parts = ["+".join(checkpoints), "+".join(data_parts), seeds, _recipe(records), "+".join(versions)]
     parts.append(f"statistics {VERSION}")
     return " | ".join(filter(None, parts))
@@ -44,7 +44,7 @@ def _data(source: str, by_task: Mapping[str, DataIdentity]) -> str:
     return f"{source}@{'+'.join(revisions) or fingerprint(plain)[:8]}"
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def seed_words(seeds: Sequence[int]) -> str:
     """``seed 1``, ``seeds 1-3,7``: seeds that follow one another have the same distance to their position."""
     ranges = []
     for _, group in groupby(enumerate(seeds), key=lambda item: item[1] - item[0]):

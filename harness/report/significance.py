@@ -13,7 +13,7 @@ from harness.report.notes import OfSeed, finished
 from harness.report.observed import Observed, Reader, Unobserved, observed
 from harness.statistics.comparison import Comparison, compare, estimate
 from harness.statistics.runs import interquartile_mean
-from harness.statistics.suites import Ranking, rank, suite_average
+from harness.statistics.suites import holm, rank, suite_average
 
 SEVERAL = 3
 """From so many seeds on the 95 % interval is shown, before the standard deviation."""
@@ -44,7 +44,9 @@ def with_statistics(
         several = all(cell.done >= SEVERAL for cell in cells) and any(cell.interval for cell in cells)
         spread = "ci" if several else "std"
     board = replace(board, rows=tuple(rows), spread=spread)
-    return replace(board, rankings=_rankings(board, seen))
+    pairs = _pairs(board, seen)
+    corrected = {key: dict(zip(own, holm([*own.values()]), strict=True)) for key, own in pairs.items()}
+    return replace(board, rankings={key: rank(own) for key, own in pairs.items()}, pairs=corrected)
 
 
 def _observed_row(
@@ -110,22 +112,19 @@ def collapsed_words(cell: Cell, seen: Observed) -> list[str]:
 # Tie groups ------------------------------------------------------------------------------------------------------
 
 
-def _rankings(board: Leaderboard, seen: ObservedRows) -> dict[str, Ranking]:
-    pairs: dict[tuple[str, str, str], Comparison] = {}
-    rankings: dict[str, Ranking] = {}
+def _pairs(board: Leaderboard, seen: ObservedRows) -> dict[str, dict[tuple[str, str], Comparison]]:
+    """The comparison of every pair of rows, in the tasks and averages where all can be compared."""
+    pairs: dict[str, dict[tuple[str, str], Comparison]] = {}
     for column in board.columns:
         rows = [row.name for row in board.comparable(column.task)]
         if found := _compared(column.task, rows, seen):
-            pairs |= {(column.task, *pair): comparison for pair, comparison in found.items()}
-            rankings[column.task] = rank(found)
+            pairs[column.task] = found
     for section in board.sections:
         for title, tasks in section.averages.items():
-            names = [row.name for row in board.comparable(title)]
-            keys = [[(task, *pair) for task in tasks] for pair in combinations(names, 2)]
-            if keys and all(key in pairs for of_pair in keys for key in of_pair):
-                averages = {of_pair[0][1:]: suite_average([pairs[key] for key in of_pair]) for of_pair in keys}
-                rankings[title] = rank(averages)
-    return rankings
+            names = list(combinations([row.name for row in board.comparable(title)], 2))
+            if names and all(pair in pairs.get(task, {}) for task in tasks for pair in names):
+                pairs[title] = {pair: suite_average([pairs[task][pair] for task in tasks]) for pair in names}
+    return pairs
 
 
 def _compared(task: str, rows: Sequence[str], seen: ObservedRows) -> dict[tuple[str, str], Comparison]:

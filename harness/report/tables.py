@@ -43,8 +43,8 @@ def contents(board: Leaderboard) -> dict[str, bytes]:
         "sweep.md": sweep_page(board).encode() if board.sweeps else b"",
         "efficiency.md": efficiency.page(board).encode() if board.efficiency else b"",
         "efficiency.csv": efficiency.csv_text(board).encode() if board.efficiency else b"",
-        "efficiency.tex": efficiency_tex(board).encode() if board.efficiency else b"",
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
+        "efficiency.tex": efficiency_tex(board).encode() if board.efficiency else b"",
         "labels.md": board.labels.encode(),
     }
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, did_you_mean
 from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.index import DIGITS, record_folders
@@ -309,6 +309,25 @@ def benchmarks_in(results: str | Path) -> list[str]:
     with disk_errors(folder):
         names = [path.name for path in folder.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)]
     return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def stores_in(results: str | Path | Sequence[str | Path], benchmark: str | None) -> dict[str, list[Store]]:
+    """The benchmarks of results folders by their names, or the one that is asked for: a store for each folder.
+
+    Raises:
+        HarnessError: a folder that does not exist, no results, no such benchmark.
+    """
+    folders = [Path(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
+    stores: dict[str, list[Store]] = {}
+    for folder in dict.fromkeys(folders):
+        for name in benchmarks_in(folder):
+            stores.setdefault(name, []).append(Store(folder, name))
+    if benchmark is not None and benchmark not in stores:
+        others = f" There are: {', '.join(sorted(stores))}." if stores else ""
+        raise HarnessError(f"no results of benchmark '{benchmark}' here.{did_you_mean(benchmark, stores)}{others}")
+    if not stores:
+        raise HarnessError(f"{', '.join(map(str, folders))}: no results here; 'run' makes them")
+    return {name: stores[name] for name in (sorted(stores) if benchmark is None else [benchmark])}
 
 
 def check_name(kind: str, name: str) -> str:

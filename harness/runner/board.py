@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from harness.report.build import leaderboard_of
+from harness.page.content import content_of
+from harness.page.write import write_page
+from harness.report.build import leaderboard_and_runs_of, leaderboard_of
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
 from harness.runner.resources import Context
@@ -42,7 +44,7 @@ class LiveBoard:
 
 
 def make_board(context: Context, statistics: bool = True) -> Leaderboard:
-    """The leaderboard of the benchmark's current records; the main process writes it beside them.
+    """The leaderboard of the benchmark's current records; the main process writes it and the page beside them.
 
     Args:
         statistics: intervals and tie groups, which take longer the more runs there are: at the end of a command.
@@ -50,8 +52,9 @@ def make_board(context: Context, statistics: bool = True) -> Leaderboard:
     file, store = context.file, context.store
     while context.main:
         with store.locked() as lease:  # no earlier leaderboard replaces a later one
-            board = leaderboard_of([store], file.tasks, file.suites, statistics=statistics)
+            board, runs = leaderboard_and_runs_of([store], file.tasks, file.suites, statistics=statistics)
             write_leaderboard(store.folder, board)
+            write_page(store.folder, content_of(board, runs, live=not statistics))
             if lease.is_held():
                 return board
     return leaderboard_of([store], file.tasks, file.suites, statistics=statistics)

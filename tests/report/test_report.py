@@ -489,10 +489,10 @@ def test_recipes_that_differ_between_tasks_are_told_apart() -> None:
 # Files -----------------------------------------------------------------------------------------------------------
 
 
-FILES = [f"{name}.{kind}" for name in ("leaderboard", "efficiency") for kind in ("md", "csv", "json")]
+FILES = [f"{name}.{kind}" for name in ("leaderboard", "efficiency") for kind in ("md", "csv", "json", "tex")]
 
 
-def test_six_files_are_written(tmp_path: Path) -> None:
+def test_eight_files_are_written(tmp_path: Path) -> None:
     found = board(*two_models())
     paths = write_leaderboard(tmp_path / "results" / "mini", found)
     assert [path.name for path in paths] == FILES
@@ -500,7 +500,7 @@ def test_six_files_are_written(tmp_path: Path) -> None:
     assert sorted(os.listdir(paths[0].parent)) == sorted(path.name for path in paths)
 
 
-@pytest.mark.parametrize("call", range(1, 7))
+@pytest.mark.parametrize("call", range(1, 9))
 def test_a_full_disk_keeps_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     old, new = board(record("one")), board(record("one", plus=0.1, efficiency={"train_examples_per_second": 1.0}))
     before = [path.read_bytes() for path in write_leaderboard(tmp_path, old)]
@@ -517,8 +517,8 @@ def test_a_full_disk_keeps_the_old_files(tmp_path: Path, monkeypatch: pytest.Mon
         write_leaderboard(tmp_path, new)
     monkeypatch.undo()
     after = [(tmp_path / name).read_bytes() for name in FILES]
-    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(6)]
-    assert len(list(tmp_path.iterdir())) == 6
+    assert [a == b for a, b in zip(after, before, strict=True)] == [i + 1 >= call for i in range(8)]
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 def test_csv_has_raw_numbers() -> None:
