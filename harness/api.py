@@ -210,6 +210,7 @@ def compare(
     benchmark: str | None = None,
     tasks: Sequence[str] = (),
     show: int = 0,
+    friedman: bool = False,
     data: str | Path | None = None,
     file: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
@@ -222,6 +223,7 @@ def compare(
         benchmark: which benchmark, where several have both models.
         tasks: only these tasks or suites (default: all).
         show: so many examples of each task on which the two disagree most.
+        friedman: with all pairs: do models rank differently on tasks in general (Friedman, Nemenyi)?
         data: where the data is here, to show their texts (default: where the benchmark read it; never the network).
         file: a benchmarks.yaml, for its own tasks.
         plugins: folders with task plugins.
@@ -240,7 +242,9 @@ def compare(
     if a is None or b is None:
         if a is not None or b is not None:
             raise HarnessError("compare takes two models or runs, or none for all pairs")
-        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks))
+        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks, friedman))
+    if friedman:
+        raise HarnessError("--friedman is asked of all models: leave the two names out")
     if all((Path(side) / "record.json").is_file() for side in (a, b)):
         return CompareReport(compare_runs(a, b, defined, tasks, show, data))
     stores = stores_in(results, benchmark)
