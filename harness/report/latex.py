@@ -224,13 +224,13 @@ def efficiency_tex(board: Leaderboard) -> str:
     if board.efficiency:
         words = "In parentheses the 95 % interval over seeds of the tasks."
         tables.append((f"Efficiency compared with {baseline(board.efficiency).name}", ratio_table(board), [words]))
-    for title, (headers, rows), words in tables:
+    for title, (headers, rows), notes in tables:
         if rows:
             heads = [[_Shown(tex(cell)) for cell in headers]]
             lines = [[_Shown(tex(cell)) for cell in row] for row in rows]
             caption = f"{tex(title)}, benchmark {tex(board.benchmark)}"
             label = label_of(board.benchmark, title.split(" compared")[0] + ("-ratio" if "compared" in title else ""))
-            blocks += [grid.text() for grid in _parts(caption, label, heads, lines, frozenset(), words)]
+            blocks += [grid.text() for grid in _parts(caption, label, heads, lines, frozenset(), notes)]
     return "\n".join(blocks)
 
 
