@@ -207,10 +207,11 @@ def _in_general(claim: InGeneral) -> list[str]:
     ranked = sorted(zip(claim.test.mean_ranks, claim.names, strict=True))
     rows = [[name, f"{rank:.2f}", ", ".join(claim.told_from(name)) or MISSING] for rank, name in ranked]
     finding = "models rank differently" if claim.test.p < ALPHA else "no difference between models is found"
+    tasks = escape(", ".join(claim.tasks))
     return [
         f"Unlike all above, a claim about tasks in general, of which these {len(claim.tasks)} are taken to be a "
-        f"sample: {escape(', '.join(claim.tasks))}. Friedman's test: p {_equal(p_text(claim.test.p))}: {finding}. Nemenyi's "
-        f"critical difference of two mean ranks: {claim.test.critical_difference:.2f} (5 %).",
+        f"sample: {tasks}. Friedman's test: p {_equal(p_text(claim.test.p))}: {finding}. Nemenyi's critical difference of two "
+        f"mean ranks: {claim.test.critical_difference:.2f} (5 %).",
         _table(["Model", "Mean rank", "Can be told from"], rows),
     ]
 
