@@ -210,8 +210,8 @@ def _in_general(claim: InGeneral) -> list[str]:
     tasks = escape(", ".join(claim.tasks))
     return [
         f"Unlike all above, a claim about tasks in general, of which these {len(claim.tasks)} are taken to be a "
-        f"sample: {tasks}. Friedman's test: p {_equal(p_text(claim.test.p))}: {finding}. Nemenyi's critical difference of two "
-        f"mean ranks: {claim.test.critical_difference:.2f} (5 %).",
+        f"sample: {tasks}. Friedman's test: p {_equal(p_text(claim.test.p))}: {finding}. Nemenyi's critical difference "
+        f"of two mean ranks: {claim.test.critical_difference:.2f} (5 %).",
         _table(["Model", "Mean rank", "Can be told from"], rows),
     ]
 
