@@ -46,7 +46,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 def command_compare(options: argparse.Namespace) -> int:
     pair, folders = sides(options.words)
-    asked = {name: getattr(options, name) for name in ("tasks", "show", "friedman")}
+    asked: dict[str, Any] = {name: getattr(options, name) for name in ("tasks", "show", "friedman")}
     report = harness.compare(*pair, folders, **asked, **definitions(options))
     print(report.text(options.format), end="")
     return 0

@@ -5,6 +5,7 @@ Accelerate's trackers do the work; they are imported where something is tracked.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -75,7 +76,7 @@ class Tracked:
 
     def _each(self, call: Callable[[Any], None]) -> None:
         for name, tracker in list(self.open.items()):
-            self._guarded(name, lambda tracker=tracker: call(tracker) or tracker)  # type: ignore[misc]
+            self._guarded(name, functools.partial(call, tracker))
 
     def _guarded(self, name: str, call: Callable[[], Any]) -> Any:
         """What a call gives; a tracker must not end a training, whatever its server or its disk does."""
