@@ -46,8 +46,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 def command_compare(options: argparse.Namespace) -> int:
     pair, folders = sides(options.words)
-    asked: dict[str, Any] = {name: getattr(options, name) for name in ("tasks", "show", "friedman")}
-    report = harness.compare(*pair, folders, **asked, **definitions(options))
+    asked = {"tasks": options.tasks, "show": options.show, "friedman": options.friedman, **definitions(options)}
+    report = harness.compare(*pair, folders, **asked)
     print(report.text(options.format), end="")
     return 0
 
