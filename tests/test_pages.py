@@ -271,6 +271,7 @@ def test_functions_for_python():
         harness.load_model,
         harness.predict,
         harness.predict_file,
+        harness.export_model,
         harness.load_tasks,
         harness.load_examples,
     ):

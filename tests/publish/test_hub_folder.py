@@ -7,6 +7,7 @@ from running import Bench
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import harness
+from harness.cli import main
 from harness.errors import HarnessError
 
 
@@ -53,3 +54,14 @@ def test_what_is_there_is_not_touched(kept, tmp_path):
     with pytest.raises(HarnessError, match="is there already: name a new folder"):
         harness.export_model(kept.record("cola", "t5").folder, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_command_writes_one_or_all_of_a_name(kept, tmp_path, capsys):
+    run = kept.record("cola", "t5").folder
+    assert main(["export", str(run), "--to", "hub", str(tmp_path / "one")]) == 0
+    assert (tmp_path / "one" / "README.md").is_file()
+    assert main(["export", str(kept.results), "--model", "enct5", "--to", "hub", str(tmp_path / "all")]) == 0
+    names = {f"enct5-{task}-seed{seed}" for task in ("cola", "wnut17") for seed in (1, 2)}
+    assert {path.name for path in (tmp_path / "all").iterdir()} == names
+    assert main(["export", str(kept.results), "--model", "tf", "--to", "hub", str(tmp_path / "none")]) == 2
+    assert "no model 'tf' was kept" in capsys.readouterr().err
