@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "export": BASE | {"results", "statistics", "report", "task"},
     "inspection": BASE | {"results", "statistics", "task", "data", "report"},
     "page": BASE | {"results", "statistics", "task", "report", "inspection"},
+    "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
     "runner": BASE
     | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page", "export"},
 }
