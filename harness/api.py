@@ -177,15 +177,17 @@ def show(run: str | Path) -> str:
     """Everything about one run, as text.
 
     Args:
-        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``, or, while it is under
+            way, its checkpoint directory, ``results/.work/<fingerprint>``.
 
     Raises:
         HarnessError: no record there, or one that was altered or cut short.
     """
     from harness.report.show import show_run
+    from harness.report.status import begun_text
     from harness.results.folder import read_record
 
-    return show_run(read_record(run))
+    return begun_text(Path(run)) or show_run(read_record(run))
 
 
 def show_task(name: str, file: str | Path | None = None, data: str | Path = "sample") -> str:

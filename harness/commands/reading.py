@@ -48,6 +48,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
+    from harness.report.status import running_text
+
     boards = harness.report(
         options.results,
         options.benchmark,
@@ -56,8 +58,11 @@ def command_report(options: argparse.Namespace) -> int:
         interval=options.interval,
         long=options.long,
     )
-    for board in boards.values():
+    for name, board in boards.items():
         print(board.text)
+        for folder in options.results:
+            if running := running_text(folder, name):
+                print(f"\n{running}")
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
     print(f"\nwritten: {', '.join(str(folder / 'leaderboard.md') for folder in folders)}")
     return 0

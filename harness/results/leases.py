@@ -225,3 +225,20 @@ class Leases:
 
 
 _LEASE = re.compile(r"lease\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)\.[0-9a-f]+")
+
+
+def holders(folder: Path) -> list[tuple[str, float]]:
+    """Who has a lease on a folder, and the seconds since the last sign of life; changes nothing there.
+
+    Those of this machine whose process has ended are left out.
+    """
+    found = []
+    for path in sorted(folder.glob("lease.*")):
+        match = _LEASE.fullmatch(path.name)
+        if match is None or lives(match["machine"], int(match["process"])) is False:
+            continue
+        here = match["machine"] == this_machine()
+        where = "" if here else f" on {match['machine'].rpartition('-')[0]}"
+        with contextlib.suppress(FileNotFoundError):
+            found.append((f"process {match['process']}{where}", max(0.0, time.time() - path.stat().st_mtime)))
+    return found

@@ -240,6 +240,10 @@ class Store:
                 changed = new != before.to_json() or not (self.folder / MANIFEST).exists()
                 written = not changed or lease.replace(self.folder / MANIFEST, new)
 
+    def asked_for(self) -> list[tuple[str | None, Key, Record | None]]:
+        """(fingerprint, key, record or None) of everything the present settings ask for, in their order."""
+        return [(run.fingerprint, run.key, self._current(run)) for run in self._manifest().runs]
+
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order.
 

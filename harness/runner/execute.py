@@ -6,6 +6,7 @@ import contextlib
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
@@ -14,6 +15,7 @@ from torch import Tensor
 from harness.errors import HarnessError
 from harness.results.folder import RECORD
 from harness.results.leases import Lease
+from harness.results.live import About, LiveFiles, live_log
 from harness.results.manifest import in_words
 from harness.results.record import Record
 from harness.results.tensors import save_tensors
@@ -55,7 +57,8 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     except Exception as error:
         if lost_connection(error):
             raise
-        result = Result(record_of_run(context, run, error=reason(error), traceback=traceback.format_exc()))
+        failed = record_of_run(context, run, error=reason(error), traceback=traceback.format_exc())
+        result = Result(failed, log=live_log(context.store.checkpoint_directory(run.fingerprint)))
         if not alone and not isinstance(error, NotFinite):
             if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
                 with contextlib.suppress(HarnessError):
@@ -101,6 +104,8 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         training = prepare(context, run, load_model(context, run.parent) if run.parent else None)
         context.display.run_started(*run.label, training.steps, in_words(run.trial))
         state = resume(context, run, training, state, directory)
+        if context.main:
+            directory.live = live_files(context, run, training, folder)
         try:
             with context.interrupts.deferred():
                 train_run(context, run, training, state, directory)
@@ -146,10 +151,22 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
     for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
         if row is not None:
             show(context, state, row)
+            if directory.live is not None:
+                directory.live.update(state.history, state.log)
             if spec.keep == "all" and "scores" in row and context.main:
                 file = model_file(context, run)
                 save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
         pause(context, run, training, state, directory)
+
+
+def live_files(context: Context, run: Run, training: Training, folder: Path) -> LiveFiles:
+    """What others see of the run while it is under way."""
+    task, model, seed = run.label
+    benchmark = context.spec.name
+    about = About(
+        benchmark=benchmark, task=task, model=model, seed=seed, steps=training.steps, first_step=training.step
+    )
+    return LiveFiles(folder, about)
 
 
 def needs_best_weights(context: Context, run: Run) -> bool:

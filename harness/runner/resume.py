@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from harness.errors import HarnessError
 from harness.io import read_file, remove, write_file
 from harness.results.leases import Lease
+from harness.results.live import LiveFiles
 from harness.results.record import Damaged
 from harness.results.tensors import load_state, save_state
 
@@ -48,6 +49,8 @@ class CheckpointDirectory:
     accelerator: Accelerator
     lease: Lease | None = None
     saved: float = field(default_factory=time.monotonic)
+    live: LiveFiles | None = None
+    """On the main process: what others see of the run."""
 
     @property
     def state(self) -> Path:

@@ -21,6 +21,7 @@ from harness.output import complain
 from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
 from harness.results.leases import PATIENCE, Leases
+from harness.results.live import under_way
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
@@ -297,7 +298,8 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
     tried = trials(file, resources, context.accelerator.device)
     choices = choose(context, tried)
     runs = runs_of(context, tried, choices)
-    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs))
+    begun = under_way(store.work)
+    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs), begun)
     return f"{table}\n\n{effective_recipes(spec)}"
 
 
