@@ -11,6 +11,7 @@ from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 
 if TYPE_CHECKING:
     from harness.report.leaderboard import Leaderboard
+    from harness.report.status import statuses as status
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
 compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
@@ -34,6 +35,7 @@ __all__ = [
     "show",
     "show_errors",
     "show_task",
+    "status",
     "submit",
 ]
 
@@ -43,4 +45,8 @@ def __getattr__(name: str) -> Any:
         from harness.report.leaderboard import Leaderboard
 
         return Leaderboard
+    if name == "status":
+        from harness.report.status import statuses
+
+        return statuses
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

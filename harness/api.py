@@ -67,6 +67,7 @@ def run(
     progress: bool = False,
     offline: bool = False,
     interval: str | None = None,
+    jobs: int | None = 1,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
@@ -83,6 +84,7 @@ def run(
         offline: use no network: what is on the Hub comes from its cache.
         interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
             benchmark says).
+        jobs: runs at a time, each in a process of its own; 1: in this process; None: as many as there is room for.
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -97,6 +99,8 @@ def run(
     from harness.data.hub_access import network
     from harness.results.leases import check_patience
     from harness.runner.runner import run_benchmark
+    from harness.workers.job import Job
+    from harness.workers.local import workers_for
 
     check_patience(patience)
     chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
@@ -105,7 +109,8 @@ def run(
     boards = {}
     with network(offline):
         for spec in specs:
-            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how)
+            job = Job(str(file), spec.name, str(results), **chosen, patience=patience, offline=offline)
+            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=workers_for(job, jobs))
     return boards
 
 
@@ -168,15 +173,17 @@ def show(run: str | Path) -> str:
     """Everything about one run, as text.
 
     Args:
-        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``, or, while it is under
+            way, its checkpoint directory, ``results/.work/<fingerprint>``.
 
     Raises:
         HarnessError: no record there, or one that was altered or cut short.
     """
     from harness.report.show import show_run
+    from harness.report.status import begun_text
     from harness.results.folder import read_record
 
-    return show_run(read_record(run))
+    return begun_text(Path(run)) or show_run(read_record(run))
 
 
 def show_task(name: str, file: str | Path | None = None, data: str | Path = "sample") -> str:

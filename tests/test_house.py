@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "inspection": BASE | {"results", "statistics", "task", "data", "report"},
     "page": BASE | {"results", "statistics", "task", "report", "inspection"},
     "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page"},
+    "workers": BASE | {"data", "config", "training", "results", "runner"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""
 
