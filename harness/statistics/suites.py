@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import stdtrit
 
 from harness.errors import HarnessError
 from harness.statistics.comparison import (
@@ -124,7 +125,7 @@ def suite_average(comparisons: Sequence[Comparison]) -> Comparison:
     se = math.sqrt(variances.sum()) / len(comparisons)
     parts = float(sum(v**2 / c.df for v, c in zip(variances, comparisons, strict=True)))
     df = float(variances.sum() ** 2 / parts) if parts else math.inf
-    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * se
+    half = float(stdtrit(df, 1 - ALPHA / 2)) * se
     p = student_p(estimate, se, df)
     seeds = min(c.n_seeds[0] for c in comparisons), min(c.n_seeds[1] for c in comparisons)
     of = "checkpoints" if max(seeds) == 1 else "models"
