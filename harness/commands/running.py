@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import INTERVAL, names, print_once, seeds, settings
+from harness.commands.arguments import INTERVAL, names, print_board, print_once, seeds, settings
 from harness.io import usable
 
 RUN_EXAMPLE = "name a benchmark file, for example: python -m harness run benchmarks.yaml"
@@ -70,7 +70,7 @@ def command_run(options: argparse.Namespace) -> int:
         job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
         engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu)
         board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
-        print_once(board.text)
+        print_board(board)
         failed += failures
     if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
         print_once(f"\nThe real thing: python -m harness run {options.file} glue")

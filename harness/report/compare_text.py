@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from harness.errors import HarnessError, did_you_mean
 from harness.io import to_json
 from harness.report.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
 from harness.report.format import MISSING, escape, in_unit, markdown_table, percent, to_csv
+from harness.report.latex import comparison_tex
 from harness.report.measures import MEASURES
 from harness.report.words import SHORT
 from harness.statistics import VERSION
@@ -247,29 +247,22 @@ def _pair(pairs: Mapping[tuple[str, str], ModelComparison], a: str, b: str) -> t
 
 # LaTeX -----------------------------------------------------------------------------------------------------------
 
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_TEX |= {character: f"\\{character}" for character in "&%$#_{}"}
-
-
-def tex(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    text = "".join(_TEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text).replace("±", r"$\pm$").replace("< ", "$<$ ").replace("—", "--")
-
 
 def latex(comparison: ModelComparison) -> str:
-    """A table for the package booktabs."""
-    headers = ["Task", comparison.a, comparison.b, "Difference", "95 % interval", "p", "Verdict"]
-    lines = [r"\begin{tabular}{lrrrrrl}", r"\toprule", _tex_row(headers), r"\midrule"]
-    lines += [_tex_row(_row(line)) for line in comparison.tasks]
-    if comparison.averages:
-        lines += [r"\midrule", *(_tex_row(_row(line)) for line in comparison.averages)]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*(f"% {' '.join(sentence.split())}" for sentence in words(comparison)), *lines]) + "\n"
+    """A table for the packages booktabs and threeparttable; the score of the better model is bold."""
+    lines = [*comparison.tasks, *comparison.averages]
+    headers = ["Task", comparison.a, comparison.b, "Difference", "95 % interval", "p", "Seen from"]
+    rows = [[*_row(line)[:-1], _seen_from(line)] for line in lines]
+    sentences = [*words(comparison), "Bold: the better model, where they can be told apart."]
+    sentences += [f"{_title(line)}: {line.reason}." for line in lines if line.reason]
+    sides = {Verdict.BETTER: 1, Verdict.WORSE: 2}
+    bold = {i: sides[c.verdict] for i, line in enumerate(lines) if (c := line.comparison) and c.verdict in sides}
+    count = len(comparison.tasks)
+    return comparison_tex((comparison.a, comparison.b), headers, rows[:count], rows[count:], sentences, bold)
 
 
-def _tex_row(cells: Sequence[str]) -> str:
-    return f"{' & '.join(map(tex, cells))} \\\\"
+def _seen_from(line: Line) -> str:
+    return MISSING if line.comparison is None else in_unit(line.comparison.detectable, line.error)
 
 
 # Numbers for programs --------------------------------------------------------------------------------------------
