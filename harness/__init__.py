@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import harness.report  # noqa: F401  (the package first: below, the function takes its name)
-from harness import api
+from harness import api, trained
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
 from harness.task.plugins import load_tasks
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.report.status import statuses as status
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
+load_predictions, load_model = trained.load_predictions, trained.load_model
 compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
 
 __version__ = "0.1.0"
@@ -29,6 +30,8 @@ __all__ = [
     "audit",
     "compare",
     "load_examples",
+    "load_model",
+    "load_predictions",
     "load_tasks",
     "report",
     "run",

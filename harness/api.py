@@ -22,7 +22,7 @@ INTERVALS = ("auto", "std", "ci")
 
 
 def read(
-    file: str | Path = "benchmarks.yaml",
+    file: str | Path | Mapping[str, Any] = "benchmarks.yaml",
     benchmarks: str | Sequence[str] = (),
     *,
     tasks: Sequence[str] | None = None,
@@ -53,7 +53,7 @@ def check_interval(interval: str | None) -> None:
 
 
 def run(
-    file: str | Path = "benchmarks.yaml",
+    file: str | Path | Mapping[str, Any] = "benchmarks.yaml",
     benchmarks: str | Sequence[str] = (),
     *,
     tasks: Sequence[str] | None = None,
@@ -72,7 +72,7 @@ def run(
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
     Args:
-        file: a benchmarks.yaml.
+        file: a benchmarks.yaml, or a mapping with its content.
         benchmarks: a name or names of benchmarks in it (default: its ``default``).
         tasks, models, seeds, data: take only these of each benchmark.
         results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
@@ -109,7 +109,8 @@ def run(
     boards = {}
     with network(offline):
         for spec in specs:
-            job = Job(str(file), spec.name, str(results), **chosen, patience=patience, offline=offline)
+            path = str(file) if isinstance(file, str | Path) else ""
+            job = Job(path, spec.name, str(results), **chosen, patience=patience, offline=offline)
             boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=workers_for(job, jobs))
     return boards
 

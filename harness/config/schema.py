@@ -278,7 +278,7 @@ class BenchmarkEntry(Settings):
     selection: Literal["validation", "holdout"] = "validation"
     references: Flag = False
     interval: Literal["auto", "std", "ci"] = "auto"
-    keep: Literal["none", "best", "all"] = "none"
+    keep: Literal["none", "best", "all-seeds", "all"] = "none"
     checkpoint_every: NotNegative = 300.0
     predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
         default=(), description="[test] or []"
@@ -302,7 +302,7 @@ class BenchmarkSpec(BenchmarkEntry):
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
         references: whether tables show published scores.
         interval: what tables show behind a mean over seeds: the standard deviation or the 95 % interval.
-        keep: which models stay on disk: none, each run's best one, or all that were evaluated.
+        keep: which models stay on disk: none, the best seed's of a task and a model, each run's, or all evaluated ones.
         checkpoint_every: seconds between two savings of the training state; 0 saves it after every step.
         predict: unlabelled splits to predict with the best checkpoint.
         init_from: the task whose trained model others start from: of all others, or by task (see `parent`).

@@ -20,9 +20,10 @@ from harness.io import remove
 from harness.results.folder import replace_efficiency
 from harness.results.record import Damaged, Efficiency, Record
 from harness.results.tensors import load_tensors, save_tensors
+from harness.runner.keeping import load_model
 from harness.runner.plan import Run
 from harness.runner.prepare import prepare
-from harness.runner.queue import load_model, record_of
+from harness.runner.queue import record_of
 from harness.runner.resources import HOLDOUT, Context
 from harness.training.device import deterministic_algorithms, synchronize
 from harness.training.efficiency import LONGEST, SHARE, SHORTEST, measured_cost, training_speed

@@ -17,14 +17,13 @@ from harness.results.leases import Lease, TakenOver
 from harness.results.live import About, LiveFiles, live_log
 from harness.results.manifest import in_words
 from harness.results.record import Record
-from harness.results.tensors import save_tensors
 from harness.runner.alone import cost_of, leave_weights, shared_efficiency
 from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
 from harness.runner.companions import end_alone, lost_connection
+from harness.runner.keeping import Trained, keep_model, keeps_model, load_model
 from harness.runner.plan import Run
 from harness.runner.prepare import prepare
 from harness.runner.progress import score_text
-from harness.runner.queue import load_model, model_file
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, stop
@@ -143,8 +142,8 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
             if directory.live is not None:
                 directory.live.update(state.history, state.log)
             if spec.keep == "all" and "scores" in row and context.main:
-                file = model_file(context, run)
-                save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
+                score = row["selection_score"]
+                keep_model(context, run, trained_model(run, training, training.weights(), score, state), best=False)
         pause(context, run, training, state, directory)
 
 
@@ -156,6 +155,16 @@ def live_files(context: Context, run: Run, training: Training, folder: Path) -> 
         benchmark=benchmark, task=task, model=model, seed=seed, steps=training.steps, first_step=training.step
     )
     return LiveFiles(folder, about)
+
+
+def trained_model(
+    run: Run, training: Training, weights: dict[str, Tensor], score: float, state: RunState, best: bool = False
+) -> Trained:
+    """What is kept of a model: the best one, or what it is now."""
+    step, threshold = (state.best.step, state.best.threshold) if best else (training.step, state.threshold)
+    thresholds = run.task.has_threshold and not training.architecture.generates
+    module = training.accelerator.unwrap_model(training.module)
+    return Trained(training.architecture, module, weights, step, score, threshold if thresholds else None)
 
 
 def needs_best_weights(context: Context, run: Run) -> bool:
@@ -238,21 +247,14 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
 
 @dataclass
 class Result:
-    """What a run leaves: its record, and the best model's weights where they are wanted."""
+    """What a run leaves: its record, and the best model where it is wanted."""
 
     record: Record
     predictions: list[dict[str, Any]] = field(default_factory=list)
     tests: Evaluated = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
-    weights: dict[str, Tensor] | None = None
-
-
-def keeps_model(context: Context, run: Run) -> bool:
-    """Whether the run's best model is wanted later: by ``keep``, to predict the tests with a sweep's best trial, or by
-    a run that starts from it.
-    """
-    return context.spec.keep != "none" or bool(context.spec.predict and run.trial) or run.is_parent
+    model: Trained | None = None
 
 
 def result_of(
@@ -288,13 +290,16 @@ def result_of(
         last_scores=last or results["scores"],
         **results,
     )
+    best = None
+    if keeps_model(context, run) and state.best.weights is not None:
+        best = trained_model(run, training, state.best.weights, state.best.selection_score, state, best=True)
     return Result(
         record,
         [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)],
         tests,
         state.history,
         state.log,
-        state.best.weights if keeps_model(context, run) else None,
+        best,
     )
 
 
@@ -318,8 +323,8 @@ def write_result(context: Context, run: Run, result: Result, lease: Lease | None
     """
     if lease is not None:
         lease.check()
-    if result.weights is not None:
-        save_tensors(model_file(context, run), result.weights)
+    if result.model is not None:
+        keep_model(context, run, result.model)
     if result.record.finished and context.spec.predict:
         write_tests(context, run, result.tests)
     log = "\n".join(result.log) + "\n"

@@ -17,7 +17,6 @@ from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
 from harness.data.custom import separator_warning
 from harness.errors import HarnessError
-from harness.io import remove
 from harness.output import complain
 from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
@@ -31,6 +30,7 @@ from harness.runner.answers import predict_tests
 from harness.runner.board import LiveBoard, make_board
 from harness.runner.companions import end_alone, lost_connection, watching
 from harness.runner.execute import do_run, reason
+from harness.runner.keeping import drop_models, drop_worse_seeds, load_model
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
 from harness.runner.prepare import prepare
 from harness.runner.progress import Display, make_display
@@ -40,8 +40,6 @@ from harness.runner.queue import (
     Statuses,
     has_tests,
     having,
-    load_model,
-    model_file,
     record_of,
     runs_to_train,
     statuses_of,
@@ -207,8 +205,8 @@ def train_and_predict(
             f"{len(left)} finished runs lack test predictions, and their models were not kept: "
             "--retrain trains them again"
         )
-    if context.main and context.spec.keep == "none":
-        _drop_models(context, runs)
+    if context.main:
+        _drop_unwanted(context, runs)
     accelerator.wait_for_everyone()
     return failed_now
 
@@ -255,6 +253,8 @@ class InThisProcess:
                 failed.add(run)
             if context.main and finished is not None:
                 queue.left.remove(run)
+                if context.spec.keep == "best" and not run.is_parent:
+                    drop_worse_seeds(context, [run])
                 board.update()
 
     def close(self) -> None:
@@ -313,11 +313,14 @@ def show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> N
         failed.add(run)
 
 
-def _drop_models(context: Context, runs: Sequence[Run]) -> None:
+def _drop_unwanted(context: Context, runs: Sequence[Run]) -> None:
     """Remove models that were kept for the runs that start from them, unless other commands may still need them."""
-    if not any(context.leases.is_taken(folder) for folder in context.store.checkpoint_directories()):
-        for run in runs:
-            remove(model_file(context, run))
+    if any(context.leases.is_taken(folder) for folder in context.store.checkpoint_directories()):
+        return
+    if context.spec.keep == "none":
+        drop_models(context, runs)
+    elif context.spec.keep == "best":
+        drop_worse_seeds(context, runs)
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:

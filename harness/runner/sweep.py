@@ -8,14 +8,14 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
-from harness.io import remove
 from harness.report.columns import column_of
 from harness.report.format import in_unit
 from harness.report.words import score_words
 from harness.results.live import UnderWay
 from harness.results.manifest import Choice, Key, Trial, in_words
+from harness.runner.keeping import drop_models
 from harness.runner.plan import Pair, Run
-from harness.runner.queue import TO_TRAIN, Status, Statuses, model_file, record_of
+from harness.runner.queue import TO_TRAIN, Status, Statuses, record_of
 from harness.runner.resources import Context
 from harness.task.task import Task
 
@@ -61,11 +61,10 @@ def drop_losers(context: Context, trials: Iterable[Run], choices: Iterable[Choic
     """Remove the models of trials that were not chosen, where not all models are kept."""
     keep = context.spec.keep
     wanted = {run.fingerprint for run in runs}
-    if keep == "best":
+    if keep in ("best", "all-seeds"):
         wanted |= {choice.chosen for choice in choices if choice.chosen is not None}
-    for run in trials:
-        if run.trial and keep != "all" and run.fingerprint not in wanted:
-            remove(model_file(context, run))
+    if keep != "all":
+        drop_models(context, (run for run in trials if run.trial and run.fingerprint not in wanted))
 
 
 def verdict(choice: Choice, task: Task) -> str:

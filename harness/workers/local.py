@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.errors import HarnessError
 from harness.runner.board import LiveBoard
+from harness.runner.keeping import drop_worse_seeds
 from harness.runner.plan import Run
 from harness.runner.queue import Statuses, record_of
 from harness.runner.resources import Context
@@ -101,8 +102,16 @@ class LocalWorkers:
 
 
 def workers_for(job: Job, jobs: int | None, runs_per_gpu: int = 1) -> Engine:
-    """The engine for so many runs at a time (None: ``auto``)."""
-    return InThisProcess() if jobs == 1 else LocalWorkers(job, jobs, runs_per_gpu)
+    """The engine for so many runs at a time (None: ``auto``).
+
+    Raises:
+        HarnessError: the benchmark is in no file.
+    """
+    if jobs == 1:
+        return InThisProcess()
+    if not job.file:
+        raise HarnessError("jobs: workers read the benchmark from a file, and this one is none: leave out jobs")
+    return LocalWorkers(job, jobs, runs_per_gpu)
 
 
 @dataclass
@@ -202,6 +211,8 @@ class Dispatch:
         else:  # another command has done it
             show_done(replace(self.context, display=process.display), run, record, self.failed)
         self.left.remove(run)
+        if self.context.spec.keep == "best" and not run.is_parent:
+            drop_worse_seeds(self.context, [run])
         self.board.update()
 
     def _ended(self, process: WorkerProcess) -> None:
