@@ -48,6 +48,8 @@ class LocalWorkers:
             if self.jobs is not None and self.jobs > 1:
                 raise HarnessError("--jobs: a launch of several processes does one run at a time; leave it out")
             return InThisProcess()(context, statuses, todo, board)
+        if len(todo) < 2:
+            return InThisProcess()(context, statuses, todo, board)
         loads = self._loads(context, todo)
         at_once = self.at_once(context, list(loads.values()))
         if at_once == 1:
