@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
 load_predictions, load_model = trained.load_predictions, trained.load_model
+predict, predict_file = trained.predict, trained.predict_file
 compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
 
 __version__ = "0.1.0"
@@ -33,6 +34,8 @@ __all__ = [
     "load_model",
     "load_predictions",
     "load_tasks",
+    "predict",
+    "predict_file",
     "report",
     "run",
     "show",

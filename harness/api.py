@@ -125,6 +125,7 @@ def report(
     long: bool = False,
     plots: Sequence[str] = (),
     texts: bool = False,
+    export: Sequence[str] = (),
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards and the page again from the records of one or several results folders.
 
@@ -139,6 +140,7 @@ def report(
         long: write ``scores.csv``, too: a line for each score of each run.
         plots: write the plots into ``plots/``, too, as these of svg, pdf and png.
         texts: the page shows the texts of its examples, where the data is at hand.
+        export: write files for other tools, too: ``lm-eval``, ``eee`` (Every Eval Ever).
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -146,6 +148,7 @@ def report(
     Raises:
         HarnessError: a folder that does not exist, no results, no such benchmark; plots without the extra ``plots``.
     """
+    from harness.export.write import write_exports
     from harness.inspection.source import source_of
     from harness.page.content import content_of
     from harness.page.pictures import check_formats, write_pictures
@@ -167,6 +170,7 @@ def report(
         shown = content_of(boards[name], runs)
         write_page(own[0].folder, shown, source_of(own[0], loaded.tasks) if texts else None)
         write_pictures(own[0].folder / "plots", shown, formats)
+        write_exports(own, loaded, export)
     return boards
 
 
@@ -214,6 +218,7 @@ def compare(
     benchmark: str | None = None,
     tasks: Sequence[str] = (),
     show: int = 0,
+    friedman: bool = False,
     data: str | Path | None = None,
     file: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
@@ -226,6 +231,7 @@ def compare(
         benchmark: which benchmark, where several have both models.
         tasks: only these tasks or suites (default: all).
         show: so many examples of each task on which the two disagree most.
+        friedman: with all pairs: do models rank differently on tasks in general (Friedman, Nemenyi)?
         data: where the data is here, to show their texts (default: where the benchmark read it; never the network).
         file: a benchmarks.yaml, for its own tasks.
         plugins: folders with task plugins.
@@ -244,7 +250,9 @@ def compare(
     if a is None or b is None:
         if a is not None or b is not None:
             raise HarnessError("compare takes two models or runs, or none for all pairs")
-        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks))
+        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks, friedman))
+    if friedman:
+        raise HarnessError("--friedman is asked of all models: leave the two names out")
     if all((Path(side) / "record.json").is_file() for side in (a, b)):
         return CompareReport(compare_runs(a, b, defined, tasks, show, data))
     stores = stores_in(results, benchmark)

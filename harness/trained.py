@@ -1,13 +1,15 @@
-"""What a finished run left, from Python: its predictions, and its model where it was kept."""
+"""What a finished run left, from Python: its predictions, its model where it was kept, and what this says of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from harness.prediction.predictor import Predictor
     from harness.results.kept import KeptModel
 
 
@@ -58,13 +60,15 @@ def load_model(run: str | Path) -> Loaded:
     import transformers
 
     import harness.enct5  # noqa: F401  (the auto classes then know it)
+    from harness.models.kept import quietly
 
     kept = find_model(run)
     kept.check()
     auto: Any = getattr(transformers, _auto_class(kept))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), quietly():
         model = auto.from_pretrained(kept.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
-    return Loaded(model.eval(), transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False)
+    return Loaded(model.eval(), tokenizer)
 
 
 def _auto_class(kept: KeptModel) -> str:
@@ -95,3 +99,66 @@ def find_model(where: str | Path) -> KeptModel:
             "(or all-seeds) in its benchmark, remove the folder of this run, and run the benchmark again"
         )
     return kept
+
+
+def predict(
+    where: str | Path,
+    rows: str | Path | Iterable[str | Mapping[str, Any]],
+    *,
+    file: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> list[dict[str, Any]]:
+    """What a kept model says of rows: each row again, with columns for the answer.
+
+    Args:
+        where: the folder of a run, or that of the kept model.
+        rows: a file, mappings with the fields of the task, or, of a task with one text, texts.
+        file, plugins: a benchmarks.yaml and folders with task plugins, for a task with functions of its own.
+
+    Returns:
+        The rows with ``prediction``: the name of a label, of several labels or of each word's tag, a number or a text;
+        ``probability`` of the predicted label and ``probabilities`` by label; of T5 ``output``, the text it wrote.
+
+    Raises:
+        HarnessError: a model that was not kept or was altered; a row that lacks a field.
+    """
+    from harness.prediction.rows import place_in, rows_of
+
+    predictor = _predictor(where, file, plugins)
+    if isinstance(rows, str | Path):
+        return list(predictor.predict(rows_of(Path(rows)), place_in(Path(rows))))
+    field = predictor.task.text_fields[0]
+    numbered = enumerate({field: row} if isinstance(row, str) else dict(row) for row in rows)
+    return list(predictor.predict(numbered, lambda number, problem: HarnessError(f"row {number}: {problem}")))
+
+
+def predict_file(
+    where: str | Path,
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    file: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> int:
+    """`predict` from file to file, as a stream, however large; without an ``output`` it is printed.
+
+    Returns:
+        The number of rows.
+    """
+    from harness.prediction.rows import check_output, place_in, rows_of, show_rows, write_rows
+
+    path = Path(source)
+    if output is not None:
+        check_output(Path(output))
+    rows = _predictor(where, file, plugins).predict(rows_of(path), place_in(path))
+    return show_rows(rows, path.suffix) if output is None else write_rows(rows, Path(output))
+
+
+def _predictor(where: str | Path, file: str | Path | None, plugins: Sequence[str | Path]) -> Predictor:
+    from harness.api import definitions
+
+    kept = find_model(where)
+    kept.check()
+    from harness.prediction.predictor import Predictor, task_of  # loads torch
+
+    return Predictor(kept, task_of(kept, lambda: definitions(file, plugins).tasks))

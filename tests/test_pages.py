@@ -267,6 +267,10 @@ def test_functions_for_python():
         harness.show_errors,
         harness.audit,
         harness.submit,
+        harness.load_predictions,
+        harness.load_model,
+        harness.predict,
+        harness.predict_file,
         harness.load_tasks,
         harness.load_examples,
     ):

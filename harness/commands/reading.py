@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness.commands.arguments import INTERVAL, print_board
+from harness.commands.arguments import INTERVAL, names, print_board
 from harness.errors import HarnessError
 from harness.io import usable
 
@@ -24,6 +24,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
     report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
+    about = "write the results for other tools, too: lm-eval, eee (Every Eval Ever), or both separated by a comma"
+    report.add_argument("--export", type=names, default=[], metavar="FORMS", help=about)
     about = "print the leaderboard in this form, and nothing else"
     report.add_argument("--format", choices=["md", "csv", "tex", "json"], help=about)
     report.add_argument("--plots", nargs="?", const="svg", default="", help="write the plots, too: svg,pdf,png")
@@ -66,6 +68,7 @@ def command_report(options: argparse.Namespace) -> int:
         references=options.references,
         interval=options.interval,
         long=options.long,
+        export=options.export,
         plots=[form.strip() for form in options.plots.split(",") if form.strip()],
         texts=options.texts,
     )

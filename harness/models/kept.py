@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from harness.models.base import Architecture
 from harness.models.checkpoints import loading
@@ -54,5 +56,19 @@ def from_kept(architecture: Architecture, folder: Path) -> nn.Module:
     Raises:
         HarnessError: files that do not fit together.
     """
-    with loading(architecture.model, folder):
+    with loading(architecture.model, folder), quietly():
         return architecture.model_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """A block in which transformers shows no progress, and tells errors only."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

@@ -11,11 +11,12 @@ from harness.errors import HarnessError, did_you_mean
 from harness.io import to_json
 from harness.report.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
 from harness.report.format import MISSING, escape, in_unit, markdown_table, percent, to_csv
+from harness.report.general import InGeneral
 from harness.report.latex import comparison_tex
 from harness.report.measures import MEASURES
 from harness.report.words import SHORT
 from harness.statistics import VERSION
-from harness.statistics.comparison import Comparison, Interval, Verdict
+from harness.statistics.comparison import ALPHA, Comparison, Interval, Verdict
 
 FORMATS = ("md", "csv", "json", "tex")
 
@@ -43,7 +44,8 @@ def as_text(comparison: ModelComparison | Comparisons, form: str) -> str:
     if form == "csv":
         return csv_text(pairs)
     if form == "json":
-        return to_json(as_data(pairs)).decode()
+        general = None if isinstance(comparison, ModelComparison) else comparison.general
+        return to_json(as_data(pairs) | ({"in_general": general.data()} if general else {})).decode()
     if form == "tex":
         return "\n".join(map(latex, pairs))
     return markdown(comparison) if isinstance(comparison, ModelComparison) else matrix(comparison)
@@ -192,10 +194,30 @@ def matrix(comparisons: Comparisons) -> str:
     if len({line.task for pair in pairs for line in pair.tasks}) > 1:
         blocks += ["## Tasks", "On how many tasks the row is better, cannot be told apart, and is worse (Holm over the "
                    "tasks of a pair).", _wins(comparisons)]  # fmt: skip
+    if comparisons.general:
+        blocks += ["## Tasks in general", *_in_general(comparisons.general)]
     notes = dict.fromkeys(note for pair in pairs for note in pair.notes)
     if notes:
         blocks += ["## Notes", "\n".join(f"- {escape(note)}" for note in notes)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _in_general(claim: InGeneral) -> list[str]:
+    """Friedman's test, and the models by their mean ranks."""
+    ranked = sorted(zip(claim.test.mean_ranks, claim.names, strict=True))
+    rows = [[name, f"{rank:.2f}", ", ".join(claim.told_from(name)) or MISSING] for rank, name in ranked]
+    finding = "models rank differently" if claim.test.p < ALPHA else "no difference between models is found"
+    tasks = escape(", ".join(claim.tasks))
+    return [
+        f"Unlike all above, a claim about tasks in general, of which these {len(claim.tasks)} are taken to be a "
+        f"sample: {tasks}. Friedman's test: p {_equal(p_text(claim.test.p))}: {finding}. Nemenyi's critical difference "
+        f"of two mean ranks: {claim.test.critical_difference:.2f} (5 %).",
+        _table(["Model", "Mean rank", "Can be told from"], rows),
+    ]
+
+
+def _equal(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
 
 
 def _differences(comparisons: Comparisons, key: str) -> str:

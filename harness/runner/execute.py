@@ -27,6 +27,7 @@ from harness.runner.progress import score_text
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, stop
+from harness.runner.tracking import tracking
 from harness.training.device import deterministic_algorithms
 from harness.training.efficiency import efficiency_of
 from harness.training.evaluation import prediction_rows
@@ -136,15 +137,18 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
     selection = [resources.evaluated(training.architecture, run.task, name) for name in names]
     tuned = run.model.label_threshold == "tuned" and run.task.has_threshold
     tuning = resources.evaluated(training.architecture, run.task, HOLDOUT) if tuned else None
-    for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
-        if row is not None:
-            show(context, state, row)
-            if directory.live is not None:
-                directory.live.update(state.history, state.log)
-            if spec.keep == "all" and "scores" in row and context.main:
-                score = row["selection_score"]
-                keep_model(context, run, trained_model(run, training, training.weights(), score, state), best=False)
-        pause(context, run, training, state, directory)
+    with tracking(context, run) as tracked:
+        for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
+            if row is not None:
+                show(context, state, row)
+                tracked.log(row)
+                if directory.live is not None:
+                    directory.live.update(state.history, state.log)
+                if spec.keep == "all" and "scores" in row and context.main:
+                    score = row["selection_score"]
+                    made = trained_model(run, training, training.weights(), score, state)
+                    keep_model(context, run, made, best=False)
+            pause(context, run, training, state, directory)
 
 
 def live_files(context: Context, run: Run, training: Training, folder: Path) -> LiveFiles:

@@ -17,6 +17,7 @@ from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
 from harness.data.custom import separator_warning
 from harness.errors import HarnessError
+from harness.export.trackers import check_trackers
 from harness.output import complain
 from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
@@ -91,6 +92,7 @@ def run_benchmark(
     Returns:
         The leaderboard and the number of runs that failed.
     """
+    check_trackers(spec.track)
     store, accelerator = Store(results, spec.name), make_accelerator()
     display = make_display() if progress and accelerator.is_main_process else Display()
     engine = engine or InThisProcess()
