@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.definitions import definitions
 from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from harness.report.compare_text import CompareReport
     from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
-    from harness.task.plugins import Plugins
 
 INTERVALS = ("auto", "std", "ci")
 """What tables show behind a mean: the standard deviation over seeds, the 95 % interval, or this from three seeds on."""
@@ -339,22 +339,6 @@ def audit(
         board = leaderboard_of(stores, defined.tasks, defined.suites, **options_of(stores[0]))
         total += audit_tables(stores[0], board)
     return total
-
-
-def definitions(file: str | Path | None, plugins: Sequence[str | Path]) -> Plugins:
-    """The tasks and suites of a benchmarks.yaml, if one is named, or the built-in ones and those of plugin folders.
-
-    Raises:
-        HarnessError: mistakes in the file or in plugins.
-    """
-    from harness.task.plugins import Plugins, load_plugins
-
-    if file is None:
-        return load_plugins(plugins)
-    from harness.config.benchmark import read_benchmarks
-
-    loaded = read_benchmarks(file)
-    return Plugins({**load_plugins(plugins).tasks, **loaded.tasks}, {**load_plugins(plugins).suites, **loaded.suites})
 
 
 def submit(
