@@ -11,6 +11,7 @@ from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 
 if TYPE_CHECKING:
     from harness.report.leaderboard import Leaderboard
+    from harness.report.status import statuses as status
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
 load_predictions, load_model = trained.load_predictions, trained.load_model
@@ -41,6 +42,7 @@ __all__ = [
     "show",
     "show_errors",
     "show_task",
+    "status",
     "submit",
 ]
 
@@ -50,4 +52,8 @@ def __getattr__(name: str) -> Any:
         from harness.report.leaderboard import Leaderboard
 
         return Leaderboard
+    if name == "status":
+        from harness.report.status import statuses
+
+        return statuses
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.definitions import definitions
 from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from harness.report.compare_text import CompareReport
     from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
-    from harness.task.plugins import Plugins
 
 INTERVALS = ("auto", "std", "ci")
 """What tables show behind a mean: the standard deviation over seeds, the 95 % interval, or this from three seeds on."""
@@ -67,6 +67,7 @@ def run(
     progress: bool = False,
     offline: bool = False,
     interval: str | None = None,
+    jobs: int | None = 1,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
@@ -83,6 +84,7 @@ def run(
         offline: use no network: what is on the Hub comes from its cache.
         interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
             benchmark says).
+        jobs: runs at a time, each in a process of its own; 1: in this process; None: as many as there is room for.
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -97,6 +99,8 @@ def run(
     from harness.data.hub_access import network
     from harness.results.leases import check_patience
     from harness.runner.runner import run_benchmark
+    from harness.workers.job import Job
+    from harness.workers.local import workers_for
 
     check_patience(patience)
     chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
@@ -105,7 +109,9 @@ def run(
     boards = {}
     with network(offline):
         for spec in specs:
-            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how)
+            path = str(file) if isinstance(file, str | Path) else ""
+            job = Job(path, spec.name, str(results), **chosen, patience=patience, offline=offline)
+            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=workers_for(job, jobs))
     return boards
 
 
@@ -172,15 +178,17 @@ def show(run: str | Path) -> str:
     """Everything about one run, as text.
 
     Args:
-        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``, or, while it is under
+            way, its checkpoint directory, ``results/.work/<fingerprint>``.
 
     Raises:
         HarnessError: no record there, or one that was altered or cut short.
     """
     from harness.report.show import show_run
+    from harness.report.status import begun_text
     from harness.results.folder import read_record
 
-    return show_run(read_record(run))
+    return begun_text(Path(run)) or show_run(read_record(run))
 
 
 def show_task(name: str, file: str | Path | None = None, data: str | Path = "sample") -> str:
@@ -331,22 +339,6 @@ def audit(
         board = leaderboard_of(stores, defined.tasks, defined.suites, **options_of(stores[0]))
         total += audit_tables(stores[0], board)
     return total
-
-
-def definitions(file: str | Path | None, plugins: Sequence[str | Path]) -> Plugins:
-    """The tasks and suites of a benchmarks.yaml, if one is named, or the built-in ones and those of plugin folders.
-
-    Raises:
-        HarnessError: mistakes in the file or in plugins.
-    """
-    from harness.task.plugins import Plugins, load_plugins
-
-    if file is None:
-        return load_plugins(plugins)
-    from harness.config.benchmark import read_benchmarks
-
-    loaded = read_benchmarks(file)
-    return Plugins({**load_plugins(plugins).tasks, **loaded.tasks}, {**load_plugins(plugins).suites, **loaded.suites})
 
 
 def submit(

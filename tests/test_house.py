@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
     "runner": BASE
     | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page", "export"},
+    "workers": BASE | {"data", "config", "training", "results", "runner"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""
 

@@ -59,6 +59,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
+    from harness.report.status import running_text
+
     boards = harness.report(
         options.results,
         options.benchmark,
@@ -73,8 +75,11 @@ def command_report(options: argparse.Namespace) -> int:
     if options.format:
         print(form_of(boards, options.format), end="")
         return 0
-    for board in boards.values():
+    for name, board in boards.items():
         print_board(board)
+        for folder in options.results:
+            if running := running_text(folder, name):
+                print(f"\n{running}")
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
     files = [str(folder / file) for folder in folders for file in ("leaderboard.md", "index.html")]
     print(f"\nwritten: {', '.join(files)}")

@@ -6,31 +6,34 @@ import contextlib
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from accelerate.utils import set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.results.folder import RECORD
-from harness.results.leases import Lease
+from harness.results.leases import Lease, TakenOver
+from harness.results.live import About, LiveFiles, live_log
 from harness.results.manifest import in_words
 from harness.results.record import Record
+from harness.runner.alone import cost_of, leave_weights, shared_efficiency
 from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
 from harness.runner.companions import end_alone, lost_connection
 from harness.runner.keeping import Trained, keep_model, keeps_model, load_model
 from harness.runner.plan import Run
+from harness.runner.prepare import prepare
 from harness.runner.progress import score_text
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
-from harness.runner.resume import CheckpointDirectory, TakenOver, stop
+from harness.runner.resume import CheckpointDirectory, stop
 from harness.runner.tracking import tracking
 from harness.training.device import deterministic_algorithms
-from harness.training.efficiency import efficiency_of, measured_cost
+from harness.training.efficiency import efficiency_of
 from harness.training.evaluation import prediction_rows
 from harness.training.loop import RunState, smaller_micro_batch, train
-from harness.training.threads import own_threads, set_threads
-from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
+from harness.training.threads import own_threads
+from harness.training.trainer import NotFinite, OutOfMemory, Training
 from harness.training.usage import Usage
 
 
@@ -55,7 +58,8 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     except Exception as error:
         if lost_connection(error):
             raise
-        result = Result(record_of_run(context, run, error=reason(error), traceback=traceback.format_exc()))
+        failed = record_of_run(context, run, error=reason(error), traceback=traceback.format_exc())
+        result = Result(failed, log=live_log(context.store.checkpoint_directory(run.fingerprint)))
         if not alone and not isinstance(error, NotFinite):
             if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
                 with contextlib.suppress(HarnessError):
@@ -66,10 +70,13 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     context.accelerator.free_memory()
     if context.main:
         try:
-            record = write_result(context, run, result)
+            record = write_result(context, run, result, lease)
         except HarnessError as error:  # the disk
             if not alone:
                 end_alone(context.accelerator.process_index, reason(error))
+            if isinstance(error, TakenOver):
+                context.display.message(str(error))
+                return None
             raise
         if result.record.finished and lease is not None:
             lease.empty()
@@ -101,6 +108,8 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         training = prepare(context, run, load_model(context, run.parent) if run.parent else None)
         context.display.run_started(*run.label, training.steps, in_words(run.trial))
         state = resume(context, run, training, state, directory)
+        if context.main:
+            directory.live = live_files(context, run, training, folder)
         try:
             with context.interrupts.deferred():
                 train_run(context, run, training, state, directory)
@@ -115,21 +124,6 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
                 directory.set_limit(tokens)
             raise
         return result_of(context, run, training, state, evaluated, last, tests, usage)
-
-
-def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:
-    """The model at step 0, with its data; it starts from the ``initial`` weights of the parent's model, if given."""
-    set_seed(run.seed)
-    architecture = context.resources.architecture(run.model, run.task, run.recipe)
-    module = architecture.build()
-    if initial is not None:
-        assert run.parent is not None
-        start_from(module, initial, same_labels=run.parent.task.labels == run.task.labels)
-    features = context.resources.features(architecture, run.task, str(run.task.train_split), training=True)
-    training = Training(architecture, module, features, run.recipe, run.seed, context.accelerator)
-    set_threads(training.module, training.plan, context.accelerator.num_processes, context.accelerator.device)
-    set_seed(run.seed, device_specific=True)  # dropout differs between processes
-    return training
 
 
 def train_run(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> None:
@@ -148,11 +142,23 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
             if row is not None:
                 show(context, state, row)
                 tracked.log(row)
+                if directory.live is not None:
+                    directory.live.update(state.history, state.log)
                 if spec.keep == "all" and "scores" in row and context.main:
                     score = row["selection_score"]
                     made = trained_model(run, training, training.weights(), score, state)
                     keep_model(context, run, made, best=False)
             pause(context, run, training, state, directory)
+
+
+def live_files(context: Context, run: Run, training: Training, folder: Path) -> LiveFiles:
+    """What others see of the run while it is under way."""
+    task, model, seed = run.label
+    benchmark = context.spec.name
+    about = About(
+        benchmark=benchmark, task=task, model=model, seed=seed, steps=training.steps, first_step=training.step
+    )
+    return LiveFiles(folder, about)
 
 
 def trained_model(
@@ -267,8 +273,7 @@ def result_of(
 ) -> Result:
     """What the record is made of."""
     used = usage.read()  # measuring the model takes memory of its own
-    cost = cost_of(context, run, training, state) if context.main else {}
-    efficiency = efficiency_of(training, state, used, cost)
+    efficiency = efficiency_in(context, run, training, state, used)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
     results = split_results(context, run, training.architecture, evaluated, training.features)
@@ -302,25 +307,34 @@ def result_of(
     )
 
 
-def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
-    """What the trained model takes, on the split that chooses the checkpoint."""
-    name = HOLDOUT if context.spec.selection == HOLDOUT else run.own_splits[0]
-    split = context.resources.evaluated(training.architecture, run.task, name)
-    return measured_cost(training, split, state.seconds, context.resources.costs, (*run.pair, run.recipe))
+def efficiency_in(
+    context: Context, run: Run, training: Training, state: RunState, used: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a run took; where others shared the machine, only its times and memory: the rest is measured alone later."""
+    if context.at_once > 1:
+        leave_weights(context, run, training)
+        return shared_efficiency(context, state, used)
+    cost = cost_of(context, run, training, state.seconds) if context.main else {}
+    return efficiency_of(training, state, used, cost)
 
 
-def write_result(context: Context, run: Run, result: Result) -> Record:
+def write_result(context: Context, run: Run, result: Result, lease: Lease | None = None) -> Record:
     """Write the result of a run; the record comes last, so that with it all is written.
 
     Raises:
+        TakenOver: the lease on the run was lost.
         HarnessError: the disk refuses.
     """
+    if lease is not None:
+        lease.check()
     if result.model is not None:
         keep_model(context, run, result.model)
     if result.record.finished and context.spec.predict:
         write_tests(context, run, result.tests)
     log = "\n".join(result.log) + "\n"
-    return context.store.write(result.record, predictions=result.predictions, history=result.history, log=log)
+    return context.store.write(
+        result.record, predictions=result.predictions, history=result.history, log=log, lease=lease
+    )
 
 
 def reason(error: Exception) -> str:

@@ -129,19 +129,28 @@ class RunQueue:
 
     def _was_done(self, run: Run) -> bool:
         """Whether another command, or this one under another name, has done the run since this one looked."""
-        self.context.store.look_around()
-        record, before = record_of(self.context, run), self.statuses[run]
-        if record is None or (before is Status.FAILED and not record.finished):
-            return False
-        if record.finished and not self._is_complete(run, before):
+        has_children = any(other.parent == run for other in self.left)
+        record = done_since(self.context, run, self.statuses[run], has_children)
+        if record is None:
             return False
         self.on_done(run, record)
         return True
 
-    def _is_complete(self, run: Run, before: Status) -> bool:
-        if before is Status.RETRAINING_NEEDED and not has_tests(self.context, run):
-            return False
-        return not any(other.parent == run for other in self.left) or has_sound_model(self.context, run)
+
+def done_since(context: Context, run: Run, before: Status, has_children: bool) -> Record | None:
+    """The record of a run that was done since it had a status, if that is all that is wanted of it.
+
+    Args:
+        before: what was left to do of it.
+        has_children: whether its model is wanted, for the runs that start from it.
+    """
+    context.store.look_around()
+    record = record_of(context, run)
+    if record is None or not record.finished:
+        return None if before is Status.FAILED else record
+    lacks_tests = before is Status.RETRAINING_NEEDED and not has_tests(context, run)
+    lacks_model = has_children and not has_sound_model(context, run)
+    return None if lacks_tests or lacks_model else record
 
 
 def tidy(context: Context, statuses: Statuses) -> None:
