@@ -109,8 +109,14 @@ def run(
     boards = {}
     with network(offline):
         for spec in specs:
-            path = str(file) if isinstance(file, str | Path) else ""
-            job = Job(path, spec.name, str(results), **chosen, patience=patience, offline=offline)
+            job = Job(
+                file if isinstance(file, Mapping) else str(file),
+                spec.name,
+                str(results),
+                **chosen,
+                patience=patience,
+                offline=offline,
+            )
             boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=workers_for(job, jobs))
     return boards
 

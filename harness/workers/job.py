@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.config.benchmark import BenchmarkFile, narrow, read_benchmarks
 from harness.config.schema import BenchmarkSpec
+from harness.io import plain
 from harness.results.leases import PATIENCE
 
 
@@ -17,7 +18,7 @@ class Job:
     """A benchmark as a command asks for it: plain data, from which every process reads the same runs.
 
     Args:
-        file: the path of a benchmarks.yaml.
+        file: the path of a benchmarks.yaml, or its content.
         benchmark: a name in it.
         results: the results folder.
         tasks, models, seeds, data: take only these of it; None: all.
@@ -27,7 +28,7 @@ class Job:
         at_once: how many runs the command does at a time.
     """
 
-    file: str
+    file: str | Mapping[str, Any]
     benchmark: str
     results: str
     tasks: Sequence[str] | None = None
@@ -51,7 +52,8 @@ class Job:
 
     def as_json(self) -> dict[str, Any]:
         """The arguments, as JSON has them."""
-        return {**asdict(self), "file": str(Path(self.file).absolute()), "results": str(Path(self.results).absolute())}
+        file = plain(self.file) if isinstance(self.file, Mapping) else str(Path(self.file).absolute())
+        return {**asdict(self), "file": file, "results": str(Path(self.results).absolute())}
 
 
 @dataclass(frozen=True)
