@@ -11,7 +11,8 @@ import harness
 from harness.commands.arguments import INTERVAL, names, print_board, print_once, seeds, settings
 from harness.io import usable
 
-RUN_EXAMPLE = "name a benchmark file, for example: python -m harness run benchmarks.yaml"
+RUN_EXAMPLE = """name a benchmark file, for example: python -m harness run benchmarks.yaml
+(python -m harness init writes one to begin with)"""
 
 
 def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
