@@ -14,7 +14,8 @@ from accelerate.utils import broadcast_object_list
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
-from harness.data.custom import separator_warning
+from harness.data.custom import data_notes
+from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.io import remove
 from harness.output import complain
@@ -30,6 +31,7 @@ from harness.runner.companions import end_alone, lost_connection, watching
 from harness.runner.execute import do_run, prepare, reason
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
 from harness.runner.progress import Display, make_display
+from harness.runner.reading import summary_of, too_long
 from harness.runner.queue import (
     RunQueue,
     Status,
@@ -325,8 +327,8 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
             tasks.add(run.task.name)
             if first:
                 context.display.message(f"reading {run.task.name}")
-                if warning := separator_warning(run.task):
-                    context.display.message(warning)
+                for note in data_notes(run.task):
+                    context.display.message(note)
                 if context.spec.predict and not run.tests:
                     context.display.message(f"{run.task.name}: there is no test split to predict")
             try:
@@ -334,11 +336,15 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
                 if run.model.name not in models:
                     models.add(run.model.name)
                     architecture.build()  # a checkpoint that does not fit shows now, too
-                resources.features(architecture, run.task, str(run.task.train_split), training=True)
+                features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
+                if note := too_long(run, len(features), features.truncated):
+                    context.display.message(note)
                 for task, split in (*run.evaluated, *run.tests):
                     resources.evaluated(architecture, task, split)
                 if first:
                     _show_overlaps(context, run)
+                    if has_own_files(run.task):
+                        context.display.message(summary_of(resources, run))
             except HarnessError as error:
                 problems += [line for line in str(error).splitlines() if line not in problems]
     if problems:
