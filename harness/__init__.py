@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import harness.report  # noqa: F401  (the package first: below, the function takes its name)
-from harness import api
+from harness import api, trained
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
 from harness.task.plugins import load_tasks
@@ -11,8 +11,11 @@ from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 
 if TYPE_CHECKING:
     from harness.report.leaderboard import Leaderboard
+    from harness.report.status import statuses as status
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
+load_predictions, load_model = trained.load_predictions, trained.load_model
+predict, predict_file, export_model = trained.predict, trained.predict_file, trained.export_model
 compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
 
 __version__ = "0.1.0"
@@ -27,13 +30,19 @@ __all__ = [
     "Task",
     "audit",
     "compare",
+    "export_model",
     "load_examples",
+    "load_model",
+    "load_predictions",
     "load_tasks",
+    "predict",
+    "predict_file",
     "report",
     "run",
     "show",
     "show_errors",
     "show_task",
+    "status",
     "submit",
 ]
 
@@ -43,4 +52,8 @@ def __getattr__(name: str) -> Any:
         from harness.report.leaderboard import Leaderboard
 
         return Leaderboard
+    if name == "status":
+        from harness.report.status import statuses
+
+        return statuses
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.definitions import definitions
 from harness.errors import HarnessError, did_you_mean
 
 if TYPE_CHECKING:
@@ -15,14 +16,13 @@ if TYPE_CHECKING:
     from harness.report.compare_text import CompareReport
     from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
-    from harness.task.plugins import Plugins
 
 INTERVALS = ("auto", "std", "ci")
 """What tables show behind a mean: the standard deviation over seeds, the 95 % interval, or this from three seeds on."""
 
 
 def read(
-    file: str | Path = "benchmarks.yaml",
+    file: str | Path | Mapping[str, Any] = "benchmarks.yaml",
     benchmarks: str | Sequence[str] = (),
     *,
     tasks: Sequence[str] | None = None,
@@ -53,7 +53,7 @@ def check_interval(interval: str | None) -> None:
 
 
 def run(
-    file: str | Path = "benchmarks.yaml",
+    file: str | Path | Mapping[str, Any] = "benchmarks.yaml",
     benchmarks: str | Sequence[str] = (),
     *,
     tasks: Sequence[str] | None = None,
@@ -67,11 +67,12 @@ def run(
     progress: bool = False,
     offline: bool = False,
     interval: str | None = None,
+    jobs: int | None = 1,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
     Args:
-        file: a benchmarks.yaml.
+        file: a benchmarks.yaml, or a mapping with its content.
         benchmarks: a name or names of benchmarks in it (default: its ``default``).
         tasks, models, seeds, data: take only these of each benchmark.
         results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
@@ -83,6 +84,7 @@ def run(
         offline: use no network: what is on the Hub comes from its cache.
         interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
             benchmark says).
+        jobs: runs at a time, each in a process of its own; 1: in this process; None: as many as there is room for.
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -97,6 +99,8 @@ def run(
     from harness.data.hub_access import network
     from harness.results.leases import check_patience
     from harness.runner.runner import run_benchmark
+    from harness.workers.job import Job
+    from harness.workers.local import workers_for
 
     check_patience(patience)
     chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
@@ -105,7 +109,15 @@ def run(
     boards = {}
     with network(offline):
         for spec in specs:
-            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how)
+            job = Job(
+                file if isinstance(file, Mapping) else str(file),
+                spec.name,
+                str(results),
+                **chosen,
+                patience=patience,
+                offline=offline,
+            )
+            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=workers_for(job, jobs))
     return boards
 
 
@@ -119,6 +131,7 @@ def report(
     long: bool = False,
     plots: Sequence[str] = (),
     texts: bool = False,
+    export: Sequence[str] = (),
 ) -> dict[str, Leaderboard]:
     """Make the leaderboards and the page again from the records of one or several results folders.
 
@@ -133,6 +146,7 @@ def report(
         long: write ``scores.csv``, too: a line for each score of each run.
         plots: write the plots into ``plots/``, too, as these of svg, pdf and png.
         texts: the page shows the texts of its examples, where the data is at hand.
+        export: write files for other tools, too: ``lm-eval``, ``eee`` (Every Eval Ever).
 
     Returns:
         A `Leaderboard` by benchmark name.
@@ -140,6 +154,7 @@ def report(
     Raises:
         HarnessError: a folder that does not exist, no results, no such benchmark; plots without the extra ``plots``.
     """
+    from harness.export.write import write_exports
     from harness.inspection.source import source_of
     from harness.page.content import content_of
     from harness.page.pictures import check_formats, write_pictures
@@ -161,6 +176,7 @@ def report(
         shown = content_of(boards[name], runs)
         write_page(own[0].folder, shown, source_of(own[0], loaded.tasks) if texts else None)
         write_pictures(own[0].folder / "plots", shown, formats)
+        write_exports(own, loaded, export)
     return boards
 
 
@@ -168,15 +184,17 @@ def show(run: str | Path) -> str:
     """Everything about one run, as text.
 
     Args:
-        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+        run: its folder, ``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``, or, while it is under
+            way, its checkpoint directory, ``results/.work/<fingerprint>``.
 
     Raises:
         HarnessError: no record there, or one that was altered or cut short.
     """
     from harness.report.show import show_run
+    from harness.report.status import begun_text
     from harness.results.folder import read_record
 
-    return show_run(read_record(run))
+    return begun_text(Path(run)) or show_run(read_record(run))
 
 
 def show_task(name: str, file: str | Path | None = None, data: str | Path = "sample") -> str:
@@ -206,6 +224,7 @@ def compare(
     benchmark: str | None = None,
     tasks: Sequence[str] = (),
     show: int = 0,
+    friedman: bool = False,
     data: str | Path | None = None,
     file: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
@@ -218,6 +237,7 @@ def compare(
         benchmark: which benchmark, where several have both models.
         tasks: only these tasks or suites (default: all).
         show: so many examples of each task on which the two disagree most.
+        friedman: with all pairs: do models rank differently on tasks in general (Friedman, Nemenyi)?
         data: where the data is here, to show their texts (default: where the benchmark read it; never the network).
         file: a benchmarks.yaml, for its own tasks.
         plugins: folders with task plugins.
@@ -236,7 +256,9 @@ def compare(
     if a is None or b is None:
         if a is not None or b is not None:
             raise HarnessError("compare takes two models or runs, or none for all pairs")
-        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks))
+        return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks, friedman))
+    if friedman:
+        raise HarnessError("--friedman is asked of all models: leave the two names out")
     if all((Path(side) / "record.json").is_file() for side in (a, b)):
         return CompareReport(compare_runs(a, b, defined, tasks, show, data))
     stores = stores_in(results, benchmark)
@@ -323,22 +345,6 @@ def audit(
         board = leaderboard_of(stores, defined.tasks, defined.suites, **options_of(stores[0]))
         total += audit_tables(stores[0], board)
     return total
-
-
-def definitions(file: str | Path | None, plugins: Sequence[str | Path]) -> Plugins:
-    """The tasks and suites of a benchmarks.yaml, if one is named, or the built-in ones and those of plugin folders.
-
-    Raises:
-        HarnessError: mistakes in the file or in plugins.
-    """
-    from harness.task.plugins import Plugins, load_plugins
-
-    if file is None:
-        return load_plugins(plugins)
-    from harness.config.benchmark import read_benchmarks
-
-    loaded = read_benchmarks(file)
-    return Plugins({**load_plugins(plugins).tasks, **loaded.tasks}, {**load_plugins(plugins).suites, **loaded.suites})
 
 
 def submit(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import harness
-from harness.commands import inspecting, reading, running, submitting
+from harness.commands import exporting, inspecting, reading, running, submitting, using, watching
 from harness.errors import HarnessError
 from harness.output import complain, guarded_code
 
@@ -84,6 +84,6 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     offline = argparse.ArgumentParser(add_help=False)
     offline.add_argument("--offline", action="store_true", help="use no network: take from the Hub's cache, or fail")
-    for module in (running, reading, inspecting, submitting):
+    for module in (running, watching, reading, inspecting, using, submitting, exporting):
         module.add_options(commands, offline)
     return top

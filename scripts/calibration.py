@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -87,9 +87,9 @@ def two_models(metric: str, spreads: tuple[float, float], difference: float) -> 
 
 
 def simulate(
-    metric: str, models: tuple[Model, Model], seeds: int, n: int, repetitions: int, rng: np.random.Generator
+    metric: str, models: Sequence[Model], seeds: int, n: int, repetitions: int, rng: np.random.Generator
 ) -> Iterator[tuple[list[Observations], list[Array]]]:
-    """Blocks of repetitions: for each model its observations (r, seeds, n), and which answers are right."""
+    """Blocks of repetitions: for each of the models its observations (r, seeds, n), and which answers are right."""
     shared, own, rest = np.sqrt(PARTS)
     block = max(BLOCK // (seeds * n), 1)
 
@@ -167,6 +167,18 @@ def coverage(metric: str, spread: float, seeds: int, n: int, repetitions: int, r
     return covered / repetitions
 
 
+def single_coverage(
+    metric: str, spread: float, seeds: int, n: int, repetitions: int, rng: np.random.Generator
+) -> float:
+    """How often the 95 % interval of one model's score holds the score that is expected over seeds and examples."""
+    model, _ = two_models(metric, (spread, spread), 0.0)
+    truth, covered = expected_scores(metric, model).mean(), 0
+    for (runs,), _ in simulate(metric, (model,), seeds, n, repetitions, rng):
+        estimate, half = crossed([runs.values, np.zeros((2, n))])
+        covered += int((np.abs(estimate - truth) <= half).sum())
+    return covered / repetitions
+
+
 def power(
     metric: str, spread: float, repetitions: int, rng: np.random.Generator, seeds: int = 10, n: int = 277
 ) -> tuple[float, float]:
@@ -192,7 +204,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def percentages(values: list[float | None]) -> str:
+def percentages(values: Sequence[float | None]) -> str:
     """Shares as percentages, one for each size of the data."""
     return " / ".join("–" if value is None else f"{100 * value:.1f}" for value in values)
 
@@ -208,6 +220,16 @@ def calibration_table(repetitions: int, rng: np.random.Generator) -> str:
         row = [NAMES[metric], f"{100 * spread:g}", str(seeds), rates.pop("crossed"), percentages(covered)]
         rows.append([*row, *rates.values()])
         print(*row, file=sys.stderr, flush=True)
+    return table(header, rows)
+
+
+def single_table(repetitions: int, rng: np.random.Generator) -> str:
+    header = ["metric", "seed SD", *(f"{seeds} seeds" for seeds in SEEDS)]
+    rows = []
+    for metric, spread in product(NAMES, SPREADS):
+        shares = [[single_coverage(metric, spread, seeds, n, repetitions, rng) for n in SIZES] for seeds in SEEDS]
+        rows.append([NAMES[metric], f"{100 * spread:g}", *map(percentages, shares)])
+        print(*rows[-1], file=sys.stderr, flush=True)
     return table(header, rows)
 
 
@@ -236,7 +258,13 @@ def power_table(repetitions: int, rng: np.random.Generator) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=2000, help="simulated comparisons of each cell")
-    repetitions = parser.parse_args().repetitions
+    parser.add_argument("--single", action="store_true", help="only the coverage of a single model's interval")
+    options = parser.parse_args()
+    repetitions = options.repetitions
+    print(f"Coverage of one model's interval in %, for {' / '.join(map(str, SIZES))} examples\n")
+    print(single_table(repetitions, np.random.default_rng(2)), flush=True)
+    if options.single:
+        return
     rng = np.random.default_rng(0)
     print(
         f"False positives and coverage in %, for {' / '.join(map(str, SIZES))} examples ({repetitions} repetitions)\n"

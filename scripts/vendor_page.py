@@ -1,7 +1,7 @@
 """Where the JavaScript of the results page comes from: npm packages at fixed versions, unchanged.
 
 Downloads each package from the npm registry, checks it against the registry's SHA-512 that stands here, and compares
-the files in `harness/page/vendor/` with those in it; `--write` puts them there:
+the files in `harness/page/vendor/` with those in it; `--write` puts them there, with their digests in `SHA256SUMS`:
 
     python scripts/vendor_page.py [--write]
 
@@ -114,6 +114,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the files that differ")
     options = parser.parse_args()
     wanted = {name: content for package in PACKAGES for name, content in files_of(package).items()}
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(wanted.items())]
+    wanted["SHA256SUMS"] = "".join(sums).encode()
     present = {path.name: path.read_bytes() for path in FOLDER.glob("*") if path.is_file()}
     differing = sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
     for name in differing if options.write else ():
@@ -121,8 +123,7 @@ def main() -> None:
             (FOLDER / name).write_bytes(wanted[name])
         else:
             (FOLDER / name).unlink()
-    for name in sorted(wanted):
-        print(f"{hashlib.sha256(wanted[name]).hexdigest()}  {name}")
+    print(wanted["SHA256SUMS"].decode(), end="")
     if differing:
         print(f"{'written' if options.write else 'differ'}: {', '.join(differing)}")
     sys.exit(bool(differing) and not options.write)

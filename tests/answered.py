@@ -45,13 +45,20 @@ class Answered:
                 values = compute_metrics(task.metrics, [r["prediction"] for r in found], LABELS.tolist())
                 own += found
                 scores.setdefault(task.name, {})[split] = values
+        history = changes.pop("history", ())
         made = record(name, model, seed, scores=changes.pop("scores", scores), **changes)
-        return self.store.write(made, predictions=own)
+        return self.store.write(made, predictions=own, history=history)
 
 
 def board(*records: Any, **options: Any) -> Leaderboard:
     return leaderboard(entries(*records), TASKS, SUITES, benchmark="mini", **options)
 
 
-def seeds(answered: Answered, shares: Mapping[str, float], number: int = 3, name: str = "one") -> list[Record]:
-    return [answered(name, model, seed, share) for model, share in shares.items() for seed in range(1, number + 1)]
+def seeds(
+    answered: Answered, shares: Mapping[str, float], number: int = 3, name: str = "one", **changes: Any
+) -> list[Record]:
+    return [
+        answered(name, model, seed, share, **changes)
+        for model, share in shares.items()
+        for seed in range(1, number + 1)
+    ]

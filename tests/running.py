@@ -16,6 +16,7 @@ import harness
 from harness.cli import main
 from harness.models.tokenizers import sample_tokenizer
 from harness.report.leaderboard import Leaderboard
+from harness.results.kept import WEIGHTS, find_kept, kept_name
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.training.trainer import Training
@@ -93,9 +94,18 @@ class Bench:
         assert len(found) <= 1
         return found[0] if found else None
 
-    def model_file(self, record: Record) -> Path:
+    def model_folder(self, record: Record) -> Path:
         """Where the best model of a run is kept."""
-        return self.store.folder / "models" / f"{record.fingerprint}.safetensors"
+        return self.store.models / kept_name(record.task, record.model, record.seed, record.fingerprint)
+
+    def model_file(self, record: Record) -> Path:
+        """Where its weights are."""
+        return self.model_folder(record) / WEIGHTS
+
+    def has_model(self, record: Record) -> bool:
+        """Whether it is there, and sound."""
+        kept = find_kept(self.results, "b", record.fingerprint, record.seed)
+        return kept is not None and kept.sound
 
     def weights(self, record: Record) -> dict[str, Tensor]:
         """The best model of a run that was kept."""

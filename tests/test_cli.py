@@ -237,7 +237,10 @@ def test_names_of_benchmarks_may_stand_after_options(done, capsys):
 
 def test_report_makes_the_tables_again(done, capsys):
     folder = done.results / "b"
-    kept = {name: (folder / name).read_bytes() for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json")}
+    kept = {
+        name: (folder / name).read_bytes()
+        for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "index.html")
+    }
     for name in kept:
         (folder / name).unlink()
     text = shown(capsys, "report", done.results)

@@ -29,9 +29,14 @@ MAY_IMPORT = {
     "statistics": BASE | {"results"},
     "report": BASE | {"results", "statistics", "task"},
     "submission": BASE | {"results", "task", "data"},
+    "export": BASE | {"results", "statistics", "report", "task"},
     "inspection": BASE | {"results", "statistics", "task", "data", "report"},
     "page": BASE | {"results", "statistics", "task", "report", "inspection"},
-    "runner": BASE | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page"},
+    "publish": BASE | {"results", "task", "report"},
+    "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
+    "runner": BASE
+    | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page", "export"},
+    "workers": BASE | {"data", "config", "training", "results", "runner"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""
 
@@ -73,7 +78,8 @@ def test_there_are_no_circles_and_few_levels():
 
 
 @pytest.mark.parametrize(
-    "package", ["cli", "commands", "report", "statistics", "submission", "inspection", "page", "config.benchmark"]
+    "package",
+    ["cli", "commands", "report", "statistics", "submission", "inspection", "page", "export", "config.benchmark"],
 )
 def test_reading_needs_no_torch(package):
     if f"harness.{package}" not in MODULES:

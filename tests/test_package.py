@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "harness" / "page"
 PRINT = "import harness; print(','.join(harness.load_tasks())); print(harness.__file__)"
 
 
@@ -32,6 +33,8 @@ def test_the_wheel_finds_the_built_in_tasks(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
     data = {"harness/data/sample_words.yaml", "harness/report/references.yaml"}
+    data |= {f"harness/page/{p.relative_to(PAGE)}" for p in PAGE.rglob("*.*") if p.suffix not in (".py", ".pyc")}
+    assert {"harness/page/vendor/vega.min.js", "harness/page/vendor/vega-LICENSE.txt"} <= data
     assert {"harness/py.typed", "harness/_tasks/glue.py", *data} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "tasks/", "results/"))]
     found, file = tasks_in(tmp_path, tmp_path / "installed")

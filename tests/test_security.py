@@ -359,9 +359,7 @@ def test_the_checks_of_weights_know_tampering(bench):
     name = next(iter(weights))
     weights[name] = weights[name] + 1
     save_file(weights, file)
-    from harness.results.tensors import is_sound
-
-    assert not is_sound(file)
+    assert not bench.has_model(bench.record())
 
 
 def test_every_claim_of_the_page_points_at_something_that_is_there():

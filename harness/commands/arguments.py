@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 
+if TYPE_CHECKING:
+    from harness.report.leaderboard import Leaderboard
+
+NARROWEST = 40
+"""Columns of the narrowest terminal that tables are made for."""
 INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
 
 
@@ -36,6 +43,16 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 def definitions(options: argparse.Namespace) -> dict[str, Any]:
     """The options that say where data and tasks are."""
     return {name: getattr(options, name) for name in ("benchmark", "data", "file", "plugins")}
+
+
+def print_board(board: Leaderboard) -> None:
+    """Print a leaderboard's tables, no wider than the terminal; once, as `print_once`."""
+    from harness.report.terminal import WIDTH, terminal_table
+
+    if not sys.stdout.isatty():
+        print_once(board.text)
+    else:
+        print_once(terminal_table(board, min(WIDTH, max(NARROWEST, shutil.get_terminal_size().columns))))
 
 
 def print_once(text: str) -> None:

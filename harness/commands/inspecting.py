@@ -19,6 +19,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     words = "two models, or the folders of two runs; without them all pairs; then results folders (default: results)"
     compare.add_argument("words", nargs="*", metavar="A B [RESULTS ...]", help=words)
     compare.add_argument("--show", type=int, default=0, metavar="N", help="N examples of each task where they disagree")
+    compare.add_argument("--friedman", action="store_true", help="all pairs: a claim about tasks in general, too")
     compare.add_argument("--format", choices=["md", "csv", "json", "tex"], default="md", help="default: md")
     compare.set_defaults(command=command_compare)
 
@@ -45,7 +46,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 def command_compare(options: argparse.Namespace) -> int:
     pair, folders = sides(options.words)
-    report = harness.compare(*pair, folders, tasks=options.tasks, show=options.show, **definitions(options))
+    asked = {"tasks": options.tasks, "show": options.show, "friedman": options.friedman, **definitions(options)}
+    report = harness.compare(*pair, folders, **asked)
     print(report.text(options.format), end="")
     return 0
 

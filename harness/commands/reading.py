@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import harness
-from harness.commands.arguments import INTERVAL
+from harness.commands.arguments import INTERVAL, names, print_board
+from harness.errors import HarnessError
 from harness.io import usable
+
+if TYPE_CHECKING:
+    from harness.report.leaderboard import Leaderboard
 
 
 def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
@@ -19,6 +24,10 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")
     report.add_argument("--long", action="store_true", help="write scores.csv, too: a line for each score of each run")
+    about = "write the results for other tools, too: lm-eval, eee (Every Eval Ever), or both separated by a comma"
+    report.add_argument("--export", type=names, default=[], metavar="FORMS", help=about)
+    about = "print the leaderboard in this form, and nothing else"
+    report.add_argument("--format", choices=["md", "csv", "tex", "json"], help=about)
     report.add_argument("--plots", nargs="?", const="svg", default="", help="write the plots, too: svg,pdf,png")
     report.add_argument("--texts", action="store_true", help="show the texts of examples on the page")
     report.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
@@ -51,6 +60,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
+    from harness.report.status import running_text
+
     boards = harness.report(
         options.results,
         options.benchmark,
@@ -58,15 +69,35 @@ def command_report(options: argparse.Namespace) -> int:
         references=options.references,
         interval=options.interval,
         long=options.long,
+        export=options.export,
         plots=[form.strip() for form in options.plots.split(",") if form.strip()],
         texts=options.texts,
     )
-    for board in boards.values():
-        print(board.text)
+    if options.format:
+        print(form_of(boards, options.format), end="")
+        return 0
+    for name, board in boards.items():
+        print_board(board)
+        for folder in options.results:
+            if running := running_text(folder, name):
+                print(f"\n{running}")
     folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
     files = [str(folder / file) for folder in folders for file in ("leaderboard.md", "index.html")]
     print(f"\nwritten: {', '.join(files)}")
     return 0
+
+
+def form_of(boards: Mapping[str, Leaderboard], form: str) -> str:
+    """Leaderboards as a file of theirs; those for programs are of one benchmark.
+
+    Raises:
+        HarnessError: several for programs.
+    """
+    from harness.report.tables import contents
+
+    if len(boards) > 1 and form in ("csv", "json"):
+        raise HarnessError(f"there are benchmarks {', '.join(boards)}: choose with --benchmark")
+    return "\n".join(contents(board)[f"leaderboard.{form}"].decode() for board in boards.values())
 
 
 def command_show(options: argparse.Namespace) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import INTERVAL, names, print_once, seeds, settings
+from harness.commands.arguments import INTERVAL, names, print_board, print_once, seeds, settings
 from harness.io import usable
 
 RUN_EXAMPLE = "name a benchmark file, for example: python -m harness run benchmarks.yaml"
@@ -30,22 +31,33 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
     about = "seconds without a sign of life after which another process counts as dead (default: 180)"
     run.add_argument("--patience", type=float, default=180.0, metavar="SECONDS", help=about)
+    about = "runs at a time, each in a process of its own (default: auto, as many as this machine has room for)"
+    run.add_argument("--jobs", type=jobs, metavar="N|auto", help=about)
+    about = "on GPUs, runs at a time on each (default: 1)"
+    run.add_argument("--runs-per-gpu", type=positive, default=1, metavar="K", help=about)
     run.set_defaults(command=command_run)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def jobs(text: str) -> int | None:
+    """``auto``, which is None, or a whole number from 1 on."""
+    return None if text == "auto" else positive(text)
+
+
 def command_run(options: argparse.Namespace) -> int:
-    file, specs = harness.api.read(
-        options.file,
-        options.benchmark,
-        tasks=options.tasks,
-        models=options.models,
-        seeds=options.seeds,
-        data=options.data,
-        settings=settings(options.set),
-        interval=options.interval,
-    )
+    narrowing: dict[str, Any] = {name: getattr(options, name) for name in ("tasks", "models", "seeds", "data")}
+    narrowing["settings"] = settings(options.set)
+    file, specs = harness.api.read(options.file, options.benchmark, interval=options.interval, **narrowing)
     from harness.results.leases import check_patience
     from harness.runner.runner import dry_run, run_benchmark
+    from harness.workers.job import Job
+    from harness.workers.local import workers_for
 
     check_patience(options.patience)
     if options.dry_run:
@@ -55,8 +67,10 @@ def command_run(options: argparse.Namespace) -> int:
     failed = 0
     how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
-        board, failures = run_benchmark(file, spec, options.results, **how)
-        print_once(board.text)
+        job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
+        engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu)
+        board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
+        print_board(board)
         failed += failures
     if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
         print_once(f"\nThe real thing: python -m harness run {options.file} glue")

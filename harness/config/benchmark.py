@@ -27,7 +27,8 @@ from harness.config.schema import (
 )
 from harness.config.yaml import Problems, Report, Where, build, shown, unknown
 from harness.data.datasets import has_own_files
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, in_one_line
+from harness.io import from_json, to_json
 from harness.task.task import Suite, Task
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -61,18 +62,19 @@ class BenchmarkFile:
 
 
 def read_benchmarks(
-    path: str | Path, *, overrides: Mapping[str, str] | None = None, check_folders: bool = False
+    path: str | Path | Mapping[str, Any], *, overrides: Mapping[str, str] | None = None, check_folders: bool = False
 ) -> BenchmarkFile:
     """Read and check a benchmarks.yaml.
 
     Args:
+        path: the file, or its content; relative paths in a content start from the present folder.
         overrides: settings that win over the file's, in every recipe: ``{"recipe.learning_rate": "1e-4"}``.
         check_folders: also report folders of data and checkpoints that do not exist on this machine.
 
     Raises:
         HarnessError: the mistakes of the file, all of them, a line each: ``benchmarks.yaml:12: unknown key ...``.
     """
-    document = yaml12.read(path)
+    document, path = _document(path)
     problems = Problems(str(path), document)
     base = Path(os.path.abspath(path)).parent
     top = build(FileEntry, document.data, "the file", problems.at())
@@ -102,6 +104,16 @@ def read_benchmarks(
         _check_folders(file, problems)
     problems.raise_all()
     return file
+
+
+def _document(source: str | Path | Mapping[str, Any]) -> tuple[yaml12.Document, str | Path]:
+    """What a file says, or a mapping, and what messages call it."""
+    if not isinstance(source, Mapping):
+        return yaml12.read(source), source
+    try:
+        return yaml12.Document(from_json(to_json(source)), from_file=False), "benchmarks"
+    except (TypeError, ValueError) as error:
+        raise HarnessError(f"benchmarks: only what a YAML file could hold: {in_one_line(error)}") from error
 
 
 def _final_settings(overrides: Mapping[str, str], problems: Problems) -> Recipe:

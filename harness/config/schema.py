@@ -38,6 +38,7 @@ Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Flag = Annotated[bool, Field(description="true or false")]
 Text = Annotated[str, Field(min_length=1, description="a text")]
 TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...], BeforeValidator(_as_tuple)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -256,10 +257,7 @@ class Limit(Settings):
 
 
 class BenchmarkEntry(Settings):
-    """An entry under ``benchmarks:``, as it may be written; the fields are explained at `BenchmarkSpec`.
-
-    ``tasks`` and ``models`` have defaults only so that an entry without them can be checked further.
-    """
+    """An entry under ``benchmarks:`` (the fields: `BenchmarkSpec`), which is checked also without tasks and models."""
 
     name: str
     tasks: TextList = Field(default=(), min_length=1, description="a task, a suite or a list of them")
@@ -278,11 +276,12 @@ class BenchmarkEntry(Settings):
     selection: Literal["validation", "holdout"] = "validation"
     references: Flag = False
     interval: Literal["auto", "std", "ci"] = "auto"
-    keep: Literal["none", "best", "all"] = "none"
+    keep: Literal["none", "best", "all-seeds", "all"] = "none"
     checkpoint_every: NotNegative = 300.0
     predict: Annotated[tuple[Literal["test"], ...], BeforeValidator(_as_tuple)] = Field(
         default=(), description="[test] or []"
     )
+    track: Trackers = Field(default=(), description="tensorboard, wandb, trackio or mlflow, or a list of them")
     init_from: Text | dict[str, Text] = Field(default={}, description="a task, or a mapping from task to task")
     description: str = Field(default="", description="a text")
 
@@ -302,9 +301,10 @@ class BenchmarkSpec(BenchmarkEntry):
         selection: what chooses the best checkpoint: the validation data, or a part held out of the training data.
         references: whether tables show published scores.
         interval: what tables show behind a mean over seeds: the standard deviation or the 95 % interval.
-        keep: which models stay on disk: none, each run's best one, or all that were evaluated.
+        keep: which models stay on disk: none, the best seed's of a task and a model, each run's, or all evaluated ones.
         checkpoint_every: seconds between two savings of the training state; 0 saves it after every step.
         predict: unlabelled splits to predict with the best checkpoint.
+        track: experiment trackers that see the runs while they are under way.
         init_from: the task whose trained model others start from: of all others, or by task (see `parent`).
         model_recipes: the recipes of the models' own entries.
         task_recipes: their recipes for single tasks, by model and task.

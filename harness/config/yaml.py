@@ -89,6 +89,13 @@ class Document:
     lines: dict[Where, int] = field(default_factory=lambda: {(): 1})
     problems: list[tuple[int, str]] = field(default_factory=list)
 
+    from_file: bool = True
+    """Else the mistakes are named by their keys: a mapping has no lines."""
+
+    def mark(self, where: Where) -> str:
+        """What messages call a place: its line."""
+        return str(self.line(where)) if self.from_file else ".".join(map(str, where)) or "top"
+
     def line(self, where: Where) -> int:
         """The line of a value, or of the nearest one around it."""
         while where not in self.lines:
@@ -276,8 +283,8 @@ class Problems:
 
     def add(self, where: Where, message: str) -> None:
         """Note a mistake at a place in the file."""
-        line = self.document.line(where)
-        self.lines.append((line, f"{self.name}:{line}: {printable(message)}"))
+        mark = self.document.mark(where)
+        self.lines.append((self.document.line(where), f"{self.name}:{mark}: {printable(message)}"))
 
     def add_option(self, message: str) -> None:
         """Note a mistake that was not made in the file."""

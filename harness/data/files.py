@@ -83,7 +83,7 @@ def label_names(spec: SplitFile, path: Path, several: bool = False) -> tuple[str
     names: set[str] = set()
     for row, record in read_rows(spec, path, []):
         try:
-            value = _pick(record, column)
+            value = pick(record, column)
             if several and isinstance(value, str):
                 value = parts(value, spec.separator)
             for label in value if several and isinstance(value, list) else [value]:
@@ -123,7 +123,7 @@ def _mapped(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterator[
     seen = _Seen(path)
     for count, (row, record) in enumerate(records):
         try:
-            example = {field: _pick(record, column) for field, column in columns.items()}
+            example = {field: pick(record, column) for field, column in columns.items()}
             for field in texts:
                 check_field(task, field, example[field])
             label = task.label_field
@@ -174,7 +174,7 @@ def _expanded(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterato
     seen.check()
 
 
-def _pick(record: Mapping[str, Any], column: str) -> Any:
+def pick(record: Mapping[str, Any], column: str) -> Any:
     """A column's value; ``a.b`` reaches into a nested object."""
     if column in record:
         return record[column]
@@ -198,7 +198,7 @@ def _in_iob2(tags: Any, scheme: str) -> Any:
 
 def _is_set(record: Mapping[str, Any], column: str) -> bool:
     """Whether a one-hot column says that its label is right."""
-    value = _pick(record, column)
+    value = pick(record, column)
     text = str(whole(value)).strip().lower()
     if text not in ONE_HOT:
         raise BadValue(f"'{column}' must be 0 or 1, found {shown(value)}")

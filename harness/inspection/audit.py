@@ -22,7 +22,7 @@ from harness.report.tables import contents
 from harness.results.record import Prediction, Record
 from harness.results.store import Store
 from harness.task.functions import clipped, decide, metric_inputs, parse
-from harness.task.metrics import OF_WORDS, compute_metrics
+from harness.task.metrics import ERRORS, OF_WORDS, compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 
 TOLERANCE = 1e-9
@@ -188,8 +188,8 @@ def _check_scores(
     found.scores += len(scores)
     for metric in dict.fromkeys([*scores, *recorded]):
         if metric not in left_out and not _equal(scores.get(metric), recorded.get(metric)):
-            computed, recorded_score = _shown(scores.get(metric)), _shown(recorded.get(metric))
-            found.differs(where, f"{metric} is {recorded_score} in the record and {computed} by the predictions")
+            computed, given_score = _shown(scores.get(metric), metric), _shown(recorded.get(metric), metric)
+            found.differs(where, f"{metric} is {given_score} in the record and {computed} by the predictions")
 
 
 def _check_labels(
@@ -288,8 +288,9 @@ def _equal(a: Any, b: Any, tolerance: float = TOLERANCE) -> bool:
     return bool(a == b)
 
 
-def _shown(score: Any) -> str:
-    return "missing" if score is None else f"{100 * score:.4f}"
+def _shown(score: Any, metric: str = "") -> str:
+    """Times 100; an error as it is."""
+    return "missing" if score is None else f"{(1 if metric in ERRORS else 100) * score:.4f}"
 
 
 # Tables ----------------------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ Stores = Mapping[str, Sequence[Store]]
 """By benchmark."""
 
 
-def compare_all_rows(stores: Stores, defined: Plugins, tasks: Sequence[str]) -> Comparisons:
-    """All pairs of models of the only benchmark.
+def compare_all_rows(stores: Stores, defined: Plugins, tasks: Sequence[str], friedman: bool = False) -> Comparisons:
+    """All pairs of models of the only benchmark; ``friedman``: with a claim about tasks in general.
 
     Raises:
         HarnessError: several benchmarks, or a single model.
@@ -29,7 +29,7 @@ def compare_all_rows(stores: Stores, defined: Plugins, tasks: Sequence[str]) -> 
     if len(stores) > 1:
         raise HarnessError(f"there are benchmarks {', '.join(stores)}: choose with --benchmark")
     [own] = stores.values()
-    return compare_all(Comparer(*board_of(own, defined.tasks, defined.suites), tasks))
+    return compare_all(Comparer(*board_of(own, defined.tasks, defined.suites), tasks), friedman)
 
 
 def compare_named(

@@ -96,6 +96,12 @@ class Architecture(ABC):
         It is a `transformers.PreTrainedModel`: training chooses its attention and looks at its word embedding.
         """
 
+    @property
+    def model_class(self) -> Any:
+        """What reads `build`'s model back from a folder of ``save_pretrained``: an auto class, or its own."""
+        with torch.device("meta"):
+            return type(self.build())
+
     @abstractmethod
     def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:
         """Tokenised instances, one group per example (training may drop examples or split them)."""

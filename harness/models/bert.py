@@ -30,13 +30,18 @@ class Bert(ScoringArchitecture):
 
     def build(self) -> nn.Module:
         """`AutoModelForSequenceClassification` or `AutoModelForTokenClassification`, with a fresh head for the task."""
-        auto = AutoModelForTokenClassification if self.of_words else AutoModelForSequenceClassification
+        auto = self.model_class
         module, new = make(auto, self.model, self.folder, self.config, new_head=True)
         if self.folder is not None:
             _renew_head(module, new, auto)
         check_tokenizer(self.tokenizer, module, self.model.name)
         self._check_positions(module)
         return module
+
+    @property
+    def model_class(self) -> Any:
+        """By what the task's labels belong to: texts or words."""
+        return AutoModelForTokenClassification if self.of_words else AutoModelForSequenceClassification
 
     @property
     def of_words(self) -> bool:

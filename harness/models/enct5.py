@@ -40,10 +40,14 @@ class EncT5(ScoringArchitecture):
         """Whether the head has an output for each choice, and not one output for a text of each."""
         return self.reads_sources and self.task.problem.grouped
 
+    @property
+    def model_class(self) -> Any:
+        """By what the task's labels belong to: texts or words."""
+        return EncT5ForTokenClassification if self.task.problem.of_words else EncT5ForSequenceClassification
+
     def build(self) -> nn.Module:
         """The EncT5 of the task's kind, with the encoder and the first decoder layers of a T5 checkpoint."""
-        of_words = self.task.problem.of_words
-        model_class = EncT5ForTokenClassification if of_words else EncT5ForSequenceClassification
+        of_words, model_class = self.task.problem.of_words, self.model_class
         multi_label = self.task.problem.independent_labels
         outputs = len(self.task.labels) if self.chooses_at_once else self.task.num_labels
         one_output = outputs == 1 and not multi_label  # a choice, too, has one output

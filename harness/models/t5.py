@@ -39,10 +39,15 @@ class T5(Architecture):
                 f"model '{self.model.name}': decoding: rank needs a closed set of answers, which task "
                 f"'{self.task.name}' does not have: use decoding: generate"
             )
-        module, _ = make(AutoModelForSeq2SeqLM, self.model, self.folder, self.config)
+        module, _ = make(self.model_class, self.model, self.folder, self.config)
         check_tokenizer(self.tokenizer, module, self.model.name)
         compute_output_at_answers(module)
         return module
+
+    @property
+    def model_class(self) -> Any:
+        """The same for every task."""
+        return AutoModelForSeq2SeqLM
 
     @cached_property
     def config(self) -> PretrainedConfig:

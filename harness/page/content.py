@@ -19,10 +19,12 @@ from harness.report.leaderboard import Cell, Column, Leaderboard
 from harness.report.notes import finished
 from harness.results.record import HISTORY, Damaged, Point, Record
 
-POINTS = 16
-"""Of a curve; more are thinned out."""
 SEED_CURVES = 600
 """Runs up to which each seed has a curve of its own."""
+POINTS, FEW_POINTS = 16, 8
+"""Of a curve, and of each of many; more are thinned out."""
+RANKED = 20
+"""Models whose mean ranks are drawn, the best ones."""
 LOG = 8
 """How many times the smallest cost the largest is, from which on the axis is logarithmic."""
 
@@ -146,7 +148,7 @@ def rank_rows(board: Leaderboard) -> tuple[Rows, int, float]:
     except (HarnessError, ValueError):
         return [], 0, 0.0
     half, names = found.critical_difference / 2, [row.name for row in board.rows]
-    ranked = sorted(zip(found.mean_ranks, names, strict=True))
+    ranked = sorted(zip(found.mean_ranks, names, strict=True))[:RANKED]
     rows = [
         {"model": name, "rank": round(r, 3), "low": round(r - half, 3), "high": round(r + half, 3)}
         for r, name in ranked
@@ -169,19 +171,20 @@ def curves_of(runs: Runs, columns: Sequence[Column]) -> tuple[Curves, Curves]:
             name = f"{model} ({folder})" if folder else model
             for curves, score in ((scores, True), (losses, False)):
                 values = {seed: dict(_readings(of_seed, score)) for seed, of_seed in points.items()}
-                if of_row := _curves({s: v for s, v in values.items() if len(v) > 1}, number <= SEED_CURVES):
+                if of_row := _curves({s: v for s, v in values.items() if len(v) > 1}, many=number > SEED_CURVES):
                     curves.setdefault(column.task, {})[name] = of_row
     return scores, losses
 
 
-def _curves(values: Mapping[int, Mapping[int, float]], seeds: bool) -> dict[int | None, Curve]:
+def _curves(values: Mapping[int, Mapping[int, float]], many: bool) -> dict[int | None, Curve]:
     """The mean over seeds at the steps that all have, and with several also each seed."""
     if not values:
         return {}
-    steps = _thinned(sorted(set.intersection(*(set(of_seed) for of_seed in values.values()))))
+    common = sorted(set.intersection(*(set(of_seed) for of_seed in values.values())))
+    steps = _thinned(common, FEW_POINTS if many else POINTS)
     curves: dict[int | None, Curve] = {None: [(step, _mean([v[step] for v in values.values()])) for step in steps]}
-    if seeds and len(values) > 1:
-        curves |= {seed: [(step, v[step]) for step in _thinned(sorted(v))] for seed, v in values.items()}
+    if not many and len(values) > 1:
+        curves |= {seed: [(step, v[step]) for step in _thinned(sorted(v), POINTS)] for seed, v in values.items()}
     return curves
 
 
@@ -203,18 +206,18 @@ def _readings(points: Iterable[Point], score: bool) -> Iterable[tuple[int, float
     for point in points:
         value = point.get("selection_score") if score else point.get("loss")
         if value is not None and math.isfinite(value):
-            yield point["step"], round(100 * value, 2) + 0.0 if score else float(f"{value:.4g}")
+            yield point["step"], round(100 * value, 2) + 0.0 if score else float(f"{value:.3g}")
 
 
 def _mean(values: Sequence[float]) -> float:
     return float(f"{math.fsum(values) / len(values):.4g}")
 
 
-def _thinned(steps: Sequence[int]) -> Sequence[int]:
-    """At most `POINTS` of them, the first and the last among them."""
-    if len(steps) <= POINTS:
+def _thinned(steps: Sequence[int], most: int) -> Sequence[int]:
+    """At most so many of them, the first and the last among them."""
+    if len(steps) <= most:
         return steps
-    return [steps[round(i * (len(steps) - 1) / (POINTS - 1))] for i in range(POINTS)]
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
 def curve_rows(of_row: Mapping[str, Mapping[int | None, Curve]], groups: Mapping[str, str], **same: Any) -> Rows:

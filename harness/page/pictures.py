@@ -46,9 +46,9 @@ def check_formats(formats: Iterable[str]) -> list[str]:
 
 
 def svg(spec: Spec) -> str:
-    """A plot as SVG without style attributes, which the page's security policy would refuse."""
+    """A plot as SVG: short, and without style attributes, which the page's security policy would refuse."""
     drawn = _convert().vegalite_to_svg(themed(spec), vl_version=VEGA_LITE)
-    return re.sub(r' style="[^"]*"', "", drawn)
+    return re.sub(r"(\d\.\d)\d+", r"\1", re.sub(r' (style|aria-roledescription)="[^"]*"', "", drawn))
 
 
 def themed(spec: Spec) -> Spec:
@@ -100,7 +100,8 @@ def static(content: Content) -> dict[str, str]:
         kinds.setdefault(next(kind for kind in KINDS if name.startswith(kind)), spec)
     if "learning" in kinds:
         task, curves = next(iter(content.scores.items()))
-        rows = curve_rows(curves, content.groups)
+        shown = {name: own for name, own in curves.items() if name in content.names[: len(plots.LIGHT)]}
+        rows = curve_rows(shown, content.groups)
         kinds["learning"] = plots.curves(rows, f"Score on {content.board.title(task)}")
     return {kind: svg(spec) for kind, spec in kinds.items() if kind != "loss"}
 

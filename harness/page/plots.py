@@ -19,6 +19,8 @@ DARK = ("#56b4e9", "#f2914a", "#3fc79a", "#dd8cc4", "#d9b838", "#8fd0f5", "#a8a8
 """After Okabe and Ito 2008, which people who do not see all colours can tell apart; lighter on dark ground."""
 FEW = 14
 """Points up to which all are labelled; of more, those of the Pareto front."""
+LEFT = {"layout": {"top": {"anchor": "start", "bounds": "full"}}}
+"""Of legends: they begin at the left edge of a plot."""
 NAMES = {"grid": False, "ticks": False, "labelPadding": 8}
 """Of an axis with names."""
 VERDICTS = ("better", "cannot be told apart", "worse")
@@ -34,7 +36,7 @@ def theme(dark: bool = False) -> Spec:
         "font": FONT,
         "view": {"stroke": None},
         "axis": {**axis, "labelPadding": 5, "titlePadding": 8, "labelLimit": 220},
-        "legend": {**text, "title": None, "orient": "top", "symbolStrokeWidth": 2, "columnPadding": 16},
+        "legend": {**text, "title": None, "orient": "top", "symbolStrokeWidth": 2, "columnPadding": 14, **LEFT},
         "header": {"labelColor": ink, "labelFontSize": 12, "labelFontWeight": "bold", "title": None},
         "text": {"color": ink, "fontSize": 11},
         "rule": {"color": quiet},
@@ -173,7 +175,8 @@ def curves(rows: Rows, title: str, facets: bool = False) -> Spec:
     """
     x = {"field": "step", "type": "quantitative", "title": "Step", "axis": {"tickCount": 5, "format": "~s"}}
     y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}}
-    colour = {"field": "group", "type": "nominal"}
+    key = {"symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2.5, "symbolSize": 200}
+    colour = {"field": "group", "type": "nominal", "legend": key}
     tooltip = [{"field": "model", "title": "Model"}, _number("step", "Step", "d"), _number("value", title, ".3~f")]
     seed = {"field": "seed", "type": "nominal"}
     layer = [
@@ -212,7 +215,7 @@ def critical(rows: Rows, tasks: int, difference: float) -> Spec:
         difference: the critical one, which the bars are as long as.
     """
     y = {"field": "model", "type": "nominal", "sort": None, "title": None, "axis": NAMES}
-    title = f"Mean rank over {tasks} tasks (1 is the best); critical difference {difference:.2f}"
+    title = f"Mean rank over {tasks} tasks; critical difference {difference:.2f}"
     x = {"field": "rank", "type": "quantitative", "title": title, "scale": {"zero": False}}
     tooltip = [{"field": "model", "title": "Model"}, _number("rank", "Mean rank", ".2f")]
     return _spec(

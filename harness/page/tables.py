@@ -68,8 +68,8 @@ class ScoreTable:
         return [(name, name) for name, *_ in self.rows]
 
 
-def score_table(board: Leaderboard, notes: Footnotes) -> ScoreTable:
-    """All suites side by side."""
+def score_table(board: Leaderboard, names: Sequence[str], notes: Footnotes) -> ScoreTable:
+    """All suites side by side, and the rows in the order of their names."""
     columns, sections = [], []
     for section in board.sections:
         own = [TableColumn(title, title, "", section.title, True) for title in section.averages]
@@ -77,7 +77,8 @@ def score_table(board: Leaderboard, notes: Footnotes) -> ScoreTable:
         columns += own
         sections.append((section.title, section.title, len(own)))
     rows = []
-    for row in board.rows:
+    by_name = {row.name: row for row in board.rows}
+    for row in map(by_name.__getitem__, names):
         cells = [_score_cell(board, row, column.key, notes) for column in columns]
         rows.append((row.name, row.architecture, _letters(notes, row.notes), cells))
     others = []
@@ -99,11 +100,9 @@ def _score_cell(board: Leaderboard, row: Row, key: str, notes: Footnotes) -> Tab
     if ranking and row.name in ranking.ranks:
         low, high = ranking.ranks[row.name]
         hints.append(f"rank {low}" if low == high else f"rank {low} to {high}")
-    if cell.interval:
+    if cell.interval and board.spread != "ci":
         ends = cell.interval.low, cell.interval.high
         hints.append(f"95 % interval {' to '.join(score_number(v, cell.scored) for v in ends)}")
-    if cell.done:
-        hints.append(f"{cell.done} of {len(cell.planned)} seeds")
     return TableCell(
         text=score_words(cell),
         spread=f"{deviations(cell, board.spread)}{seeds_done(cell)}",
@@ -115,7 +114,7 @@ def _score_cell(board: Leaderboard, row: Row, key: str, notes: Footnotes) -> Tab
 
 
 def _order(cell: Cell) -> float | None:
-    return round(cell.score.mean, 6) if cell.score and not math.isnan(cell.score.mean) else None
+    return round(cell.score.mean, 5) if cell.score and not math.isnan(cell.score.mean) else None
 
 
 def _letters(notes: Footnotes, of_cell: Sequence[str]) -> tuple[str, ...]:
@@ -157,12 +156,15 @@ def _pair_cell(quality: Quality, a: str, b: str) -> PairCell:
 # Costs -----------------------------------------------------------------------------------------------------------
 
 
-def efficiency_table(board: Leaderboard) -> tuple[list[Measure], list[tuple[str, list[TableCell], list[TableCell]]]]:
+def efficiency_table(
+    board: Leaderboard, names: Sequence[str]
+) -> tuple[list[Measure], list[tuple[str, list[TableCell], list[TableCell]]]]:
     """The columns, and a row per model: its name, its time per run and in all, and its means."""
     numbers = means(board.efficiency)
     shown = [m for m in MEASURES if any(m.key in of_row for of_row in numbers) and _interesting(m)]
     rows = []
-    for efficiency, of_row in zip(board.efficiency, numbers, strict=True):
+    pairs = zip(board.efficiency, numbers, strict=True)
+    for efficiency, of_row in sorted(pairs, key=lambda pair: names.index(pair[0].name)):
         cells = [_measured(measure, of_row.get(measure.key)) for measure in shown]
         cost = next(row.cost for row in board.rows if row.name == efficiency.name)
         seconds = [cost.train_seconds_mean, cost.train_seconds_total] if cost else [None, None]

@@ -47,9 +47,9 @@ def write_page(folder: Path, content: Content, source: Source | None = None) -> 
 def page(content: Content, source: Source | None = None) -> str:
     """The content of index.html; a function of the records alone, and of the data where texts are asked for."""
     board, footnotes = content.board, Footnotes()
-    scores = tables.score_table(board, footnotes)
+    scores = tables.score_table(board, content.names, footnotes)
     gaps, counts = tables.gaps(board, content.runs)
-    measures, efficiency = tables.efficiency_table(board) if board.efficiency else ([], [])
+    measures, efficiency = tables.efficiency_table(board, content.names) if board.efficiency else ([], [])
     scripts, style = [_text(name) for name in SCRIPTS], _text(STYLE)
     return _environment().get_template("page.html").render(
         board=board,
@@ -117,10 +117,9 @@ def _environment() -> Any:
     return environment
 
 
-def _glyphs(families: Mapping[str, str]) -> dict[str, tuple[int, str]]:
-    """By family its number and the sign that plots draw for it."""
-    signs = "●■▲✚◆▶▼◀"  # in the order of Vega-Lite's shapes
-    return {family: (i % len(signs), signs[i % len(signs)]) for i, family in enumerate(sorted(set(families.values())))}
+def _glyphs(families: Mapping[str, str]) -> dict[str, int]:
+    """By family the number of its colour and sign, which page.css has in the order of Vega-Lite's shapes."""
+    return {family: i % len(plots.LIGHT) for i, family in enumerate(sorted(set(families.values())))}
 
 
 def _legend(board: Leaderboard) -> list[str]:
@@ -137,9 +136,9 @@ def _legend(board: Leaderboard) -> list[str]:
 
 
 def payload(content: Content) -> dict[str, Any]:
-    """All that the scripts draw from, in the order of the rows of the leaderboard."""
+    """All that the scripts draw from; models by their numbers in the order of the table, the best first."""
     board = content.board
-    names = [row.name for row in board.rows]
+    names = content.names
     ranks, number, difference = rank_rows(board) if not content.live else ([], 0, 0.0)
     return {
         "models": names,

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from harness.errors import HarnessError, did_you_mean
 from harness.report.build import Runs
+from harness.report.general import InGeneral, in_general
 from harness.report.leaderboard import Column, Leaderboard, Row
 from harness.report.measures import MEASURES, Numbers, mean_over, numbers_of
 from harness.report.notes import finished
@@ -116,6 +117,7 @@ class Comparisons:
     Attributes:
         rankings: by task, and by the titles of averages, where all pairs are compared.
         apart: by the same keys, the pairs that can be told apart, by Holm over all pairs.
+        general: the claim about tasks in general, where it was asked for.
     """
 
     benchmark: str
@@ -123,6 +125,7 @@ class Comparisons:
     pairs: Mapping[tuple[str, str], ModelComparison]
     rankings: Mapping[str, Ranking]
     apart: Mapping[str, frozenset[tuple[str, str]]]
+    general: InGeneral | None = None
 
 
 class Comparer:
@@ -276,11 +279,11 @@ class Comparer:
         return list(dict.fromkeys(notes))
 
 
-def compare_all(comparer: Comparer) -> Comparisons:
-    """All pairs of rows.
+def compare_all(comparer: Comparer, friedman: bool = False) -> Comparisons:
+    """All pairs of rows; ``friedman``: with a claim about tasks in general.
 
     Raises:
-        HarnessError: there is only one row.
+        HarnessError: there is only one row; see `in_general`.
     """
     rows = comparer.board.rows
     if len(rows) < 2:
@@ -293,7 +296,8 @@ def compare_all(comparer: Comparer) -> Comparisons:
             rankings[key] = rank(of_pair)
             corrected = zip(of_pair, holm([*of_pair.values()]), strict=True)
             apart[key] = frozenset(names for names, comparison in corrected if comparison.verdict is not Verdict.TIED)
-    return Comparisons(comparer.board.benchmark, tuple(row.name for row in rows), pairs, rankings, apart)
+    general = in_general(comparer.board, comparer.columns) if friedman else None
+    return Comparisons(comparer.board.benchmark, tuple(row.name for row in rows), pairs, rankings, apart, general)
 
 
 def comparison_of(pair: ModelComparison, key: str) -> Comparison | None:

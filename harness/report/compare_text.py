@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,12 @@ from harness.errors import HarnessError, did_you_mean
 from harness.io import to_json
 from harness.report.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
 from harness.report.format import MISSING, escape, in_unit, markdown_table, percent, to_csv
+from harness.report.general import InGeneral
+from harness.report.latex import comparison_tex
 from harness.report.measures import MEASURES
 from harness.report.words import SHORT
 from harness.statistics import VERSION
-from harness.statistics.comparison import Comparison, Interval, Verdict
+from harness.statistics.comparison import ALPHA, Comparison, Interval, Verdict
 
 FORMATS = ("md", "csv", "json", "tex")
 
@@ -43,7 +44,8 @@ def as_text(comparison: ModelComparison | Comparisons, form: str) -> str:
     if form == "csv":
         return csv_text(pairs)
     if form == "json":
-        return to_json(as_data(pairs)).decode()
+        general = None if isinstance(comparison, ModelComparison) else comparison.general
+        return to_json(as_data(pairs) | ({"in_general": general.data()} if general else {})).decode()
     if form == "tex":
         return "\n".join(map(latex, pairs))
     return markdown(comparison) if isinstance(comparison, ModelComparison) else matrix(comparison)
@@ -192,10 +194,30 @@ def matrix(comparisons: Comparisons) -> str:
     if len({line.task for pair in pairs for line in pair.tasks}) > 1:
         blocks += ["## Tasks", "On how many tasks the row is better, cannot be told apart, and is worse (Holm over the "
                    "tasks of a pair).", _wins(comparisons)]  # fmt: skip
+    if comparisons.general:
+        blocks += ["## Tasks in general", *_in_general(comparisons.general)]
     notes = dict.fromkeys(note for pair in pairs for note in pair.notes)
     if notes:
         blocks += ["## Notes", "\n".join(f"- {escape(note)}" for note in notes)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _in_general(claim: InGeneral) -> list[str]:
+    """Friedman's test, and the models by their mean ranks."""
+    ranked = sorted(zip(claim.test.mean_ranks, claim.names, strict=True))
+    rows = [[name, f"{rank:.2f}", ", ".join(claim.told_from(name)) or MISSING] for rank, name in ranked]
+    finding = "models rank differently" if claim.test.p < ALPHA else "no difference between models is found"
+    tasks = escape(", ".join(claim.tasks))
+    return [
+        f"Unlike all above, a claim about tasks in general, of which these {len(claim.tasks)} are taken to be a "
+        f"sample: {tasks}. Friedman's test: p {_equal(p_text(claim.test.p))}: {finding}. Nemenyi's critical difference "
+        f"of two mean ranks: {claim.test.critical_difference:.2f} (5 %).",
+        _table(["Model", "Mean rank", "Can be told from"], rows),
+    ]
+
+
+def _equal(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
 
 
 def _differences(comparisons: Comparisons, key: str) -> str:
@@ -247,29 +269,22 @@ def _pair(pairs: Mapping[tuple[str, str], ModelComparison], a: str, b: str) -> t
 
 # LaTeX -----------------------------------------------------------------------------------------------------------
 
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_TEX |= {character: f"\\{character}" for character in "&%$#_{}"}
-
-
-def tex(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    text = "".join(_TEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text).replace("±", r"$\pm$").replace("< ", "$<$ ").replace("—", "--")
-
 
 def latex(comparison: ModelComparison) -> str:
-    """A table for the package booktabs."""
-    headers = ["Task", comparison.a, comparison.b, "Difference", "95 % interval", "p", "Verdict"]
-    lines = [r"\begin{tabular}{lrrrrrl}", r"\toprule", _tex_row(headers), r"\midrule"]
-    lines += [_tex_row(_row(line)) for line in comparison.tasks]
-    if comparison.averages:
-        lines += [r"\midrule", *(_tex_row(_row(line)) for line in comparison.averages)]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*(f"% {' '.join(sentence.split())}" for sentence in words(comparison)), *lines]) + "\n"
+    """A table for the packages booktabs and threeparttable; the score of the better model is bold."""
+    lines = [*comparison.tasks, *comparison.averages]
+    headers = ["Task", comparison.a, comparison.b, "Difference", "95 % interval", "p", "Seen from"]
+    rows = [[*_row(line)[:-1], _seen_from(line)] for line in lines]
+    sentences = [*words(comparison), "Bold: the better model, where they can be told apart."]
+    sentences += [f"{_title(line)}: {line.reason}." for line in lines if line.reason]
+    sides = {Verdict.BETTER: 1, Verdict.WORSE: 2}
+    bold = {i: sides[c.verdict] for i, line in enumerate(lines) if (c := line.comparison) and c.verdict in sides}
+    count = len(comparison.tasks)
+    return comparison_tex((comparison.a, comparison.b), headers, rows[:count], rows[count:], sentences, bold)
 
 
-def _tex_row(cells: Sequence[str]) -> str:
-    return f"{' & '.join(map(tex, cells))} \\\\"
+def _seen_from(line: Line) -> str:
+    return MISSING if line.comparison is None else in_unit(line.comparison.detectable, line.error)
 
 
 # Numbers for programs --------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def cost_of(records: Sequence[Record]) -> Cost:
     for record in records:
         for task, of_split in record.invalid.items():
             shares.setdefault(task, []).extend(of_split.values())
-    seconds = [r.efficiency.train_seconds for r in records if r.efficiency.train_seconds is not None]
+    seconds = [taken for record in records if (taken := _train_seconds(record, records)) is not None]
     return Cost(
         runs=len(records),
         trained=largest("trained"),
@@ -33,6 +33,21 @@ def cost_of(records: Sequence[Record]) -> Cost:
         train_seconds_total=sum(seconds) if seconds else None,
         invalid={task: statistics.fmean(of_task) for task, of_task in shares.items() if of_task} or None,
     )
+
+
+def _train_seconds(record: Record, others: Sequence[Record]) -> float | None:
+    """How long the training of a run takes alone.
+
+    Of one that shared the machine, this follows from what was measured afterwards, of any seed of the task: its startup
+    and its rate.
+    """
+    if not record.efficiency.shared:
+        return record.efficiency.train_seconds
+    measured = [r for r in others if r.task == record.task and r.efficiency.train_examples_per_second]
+    if not measured:
+        return None
+    efficiency, examples = measured[0].efficiency, record.steps * (record.batch_size or 0)
+    return (efficiency.startup_seconds or 0.0) + examples / (efficiency.train_examples_per_second or 1.0)
 
 
 def with_rates(rows: Sequence[Row], efficiency: Sequence[Efficiency]) -> list[Row]:

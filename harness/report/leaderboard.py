@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
 from harness.task.metrics import ERRORS
@@ -255,6 +256,9 @@ class Efficiency:
     machines: tuple[str, ...] = ()
 
 
+SCORE_COLUMNS = ("model", "task", "split", "seed", "metric", "value")
+
+
 @dataclass(frozen=True)
 class Leaderboard:
     """All that the tables of a benchmark show.
@@ -299,6 +303,41 @@ class Leaderboard:
     labels: str = field(default="", repr=False)
     markdown: str = field(default="", repr=False)
     text: str = field(default="", repr=False)
+
+    def __repr__(self) -> str:
+        size = f"{len(self.rows)} models x {len(self.columns)} tasks"
+        return f"Leaderboard '{self.benchmark}': {size}\n\n{self.text}".rstrip()
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return self.markdown
+
+    def to_dataframe(self) -> Any:
+        """The `scores` as a `pandas.DataFrame`.
+
+        Raises:
+            HarnessError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise HarnessError("to_dataframe needs pandas: pip install pandas") from None
+        frame = pandas.DataFrame(self.scores(), columns=list(SCORE_COLUMNS))
+        return frame.astype({"seed": "Int64"})
+
+    def scores(self) -> Iterator[dict[str, Any]]:
+        """A row for each score of each run, with the keys of `SCORE_COLUMNS`.
+
+        Values are fractions, of validation and of test splits. The baseline has no seed.
+        """
+        for shown in filter(None, (self, self.tests)):
+            for row in (*shown.rows, *shown.baselines):
+                for column in shown.columns:
+                    for (split, metric), value in zip(column.parts, row.cells[column.task].parts, strict=True):
+                        for seed, score in value.seeds.items() if value else ():
+                            number = None if row in shown.baselines else seed
+                            values = (row.name, column.task, split, number, metric, score)
+                            yield dict(zip(SCORE_COLUMNS, values, strict=True))
 
     @property
     def columns(self) -> list[Column]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.report.format import (
@@ -19,6 +20,7 @@ from harness.report.format import (
 from harness.report.labels import LabelScore, label_scores
 from harness.report.leaderboard import Column
 from harness.report.words import score_words
+from harness.results.kept import kept_of
 from harness.results.record import Efficiency, Record, in_order
 
 LAST_EVALUATIONS = 12
@@ -53,7 +55,22 @@ def show_run(record: Record) -> str:
 
 def _where(record: Record) -> list[str]:
     benchmark = record.benchmark or None
-    return _table([("fingerprint", record.fingerprint), ("benchmark", benchmark), ("folder", record.folder)])
+    return _table(
+        [
+            ("fingerprint", record.fingerprint),
+            ("benchmark", benchmark),
+            ("folder", record.folder),
+            ("model", _kept(record)),
+        ]
+    )
+
+
+def _kept(record: Record) -> Path | None:
+    """The folder of the run's best model, where it was kept."""
+    if record.folder is None or record.predicts_tests_of:
+        return None
+    kept = kept_of(record)
+    return kept.folder if kept else None
 
 
 def _scores(record: Record) -> Iterable[tuple[str, str]]:

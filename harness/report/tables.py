@@ -8,10 +8,12 @@ from harness.io import remove, to_json, write_file
 from harness.report import efficiency
 from harness.report.costs import cost_table
 from harness.report.format import MISSING, Footnotes, cut, escape, markdown_table
+from harness.report.latex import efficiency_tex, leaderboard_tex
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.long import long_text
 from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page
+from harness.report.verdict import verdict
 from harness.report.words import (
     about,
     baseline_words,
@@ -23,23 +25,26 @@ from harness.report.words import (
     seeds_done,
     shown_references,
     statistics_words,
+    tasks_as_rows,
 )
 
 
 def contents(board: Leaderboard) -> dict[str, bytes]:
     """The files of a leaderboard by name; empty ones are not there.
 
-    leaderboard.md, .csv and .json; sweep.md of a sweep; efficiency.md, .csv and .json where a run has finished;
+    leaderboard.md, .csv, .json and .tex; sweep.md of a sweep; the like of efficiency where a run has finished;
     labels.md where a task is scored label by label.
     """
     return {
         "leaderboard.md": board.markdown.encode(),
         "leaderboard.csv": csv_text(board).encode(),
         "leaderboard.json": to_json(as_data(board)),
+        "leaderboard.tex": leaderboard_tex(board).encode(),
         "sweep.md": sweep_page(board).encode() if board.sweeps else b"",
         "efficiency.md": efficiency.page(board).encode() if board.efficiency else b"",
         "efficiency.csv": efficiency.csv_text(board).encode() if board.efficiency else b"",
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
+        "efficiency.tex": efficiency_tex(board).encode() if board.efficiency else b"",
         "labels.md": board.labels.encode(),
     }
 
@@ -64,13 +69,13 @@ def write_leaderboard(folder: Path, board: Leaderboard, long: bool = False) -> l
 def markdown(board: Leaderboard) -> str:
     """The content of leaderboard.md; a function of the records alone."""
     notes = Footnotes()
-    blocks = [f"# Leaderboard: {escape(board.benchmark)}", " ".join(map(escape, about(board)))]
-    if board.rows:
-        blocks.append(" ".join(_legend(board)))
+    blocks = [f"# Leaderboard: {escape(board.benchmark)}", escape(verdict(board)), " ".join(map(escape, about(board)))]
     for shown in filter(None, (board, board.tests)):
         for section in shown.sections:
             blocks += [f"## {escape(section.title)}", _score_table(shown, section, notes)]
             blocks += map(escape, lacking_words(section))
+    if board.rows:
+        blocks.append("\n".join(f"- {line}" for line in _legend(board)))
     if board.sweeps:
         words = f"{chosen_words(board)} All trials are in [sweep.md](sweep.md)."
         blocks += ["## Chosen recipes", markdown_table(*chosen_table(board)), words]
@@ -86,7 +91,7 @@ def markdown(board: Leaderboard) -> str:
         blocks += ["## Cost", markdown_table(headers, rows), words, "## Signatures", "\n".join(signatures)]
     if notes.letters:
         blocks += ["## Notes", "\n".join(f"{mark} {escape(cut(note, 300))}" for mark, note in notes.lines())]
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _legend(board: Leaderboard) -> list[str]:
@@ -118,4 +123,7 @@ def _score_table(board: Leaderboard, section: Section, notes: Footnotes) -> str:
         for cell in map(row.cell, keys):
             cells.append(f"*{means(cell)}*{notes.mark(cell.notes)}" if cell.done else MISSING)
         rows.append(cells)
-    return markdown_table([*map(escape, headers)], rows, escaped=True)
+    headers = [*map(escape, headers)]
+    if tasks_as_rows(keys, rows):
+        headers, *rows = map(list, zip(["Task", *headers[1:]], *rows, strict=True))
+    return markdown_table(headers, rows, escaped=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING
 
 from harness.report.differences import best_of_words
@@ -37,6 +38,8 @@ SHORT = {
     "matched": "m",
     "mismatched": "mm",
 }
+MANY_COLUMNS = 6
+"""A table with more columns of scores has its tasks as rows, where these are more than the models."""
 BASELINE = "majority"
 """The name of the row of constant answers."""
 SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the built-in sample"}
@@ -86,6 +89,11 @@ def _listed(words: list[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def tasks_as_rows(columns: Sized, rows: Sized) -> bool:
+    """Whether a table of so many columns of scores, and rows, is easier to read the other way round."""
+    return len(columns) > MANY_COLUMNS and len(columns) > len(rows)
+
+
 def means(cell: Cell) -> str:
     """``88.9/84.1``, ``failed`` or a dash."""
     if not cell.done:
@@ -127,7 +135,7 @@ def statistics_words(board: Leaderboard) -> list[str]:
         test = "Student's t, variance over seeds and examples crossed" if several else "McNemar or permutation test"
         claim = "" if several else "; one seed: a claim about these checkpoints, not about models"
         words.append(
-            "Bold: the best of a column and all that cannot be told from it, unless these are all "
+            "Bold: the best of a column and those next to it that cannot be told from it, unless these are all "
             f"({test}, {_seeds_of(board)}; Holm over all pairs of a column, 5 %{claim})."
         )
     return words

@@ -24,6 +24,7 @@ from harness.io import (
     sync_folder,
     to_json,
     usable,
+    write_file,
 )
 from harness.results.record import (
     HISTORY,
@@ -127,6 +128,12 @@ def write_folder(
     # efficiency.json and the log are left out: equal runs leave equal checksums.
     _write(folder / CHECKSUMS, [to_json({name: sums[name] for name in (RECORD, PREDICTIONS, HISTORY)})])
     sync_folder(folder)
+
+
+def replace_efficiency(record: Record, efficiency: Efficiency) -> None:
+    """Replace the efficiency.json of a record, which no checksum covers."""
+    if record.folder is not None:
+        write_file(record.folder / EFFICIENCY, to_json(efficiency.measured()))
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> str:

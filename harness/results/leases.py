@@ -37,6 +37,10 @@ def check_patience(seconds: float) -> None:
         raise HarnessError(f"patience {seconds}: give at least {LEAST_PATIENCE:.0f} seconds: {least}")
 
 
+class TakenOver(HarnessError):
+    """Another process took this one for dead and does the run: what this one has is not accepted any more."""
+
+
 class Lease:
     """A folder that belongs to this process until `release`."""
 
@@ -66,6 +70,15 @@ class Lease:
         if not os.path.lexists(self.path):
             self.lost = True
         return not self.lost and not self.released
+
+    def check(self) -> None:
+        """Refuse to go on where another process has taken over: to be called right before something is written.
+
+        Raises:
+            TakenOver: as it says.
+        """
+        if not self.is_held():
+            raise TakenOver(f"{self.path.parent}: another process took over this run")
 
     def replace(self, target: Path, content: bytes) -> bool:
         """Replace a file, all at once, and only while this lease is held, which ends with it.
@@ -225,3 +238,20 @@ class Leases:
 
 
 _LEASE = re.compile(r"lease\.(?P<machine>[A-Za-z0-9-]+)\.(?P<process>\d+)\.[0-9a-f]+")
+
+
+def holders(folder: Path) -> list[tuple[str, float]]:
+    """Who has a lease on a folder, and the seconds since the last sign of life; changes nothing there.
+
+    Those of this machine whose process has ended are left out.
+    """
+    found = []
+    for path in sorted(folder.glob("lease.*")):
+        match = _LEASE.fullmatch(path.name)
+        if match is None or lives(match["machine"], int(match["process"])) is False:
+            continue
+        here = match["machine"] == this_machine()
+        where = "" if here else f" on {match['machine'].rpartition('-')[0]}"
+        with contextlib.suppress(FileNotFoundError):
+            found.append((f"process {match['process']}{where}", max(0.0, time.time() - path.stat().st_mtime)))
+    return found

@@ -131,9 +131,13 @@ class RunSettings(Stored):
 class Efficiency(Stored):
     """The content of efficiency.json: all that the clock and the machine decide; None where it was not measured.
 
+    Runs that shared a machine (``at_once``) have their times and their memory; rates, latencies and startup are
+    measured afterwards, alone, of one seed.
+
     Seconds, bytes, joules, examples and tokens per second, floating-point operations.
 
     Attributes:
+        at_once: how many runs the command did at a time; None: one.
         train_share_of_matrix_rate, mfu: FLOPs of training, of ``matrix_flops_``, of ``datasheet_flops_per_second``.
         inference_rates: by the examples in a batch; None for a size that did not fit in memory or time.
         tokenisation_examples_per_second: from examples to features.
@@ -141,6 +145,7 @@ class Efficiency(Stored):
     """
 
     finished_at: str | None = None
+    at_once: Count | None = None
     total_seconds: Amount | None = None
     train_seconds: Amount | None = None
     startup_seconds: Amount | None = None
@@ -164,6 +169,11 @@ class Efficiency(Stored):
     peak_device_bytes: Count | None = None
     energy_joules: Amount | None = None
     energy_source: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the times are those of a run that shared the machine with others of its command."""
+        return (self.at_once or 1) > 1
 
     def measured(self) -> dict[str, Any]:
         """What was measured, by name in alphabetical order."""

@@ -149,11 +149,18 @@ class Store:
         predictions: Iterable[Mapping[str, Any]] = (),
         history: Iterable[Mapping[str, Any]] = (),
         log: str | None = None,
+        lease: Lease | None = None,
     ) -> Record:
         """Keep a run's result: the whole folder appears at once or, on any failure, nothing changes.
 
         A failed or damaged record of the same run is replaced. A finished one is never touched: it is returned, and
         the new one forgotten.
+
+        Args:
+            lease: on the run; the record is accepted from its holder alone.
+
+        Raises:
+            TakenOver: another process holds the run now.
         """
         record = record.model_copy(update={"benchmark": self.benchmark})
         target = self.run_folder(record.fingerprint, record.task, record.model, record.seed)
@@ -164,6 +171,8 @@ class Store:
             if not is_finished(target):
                 with replacing(target) as draft:
                     write_folder(draft, record, predictions, history, log)
+                    if lease is not None:
+                        lease.check()
         except HarnessError:
             # Another process may have finished the same run meanwhile: its record stands.
             if not is_finished(target):
@@ -239,6 +248,10 @@ class Store:
                 new = before.followed_by(given, wanted).to_json()
                 changed = new != before.to_json() or not (self.folder / MANIFEST).exists()
                 written = not changed or lease.replace(self.folder / MANIFEST, new)
+
+    def asked_for(self) -> list[tuple[str | None, Key, Record | None]]:
+        """(fingerprint, key, record or None) of everything the present settings ask for, in their order."""
+        return [(run.fingerprint, run.key, self._current(run)) for run in self._manifest().runs]
 
     def current(self) -> list[Entry]:
         """(task, model, seed, record or None) of everything the present settings ask for, in their order.

@@ -1,4 +1,4 @@
-"""Tensors on disk: kept models, and the state from which a training goes on; safetensors and JSON, never pickle.
+"""Tensors on disk: the state from which a training goes on; safetensors and JSON, never pickle.
 
 A file is there whole or not at all, and carries a checksum of its content, so that a damaged one is never used.
 """
@@ -78,24 +78,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield file, json.loads((file.metadata() or {})["harness"])
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: altered or cut short ({error})") from error
-
-
-def is_whole(path: Path) -> bool:
-    """Whether there is a file of ours with a right header and all that it announces; its content is not looked at."""
-    try:
-        with _opened(path):
-            return True
-    except (FileNotFoundError, Damaged):
-        return False
-
-
-def is_sound(path: Path) -> bool:
-    """Whether there is a file that `load_tensors` takes; reads all of it."""
-    try:
-        load_tensors(path)
-    except (FileNotFoundError, Damaged):
-        return False
-    return True
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -6,31 +6,34 @@ import contextlib
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from accelerate.utils import set_seed
 from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.results.folder import RECORD
-from harness.results.leases import Lease
+from harness.results.leases import Lease, TakenOver
+from harness.results.live import About, LiveFiles, live_log
 from harness.results.manifest import in_words
 from harness.results.record import Record
-from harness.results.tensors import save_tensors
+from harness.runner.alone import cost_of, leave_weights, shared_efficiency
 from harness.runner.answers import Evaluated, Scores, final_evaluations, last_scores, predict_tests
 from harness.runner.companions import end_alone, lost_connection
+from harness.runner.keeping import Trained, keep_model, keeps_model, load_model
 from harness.runner.plan import Run
+from harness.runner.prepare import prepare
 from harness.runner.progress import score_text
-from harness.runner.queue import load_model, model_file
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
-from harness.runner.resume import CheckpointDirectory, TakenOver, stop
+from harness.runner.resume import CheckpointDirectory, stop
+from harness.runner.tracking import tracking
 from harness.training.device import deterministic_algorithms
-from harness.training.efficiency import efficiency_of, measured_cost
+from harness.training.efficiency import efficiency_of
 from harness.training.evaluation import prediction_rows
 from harness.training.loop import RunState, smaller_micro_batch, train
-from harness.training.threads import own_threads, set_threads
-from harness.training.trainer import NotFinite, OutOfMemory, Training, start_from
+from harness.training.threads import own_threads
+from harness.training.trainer import NotFinite, OutOfMemory, Training
 from harness.training.usage import Usage
 
 
@@ -55,7 +58,8 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     except Exception as error:
         if lost_connection(error):
             raise
-        result = Result(record_of_run(context, run, error=reason(error), traceback=traceback.format_exc()))
+        failed = record_of_run(context, run, error=reason(error), traceback=traceback.format_exc())
+        result = Result(failed, log=live_log(context.store.checkpoint_directory(run.fingerprint)))
         if not alone and not isinstance(error, NotFinite):
             if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
                 with contextlib.suppress(HarnessError):
@@ -66,10 +70,13 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     context.accelerator.free_memory()
     if context.main:
         try:
-            record = write_result(context, run, result)
+            record = write_result(context, run, result, lease)
         except HarnessError as error:  # the disk
             if not alone:
                 end_alone(context.accelerator.process_index, reason(error))
+            if isinstance(error, TakenOver):
+                context.display.message(str(error))
+                return None
             raise
         if result.record.finished and lease is not None:
             lease.empty()
@@ -101,6 +108,8 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         training = prepare(context, run, load_model(context, run.parent) if run.parent else None)
         context.display.run_started(*run.label, training.steps, in_words(run.trial))
         state = resume(context, run, training, state, directory)
+        if context.main:
+            directory.live = live_files(context, run, training, folder)
         try:
             with context.interrupts.deferred():
                 train_run(context, run, training, state, directory)
@@ -117,21 +126,6 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         return result_of(context, run, training, state, evaluated, last, tests, usage)
 
 
-def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:
-    """The model at step 0, with its data; it starts from the ``initial`` weights of the parent's model, if given."""
-    set_seed(run.seed)
-    architecture = context.resources.architecture(run.model, run.task, run.recipe)
-    module = architecture.build()
-    if initial is not None:
-        assert run.parent is not None
-        start_from(module, initial, same_labels=run.parent.task.labels == run.task.labels)
-    features = context.resources.features(architecture, run.task, str(run.task.train_split), training=True)
-    training = Training(architecture, module, features, run.recipe, run.seed, context.accelerator)
-    set_threads(training.module, training.plan, context.accelerator.num_processes, context.accelerator.device)
-    set_seed(run.seed, device_specific=True)  # dropout differs between processes
-    return training
-
-
 def train_run(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> None:
     """Train to the end; show, keep and save what is asked for on the way."""
     resources, spec = context.resources, context.spec
@@ -143,13 +137,38 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
     selection = [resources.evaluated(training.architecture, run.task, name) for name in names]
     tuned = run.model.label_threshold == "tuned" and run.task.has_threshold
     tuning = resources.evaluated(training.architecture, run.task, HOLDOUT) if tuned else None
-    for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
-        if row is not None:
-            show(context, state, row)
-            if spec.keep == "all" and "scores" in row and context.main:
-                file = model_file(context, run)
-                save_tensors(file.with_stem(f"{file.stem}-step{training.step}"), training.weights())
-        pause(context, run, training, state, directory)
+    with tracking(context, run) as tracked:
+        for row in train(training, state, selection, tuning, needs_best_weights(context, run)):
+            if row is not None:
+                show(context, state, row)
+                tracked.log(row)
+                if directory.live is not None:
+                    directory.live.update(state.history, state.log)
+                if spec.keep == "all" and "scores" in row and context.main:
+                    score = row["selection_score"]
+                    made = trained_model(run, training, training.weights(), score, state)
+                    keep_model(context, run, made, best=False)
+            pause(context, run, training, state, directory)
+
+
+def live_files(context: Context, run: Run, training: Training, folder: Path) -> LiveFiles:
+    """What others see of the run while it is under way."""
+    task, model, seed = run.label
+    benchmark = context.spec.name
+    about = About(
+        benchmark=benchmark, task=task, model=model, seed=seed, steps=training.steps, first_step=training.step
+    )
+    return LiveFiles(folder, about)
+
+
+def trained_model(
+    run: Run, training: Training, weights: dict[str, Tensor], score: float, state: RunState, best: bool = False
+) -> Trained:
+    """What is kept of a model: the best one, or what it is now."""
+    step, threshold = (state.best.step, state.best.threshold) if best else (training.step, state.threshold)
+    thresholds = run.task.has_threshold and not training.architecture.generates
+    module = training.accelerator.unwrap_model(training.module)
+    return Trained(training.architecture, module, weights, step, score, threshold if thresholds else None)
 
 
 def needs_best_weights(context: Context, run: Run) -> bool:
@@ -232,21 +251,14 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
 
 @dataclass
 class Result:
-    """What a run leaves: its record, and the best model's weights where they are wanted."""
+    """What a run leaves: its record, and the best model where it is wanted."""
 
     record: Record
     predictions: list[dict[str, Any]] = field(default_factory=list)
     tests: Evaluated = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
-    weights: dict[str, Tensor] | None = None
-
-
-def keeps_model(context: Context, run: Run) -> bool:
-    """Whether the run's best model is wanted later: by ``keep``, to predict the tests with a sweep's best trial, or by
-    a run that starts from it.
-    """
-    return context.spec.keep != "none" or bool(context.spec.predict and run.trial) or run.is_parent
+    model: Trained | None = None
 
 
 def result_of(
@@ -261,8 +273,7 @@ def result_of(
 ) -> Result:
     """What the record is made of."""
     used = usage.read()  # measuring the model takes memory of its own
-    cost = cost_of(context, run, training, state) if context.main else {}
-    efficiency = efficiency_of(training, state, used, cost)
+    efficiency = efficiency_in(context, run, training, state, used)
     state.note(f"best at step {state.best.step}; {efficiency['total_seconds']:.1f} s")
     generates = training.architecture.generates
     results = split_results(context, run, training.architecture, evaluated, training.features)
@@ -283,35 +294,47 @@ def result_of(
         last_scores=last or results["scores"],
         **results,
     )
+    best = None
+    if keeps_model(context, run) and state.best.weights is not None:
+        best = trained_model(run, training, state.best.weights, state.best.selection_score, state, best=True)
     return Result(
         record,
         [row for split, evaluation in evaluated for row in prediction_rows(split, evaluation)],
         tests,
         state.history,
         state.log,
-        state.best.weights if keeps_model(context, run) else None,
+        best,
     )
 
 
-def cost_of(context: Context, run: Run, training: Training, state: RunState) -> dict[str, Any]:
-    """What the trained model takes, on the split that chooses the checkpoint."""
-    name = HOLDOUT if context.spec.selection == HOLDOUT else run.own_splits[0]
-    split = context.resources.evaluated(training.architecture, run.task, name)
-    return measured_cost(training, split, state.seconds, context.resources.costs, (*run.pair, run.recipe))
+def efficiency_in(
+    context: Context, run: Run, training: Training, state: RunState, used: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a run took; where others shared the machine, only its times and memory: the rest is measured alone later."""
+    if context.at_once > 1:
+        leave_weights(context, run, training)
+        return shared_efficiency(context, state, used)
+    cost = cost_of(context, run, training, state.seconds) if context.main else {}
+    return efficiency_of(training, state, used, cost)
 
 
-def write_result(context: Context, run: Run, result: Result) -> Record:
+def write_result(context: Context, run: Run, result: Result, lease: Lease | None = None) -> Record:
     """Write the result of a run; the record comes last, so that with it all is written.
 
     Raises:
+        TakenOver: the lease on the run was lost.
         HarnessError: the disk refuses.
     """
-    if result.weights is not None:
-        save_tensors(model_file(context, run), result.weights)
+    if lease is not None:
+        lease.check()
+    if result.model is not None:
+        keep_model(context, run, result.model)
     if result.record.finished and context.spec.predict:
         write_tests(context, run, result.tests)
     log = "\n".join(result.log) + "\n"
-    return context.store.write(result.record, predictions=result.predictions, history=result.history, log=log)
+    return context.store.write(
+        result.record, predictions=result.predictions, history=result.history, log=log, lease=lease
+    )
 
 
 def reason(error: Exception) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -41,8 +44,25 @@ class Display:
     def run_failed(self, record: Record) -> None:
         """A run failed; its record says why."""
 
+    def run_stopped(self) -> None:
+        """What does the run has ended before it, and another process takes it up."""
+
     def close(self) -> None:
         """Nothing more will be shown."""
+
+    def lane(self) -> Display:
+        """The same display for a process that does runs beside others; they are counted together."""
+        return self
+
+
+@dataclass
+class Counts:
+    """How many runs there are, how many had a record before, and how many were done since a time."""
+
+    total: int = 0
+    done: int = 0
+    finished: int = 0
+    started: float = 0.0
 
 
 class Lines(Display):
@@ -50,9 +70,9 @@ class Lines(Display):
 
     def __init__(self) -> None:
         self.output = standard_output()
-        self.started = time.monotonic()
-        self.spoke = self.started
-        self.total = self.done = self.finished = self.steps = 0
+        self.counts = Counts(started=time.monotonic())
+        self.spoke = self.counts.started
+        self.steps = 0
         self.title = ""
 
     def say(self, text: str) -> None:
@@ -60,8 +80,8 @@ class Lines(Display):
         print(text, file=self.output, flush=True)
 
     def plan(self, total: int, done: int) -> None:
-        self.total, self.done, self.finished = total, done, 0
-        self.started = time.monotonic()
+        counts = self.counts
+        counts.total, counts.done, counts.finished, counts.started = total, done, 0, time.monotonic()
         self.say(f"{plural(total, 'run')}, {done} of them done" if done else plural(total, "run"))
 
     def message(self, text: str) -> None:
@@ -78,32 +98,39 @@ class Lines(Display):
             self.spoke = time.monotonic()
 
     def run_finished(self, record: Record) -> None:
-        self.finished += 1
+        self.counts.finished += 1
         eta = f"; {self.eta()}" if self.eta() else ""
         self.say(f"{self.position()} {self.title}: {summary(record)}{eta}")
 
     def run_failed(self, record: Record) -> None:
-        self.finished += 1
+        self.counts.finished += 1
         self.say(f"{self.position()} {self.title or record.task}: FAILED: {record.error}")
 
     def position(self) -> str:
         """``[3/18]``."""
-        return f"[{self.done + self.finished}/{self.total}]"
+        return f"[{self.counts.done + self.counts.finished}/{self.counts.total}]"
 
     def eta(self) -> str:
         """The time that the remaining runs will take at the mean pace so far."""
-        left = self.total - self.done - self.finished
-        if not left or not self.finished:
+        counts = self.counts
+        left = counts.total - counts.done - counts.finished
+        if left <= 0 or not counts.finished:
             return ""
-        return f"{duration((time.monotonic() - self.started) / self.finished * left)} to go"
+        return f"{duration((time.monotonic() - counts.started) / counts.finished * left)} to go"
+
+    def lane(self) -> Display:
+        own = copy.copy(self)  # the counts are shared
+        own.title, own.steps = "", 0
+        return own
 
 
 def summary(record: Record) -> str:
     """Scores of the trained task, time and speed of a finished run, in one line."""
     texts = [score_text(scores) for scores in record.scores.get(record.task, {}).values()]
     efficiency = record.efficiency
-    speed = rate(efficiency.train_examples_per_second)
-    return f"{' / '.join(texts)} in {duration(efficiency.total_seconds)} ({speed} examples/s)"
+    speed = efficiency.train_examples_per_second
+    at_speed = "" if speed is None else f" ({rate(speed)} examples/s)"  # is measured later, where runs share a machine
+    return f"{' / '.join(texts)} in {duration(efficiency.total_seconds)}{at_speed}"
 
 
 class LiveView(Lines):
@@ -130,6 +157,11 @@ class LiveView(Lines):
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
+
+    def lane(self) -> Display:
+        own = cast(LiveView, super().lane())
+        own.current = None
+        return own
 
     def message(self, text: str) -> None:
         self.bars.update(self.all_runs, description=text)
@@ -160,6 +192,11 @@ class LiveView(Lines):
         super().run_failed(record)
         self._advance()
 
+    def run_stopped(self) -> None:
+        if self.current is not None:
+            self.bars.remove_task(self.current)
+            self.current = None
+
     def close(self) -> None:
         self.bars.stop()
 
@@ -169,9 +206,7 @@ class LiveView(Lines):
             self.bars.update(self.current, completed=step, description=text)
 
     def _advance(self) -> None:
-        if self.current is not None:
-            self.bars.remove_task(self.current)
-            self.current = None
+        self.run_stopped()
         self.bars.update(self.all_runs, advance=1, description=self.eta())
 
 

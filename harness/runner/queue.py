@@ -7,16 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
 
-from harness.errors import HarnessError
-from harness.io import remove
 from harness.results.leases import Lease
-from harness.results.record import Damaged, Record
-from harness.results.tensors import is_sound, is_whole, load_tensors
+from harness.results.record import Record
+from harness.runner.keeping import has_sound_model, kept_model
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.resources import Context
 
@@ -54,7 +50,7 @@ def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
     if context.spec.predict:
         for run in having(statuses, Status.DONE):
             if not has_tests(context, run):
-                kept = is_whole(model_file(context, run))
+                kept = kept_model(context, run) is not None
                 statuses[run] = Status.TESTS_NEEDED if kept else Status.RETRAINING_NEEDED
     _need_models(context, statuses, having(statuses, Status.TO_DO, Status.FAILED))
     [values] = broadcast_object_list([list(statuses.values())])
@@ -65,7 +61,7 @@ def _need_models(context: Context, statuses: Statuses, children: Iterable[Run]) 
     """Mark the finished runs that these start from and whose models are gone, and those that they start from."""
     for run in children:
         parent = run.parent
-        if parent and statuses[parent] not in TO_TRAIN and not is_sound(model_file(context, parent)):
+        if parent and statuses[parent] not in TO_TRAIN and not has_sound_model(context, parent):
             statuses[parent] = Status.MODEL_NEEDED
             _need_models(context, statuses, [parent])
 
@@ -98,27 +94,6 @@ def has_tests(context: Context, run: Run) -> bool:
         return True
     record = context.store.find(test_fingerprint(run, context.resources), *run.label)
     return record is not None and record.finished
-
-
-def model_file(context: Context, run: Run) -> Path:
-    """The file of the run's best model, where it is kept."""
-    return context.store.models / f"{run.fingerprint}.safetensors"
-
-
-def load_model(context: Context, run: Run) -> dict[str, Tensor]:
-    """The weights of the run's best model.
-
-    Raises:
-        HarnessError: there is none, or it is damaged.
-    """
-    try:
-        return load_tensors(model_file(context, run))
-    except FileNotFoundError:
-        name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
-        raise HarnessError(f"there is no model of {name}: its run failed, or the model was removed") from None
-    except Damaged as damage:
-        remove(model_file(context, run))  # only loading tells a changed byte: what asks before looks at the header
-        raise HarnessError(f"{damage}: removed; the next 'run' trains it again") from None
 
 
 @dataclass
@@ -154,19 +129,28 @@ class RunQueue:
 
     def _was_done(self, run: Run) -> bool:
         """Whether another command, or this one under another name, has done the run since this one looked."""
-        self.context.store.look_around()
-        record, before = record_of(self.context, run), self.statuses[run]
-        if record is None or (before is Status.FAILED and not record.finished):
-            return False
-        if record.finished and not self._is_complete(run, before):
+        has_children = any(other.parent == run for other in self.left)
+        record = done_since(self.context, run, self.statuses[run], has_children)
+        if record is None:
             return False
         self.on_done(run, record)
         return True
 
-    def _is_complete(self, run: Run, before: Status) -> bool:
-        if before is Status.RETRAINING_NEEDED and not has_tests(self.context, run):
-            return False
-        return not any(other.parent == run for other in self.left) or is_sound(model_file(self.context, run))
+
+def done_since(context: Context, run: Run, before: Status, has_children: bool) -> Record | None:
+    """The record of a run that was done since it had a status, if that is all that is wanted of it.
+
+    Args:
+        before: what was left to do of it.
+        has_children: whether its model is wanted, for the runs that start from it.
+    """
+    context.store.look_around()
+    record = record_of(context, run)
+    if record is None or not record.finished:
+        return None if before is Status.FAILED else record
+    lacks_tests = before is Status.RETRAINING_NEEDED and not has_tests(context, run)
+    lacks_model = has_children and not has_sound_model(context, run)
+    return None if lacks_tests or lacks_model else record
 
 
 def tidy(context: Context, statuses: Statuses) -> None:

@@ -51,6 +51,10 @@ class Context:
     display: Display
     interrupts: Interrupts
     leases: Leases
+    at_once: int = 1
+    """How many runs the command does at a time."""
+    sweeping: bool = False
+    """Whether the runs that are done now are those that choose the recipes of a sweep."""
 
     @property
     def spec(self) -> BenchmarkSpec:

@@ -17,17 +17,14 @@ from accelerate import Accelerator
 
 from harness.errors import HarnessError
 from harness.io import read_file, remove, write_file
-from harness.results.leases import Lease
+from harness.results.leases import Lease, TakenOver
+from harness.results.live import LiveFiles
 from harness.results.record import Damaged
 from harness.results.tensors import load_state, save_state
 
 STOPPED = "stopped; the same command resumes where this one ended"
 REPEATED = 2.0
 """Seconds in which a second signal counts as the first one, come twice (from the terminal and from a launcher)."""
-
-
-class TakenOver(HarnessError):
-    """Another process took this one for dead and does the run."""
 
 
 @dataclass
@@ -48,6 +45,8 @@ class CheckpointDirectory:
     accelerator: Accelerator
     lease: Lease | None = None
     saved: float = field(default_factory=time.monotonic)
+    live: LiveFiles | None = None
+    """On the main process: what others see of the run."""
 
     @property
     def state(self) -> Path:
@@ -80,9 +79,14 @@ class CheckpointDirectory:
 
         Returns:
             Why that was not possible; None when it was.
+
+        Raises:
+            TakenOver: the lease was lost.
         """
         problem = None
         if self.accelerator.is_main_process:
+            if self.lease is not None and self.accelerator.num_processes == 1:
+                self.lease.check()
             try:
                 save_state(self.state, state)
             except HarnessError as error:

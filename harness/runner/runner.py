@@ -6,8 +6,9 @@ import contextlib
 import gc
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from accelerate.utils import broadcast_object_list
 
@@ -17,19 +18,23 @@ from harness.config.schema import BenchmarkSpec
 from harness.data.custom import data_notes
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
-from harness.io import remove
+from harness.export.trackers import check_trackers
 from harness.output import complain
 from harness.report.columns import described
 from harness.report.leaderboard import Leaderboard
 from harness.results.leases import PATIENCE, Leases
+from harness.results.live import under_way
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
+from harness.runner.alone import measure_alone
 from harness.runner.answers import predict_tests
 from harness.runner.board import LiveBoard, make_board
 from harness.runner.companions import end_alone, lost_connection, watching
-from harness.runner.execute import do_run, prepare, reason
+from harness.runner.execute import do_run, reason
+from harness.runner.keeping import drop_models, drop_worse_seeds, load_model
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
+from harness.runner.prepare import prepare
 from harness.runner.progress import Display, make_display
 from harness.runner.reading import summary_of, too_long
 from harness.runner.queue import (
@@ -38,8 +43,6 @@ from harness.runner.queue import (
     Statuses,
     has_tests,
     having,
-    load_model,
-    model_file,
     record_of,
     runs_to_train,
     statuses_of,
@@ -57,6 +60,16 @@ POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
 
 
+class Engine(Protocol):
+    """Where runs are done: in this process, or in workers (`harness.workers`)."""
+
+    def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
+        """Do the runs that no other command does, and wait for those of the others; gives those that failed."""
+
+    def close(self) -> None:
+        """Nothing more will be done."""
+
+
 def run_benchmark(
     file: BenchmarkFile,
     spec: BenchmarkSpec,
@@ -65,6 +78,7 @@ def run_benchmark(
     progress: bool = False,
     retrain: bool = False,
     patience: float = PATIENCE,
+    engine: Engine | None = None,
 ) -> tuple[Leaderboard, int]:
     """Do every run of the benchmark that has no finished record, and write the leaderboard.
 
@@ -75,16 +89,20 @@ def run_benchmark(
         progress: show the progress.
         retrain: train runs again whose test predictions are asked for but whose models were not kept.
         patience: seconds after which a process without a sign of life counts as dead.
+        engine: where runs are done; default: in this process. It is closed at the end.
 
     Returns:
         The leaderboard and the number of runs that failed.
     """
+    check_trackers(spec.track)
     store, accelerator = Store(results, spec.name), make_accelerator()
     display = make_display() if progress and accelerator.is_main_process else Display()
+    engine = engine or InThisProcess()
     prepare_libraries()
     try:
         with (
             contextlib.closing(display),
+            contextlib.closing(engine),
             Interrupts() as interrupts,
             Leases(patience=patience) as leases,
             watching(accelerator, leases, store.work),
@@ -94,11 +112,13 @@ def run_benchmark(
             resources = Resources(spec, store.cache)
             context = Context(file, resources, store, accelerator, display, interrupts, leases)
             tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
-            choices, failed = sweep(context, tried)
+            choices, failed = sweep(context, tried, engine)
             runs = runs_of(context, tried, choices)
             if context.main:
                 drop_losers(context, tried, choices, runs)
-            failed |= train_and_predict(context, runs, choices, failed, retrain)
+            failed |= train_and_predict(context, runs, choices, failed, retrain, engine)
+            engine.close()
+            measure_alone(context, runs)
             return make_board(context), len(failed)
     except Terminated:
         if accelerator.is_main_process:
@@ -106,7 +126,7 @@ def run_benchmark(
         raise
 
 
-def sweep(context: Context, tried: Sequence[Run]) -> tuple[list[Choice], set[Run]]:
+def sweep(context: Context, tried: Sequence[Run], engine: Engine) -> tuple[list[Choice], set[Run]]:
     """Do the trials of a sweep that have no finished record, and let the trials choose.
 
     Returns:
@@ -120,7 +140,7 @@ def sweep(context: Context, tried: Sequence[Run]) -> tuple[list[Choice], set[Run
         update_manifest(context, runs_of(context, tried, choices), choices, statuses)
         display.message(f"sweep: {len(tried)} runs with seed {choices[0].seed} choose the recipes")
         display.plan(len(tried), len(tried) - len(todo))
-        failed = train_all(context, statuses, todo)
+        failed = train_all(replace(context, sweeping=True), statuses, todo, engine)
         [choices] = broadcast_object_list([choose(context, tried)])
         for choice in choices:
             display.message(verdict(choice, context.file.tasks[choice.task]))
@@ -162,7 +182,12 @@ def tables_of(file: BenchmarkFile, whole: BenchmarkSpec) -> Mapping[str, Any]:
 
 
 def train_and_predict(
-    context: Context, runs: Sequence[Run], choices: Sequence[Choice], failed: set[Run], retrain: bool
+    context: Context,
+    runs: Sequence[Run],
+    choices: Sequence[Choice],
+    failed: set[Run],
+    retrain: bool,
+    engine: Engine,
 ) -> set[Run]:
     """Do the runs, once their recipes are chosen; those in ``failed`` are not tried again at once.
 
@@ -175,7 +200,7 @@ def train_and_predict(
     together(accelerator, lambda: read_data(context, todo))
     update_manifest(context, runs, choices, statuses)
     display.plan(len(runs), len(runs) - len(todo))
-    failed_now = train_all(context, statuses, todo)
+    failed_now = train_all(context, statuses, todo, engine)
     for run in having(statuses, Status.TESTS_NEEDED):
         if not predict_tests_of(context, run):
             failed_now.add(run)
@@ -184,13 +209,13 @@ def train_and_predict(
             f"{len(left)} finished runs lack test predictions, and their models were not kept: "
             "--retrain trains them again"
         )
-    if context.main and context.spec.keep == "none":
-        _drop_models(context, runs)
+    if context.main:
+        _drop_unwanted(context, runs)
     accelerator.wait_for_everyone()
     return failed_now
 
 
-def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[Run]:
+def train_all(context: Context, statuses: Statuses, todo: Sequence[Run], engine: Engine) -> set[Run]:
     """Do the runs that no other command does, and wait for those of the others.
 
     Returns:
@@ -199,37 +224,45 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run]) -> set[
     board = LiveBoard(context)
     gc.freeze()  # what the command knows of its runs stays to its end
     try:
-        return _train_all(context, statuses, todo, board)
+        return engine(context, statuses, todo, board)
     except BaseException:  # a signal, a disk: the tables hold what was done
         with contextlib.suppress(HarnessError):
             board.finish()
         raise
 
 
-def _train_all(context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
-    failed: set[Run] = set()
-    queue = RunQueue(context, statuses, list(todo), lambda run, record: _show_done(context, run, record, failed))
-    waiting = False
-    while True:
-        run = queue.next() if context.main else None
-        [left, position] = broadcast_object_list([len(queue.left), None if run is None else todo.index(run)])
-        if not left:
-            [failures] = broadcast_object_list([[run in failed for run in todo]])
-            return {run for run, has_failed in zip(todo, failures, strict=True) if has_failed}
-        if position is None:
-            if not waiting:
-                context.display.message(f"waiting for other commands, which do the last {left} runs")
-            waiting = True
-            time.sleep(POLL_SECONDS)
-            continue
-        run = todo[position]
-        with queue.lease or contextlib.nullcontext():
-            finished = do_run(context, run, queue.lease)
-        if finished is False:
-            failed.add(run)
-        if context.main and finished is not None:
-            queue.left.remove(run)
-            board.update()
+class InThisProcess:
+    """One run after another, in this process or in all of its launch together."""
+
+    def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
+        failed: set[Run] = set()
+        queue = RunQueue(context, statuses, list(todo), lambda run, record: show_done(context, run, record, failed))
+        waiting = False
+        while True:
+            run = queue.next() if context.main else None
+            [left, position] = broadcast_object_list([len(queue.left), None if run is None else todo.index(run)])
+            if not left:
+                [failures] = broadcast_object_list([[run in failed for run in todo]])
+                return {run for run, has_failed in zip(todo, failures, strict=True) if has_failed}
+            if position is None:
+                if not waiting:
+                    context.display.message(f"waiting for other commands, which do the last {left} runs")
+                waiting = True
+                time.sleep(POLL_SECONDS)
+                continue
+            run = todo[position]
+            with queue.lease or contextlib.nullcontext():
+                finished = do_run(context, run, queue.lease)
+            if finished is False:
+                failed.add(run)
+            if context.main and finished is not None:
+                queue.left.remove(run)
+                if context.spec.keep == "best" and not run.is_parent:
+                    drop_worse_seeds(context, [run])
+                board.update()
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 def predict_tests_of(context: Context, run: Run) -> bool:
@@ -274,7 +307,7 @@ def _predict_tests_of(context: Context, run: Run) -> None:
     context.accelerator.wait_for_everyone()
 
 
-def _show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:
+def show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:
     """Show what another command has done."""
     context.display.run_started(*run.label, 0, in_words(run.trial))
     if record.finished:
@@ -284,11 +317,14 @@ def _show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> 
         failed.add(run)
 
 
-def _drop_models(context: Context, runs: Sequence[Run]) -> None:
+def _drop_unwanted(context: Context, runs: Sequence[Run]) -> None:
     """Remove models that were kept for the runs that start from them, unless other commands may still need them."""
-    if not any(context.leases.is_taken(folder) for folder in context.store.checkpoint_directories()):
-        for run in runs:
-            remove(model_file(context, run))
+    if any(context.leases.is_taken(folder) for folder in context.store.checkpoint_directories()):
+        return
+    if context.spec.keep == "none":
+        drop_models(context, runs)
+    elif context.spec.keep == "best":
+        drop_worse_seeds(context, runs)
 
 
 def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
@@ -299,7 +335,8 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
     tried = trials(file, resources, context.accelerator.device)
     choices = choose(context, tried)
     runs = runs_of(context, tried, choices)
-    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs))
+    begun = under_way(store.work)
+    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs), begun)
     return f"{table}\n\n{effective_recipes(spec)}"
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
-from harness.io import remove
 from harness.report.columns import column_of
 from harness.report.format import in_unit
 from harness.report.words import score_words
+from harness.results.live import UnderWay
 from harness.results.manifest import Choice, Key, Trial, in_words
+from harness.runner.keeping import drop_models
 from harness.runner.plan import Pair, Run
-from harness.runner.queue import Status, Statuses, model_file, record_of
+from harness.runner.queue import TO_TRAIN, Status, Statuses, record_of
 from harness.runner.resources import Context
 from harness.task.task import Task
 
@@ -60,11 +61,10 @@ def drop_losers(context: Context, trials: Iterable[Run], choices: Iterable[Choic
     """Remove the models of trials that were not chosen, where not all models are kept."""
     keep = context.spec.keep
     wanted = {run.fingerprint for run in runs}
-    if keep == "best":
+    if keep in ("best", "all-seeds"):
         wanted |= {choice.chosen for choice in choices if choice.chosen is not None}
-    for run in trials:
-        if run.trial and keep != "all" and run.fingerprint not in wanted:
-            remove(model_file(context, run))
+    if keep != "all":
+        drop_models(context, (run for run in trials if run.trial and run.fingerprint not in wanted))
 
 
 def verdict(choice: Choice, task: Task) -> str:
@@ -80,15 +80,25 @@ def verdict(choice: Choice, task: Task) -> str:
     return f"{title}: {in_words(winner.values)} is the best of {number} trials ({score})"
 
 
-def run_table(spec: BenchmarkSpec, trials: Statuses, choices: Sequence[Choice], runs: Statuses) -> str:
-    """All runs of a benchmark, the trials of its sweep first, with what is left to do of each."""
+def run_table(
+    spec: BenchmarkSpec,
+    trials: Statuses,
+    choices: Sequence[Choice],
+    runs: Statuses,
+    begun: Mapping[str, UnderWay],
+) -> str:
+    """All runs of a benchmark, the trials of its sweep first, with what is left to do of each.
+
+    Args:
+        begun: the runs that are under way, by fingerprint.
+    """
     winners = {(choice.pair, choice.chosen) for choice in choices}
     undecided = {choice.pair for choice in choices if choice.chosen is None}
     unfinished = {run: status for run, status in trials.items() if status is not Status.DONE}
     statuses = {**trials, **runs, **unfinished}
     later = [run for run in runs if run not in trials and run.pair not in undecided]
-    rows = [_row(run, statuses[run], (run.pair, run.fingerprint) in winners) for run in trials]
-    rows += [_row(run, statuses[run]) for run in later]
+    rows = [_row(run, statuses[run], begun, (run.pair, run.fingerprint) in winners) for run in trials]
+    rows += [_row(run, statuses[run], begun) for run in later]
     rows += [
         [*pair, seed, "", "", "", "waits for the sweep", ""]
         for pair in sorted(undecided)
@@ -102,8 +112,10 @@ def run_table(spec: BenchmarkSpec, trials: Statuses, choices: Sequence[Choice], 
     return f"{spec.name}: {len(rows)} runs, {done} done\n\n{tabulate(rows, headers, tablefmt='simple')}"
 
 
-def _row(run: Run, status: Status, chosen: bool = False) -> list[Any]:
+def _row(run: Run, status: Status, begun: Mapping[str, UnderWay], chosen: bool = False) -> list[Any]:
     diagnostics = " ".join(task.name for task, _ in run.diagnostics)
     parent = run.parent.task.name if run.parent else ""
     state = status.value + (", chosen" if chosen else "")
+    if status in TO_TRAIN and (started := begun.get(run.fingerprint)):
+        state = f"{'running' if started.holder else 'stopped'}, step {started.step:,} of {started.about.steps:,}"
     return [*run.label, diagnostics, parent, in_words(run.trial), state, run.fingerprint[:12]]

@@ -16,6 +16,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from harness.errors import HarnessError
 from harness.statistics.influence import Observations
@@ -218,7 +219,7 @@ def _compare_checkpoints(a: Observations, b: Observations, values_a: Array, valu
 def _by_student(
     estimate: float, se: float, df: float, n: int, seeds: tuple[int, int], method: str, p: float | None = None
 ) -> Comparison:
-    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * se
+    half = float(stdtrit(df, 1 - ALPHA / 2)) * se
     if p is None:
         p = student_p(estimate, se, df)
     return Comparison(
@@ -230,7 +231,7 @@ def student_p(estimate: float, se: float, df: float) -> float:
     """The two-sided p of Student's t = estimate / se; without variance 1 for no difference and 0 for any."""
     if se == 0:
         return float(abs(estimate) < 1e-12)
-    return float(2 * stats.t.sf(abs(estimate) / se, df))
+    return float(2 * stdtr(df, -abs(estimate) / se))
 
 
 def estimate(runs: Observations) -> Comparison:
@@ -262,7 +263,7 @@ def detectable_difference(se: float, df: float) -> float:
 
     Source: Bloom 1995, Minimum detectable effects; Card et al. 2020, With little power comes great responsibility.
     """
-    return float(stats.t.ppf(1 - ALPHA / 2, df) + stats.t.ppf(POWER, df)) * se
+    return float(stdtrit(df, 1 - ALPHA / 2) + stdtrit(df, POWER)) * se
 
 
 def seeds_needed(a: Observations, b: Observations, difference: float, most: int = 1000) -> int | None:

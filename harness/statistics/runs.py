@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from harness.errors import HarnessError
 from harness.statistics.comparison import ALPHA, Interval
@@ -114,7 +114,7 @@ def mean_ratio(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> Interval:
     if not parts.any():
         return Interval(math.exp(estimate), math.exp(estimate), math.exp(estimate))
     df = parts.sum() ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
-    half = float(stats.t.ppf(1 - ALPHA / 2, df) * math.sqrt(parts.sum())) / len(pairs)
+    half = float(stdtrit(df, 1 - ALPHA / 2) * math.sqrt(parts.sum())) / len(pairs)
     return Interval(math.exp(estimate), math.exp(estimate - half), math.exp(estimate + half))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import stdtrit
 
 from harness.errors import HarnessError
 from harness.statistics.comparison import (
@@ -46,7 +48,7 @@ class Ranking:
 
     Attributes:
         best: the model with the best score.
-        tied: the best and all that cannot be told from it, best first.
+        tied: the best and those next to it that cannot be told from it, best first: it ends before the first that can.
         ranks: by model, from the best to the worst rank that it may have.
     """
 
@@ -124,7 +126,7 @@ def suite_average(comparisons: Sequence[Comparison]) -> Comparison:
     se = math.sqrt(variances.sum()) / len(comparisons)
     parts = float(sum(v**2 / c.df for v, c in zip(variances, comparisons, strict=True)))
     df = float(variances.sum() ** 2 / parts) if parts else math.inf
-    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * se
+    half = float(stdtrit(df, 1 - ALPHA / 2)) * se
     p = student_p(estimate, se, df)
     seeds = min(c.n_seeds[0] for c in comparisons), min(c.n_seeds[1] for c in comparisons)
     of = "checkpoints" if max(seeds) == 1 else "models"
@@ -149,7 +151,8 @@ def rank(comparisons: Mapping[tuple[str, str], Comparison]) -> Ranking:
 
     All pairs are one family for Holm, since which model is best is seen from the same data. A model's best rank is 1 +
     the number of models found better, its worst the number of models less those found worse; all ranks hold at once
-    with 95 %.
+    with 95 %. The tie group goes down the means, and ends before the first model that is found worse than the best: one
+    below that, which is too noisy to be found worse, has not shown that it keeps up. Its ranks say what is not known.
 
     Args:
         comparisons: of every pair of models, once.
@@ -174,7 +177,8 @@ def rank(comparisons: Mapping[tuple[str, str], Comparison]) -> Ranking:
     order = sorted(names, key=lambda name: -ahead[name])
     beaten_by = {name: sum(name in others for others in better.values()) for name in names}
     ranks = {name: (1 + beaten_by[name], len(names) - len(better[name])) for name in names}
-    return Ranking(order[0], tuple(name for name in order if name not in better[order[0]]), ranks)
+    tied = itertools.takewhile(lambda name: name not in better[order[0]], order)
+    return Ranking(order[0], tuple(tied), ranks)
 
 
 def improvement(a: Sequence[ArrayLike], b: Sequence[ArrayLike], draws: int = 2000, seed: int = 0) -> Interval:

@@ -7,14 +7,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
 from harness.data.features import Features
+from harness.models import Architecture
 from harness.task.baseline import label_names
 from harness.task.functions import clipped, cluster_of, decide, metric_inputs, parse
 from harness.task.metrics import OF_SCORES, compute_metrics
@@ -28,6 +30,22 @@ SCORE_DIGITS = 7
 """Records keep so many significant digits of a model's scores."""
 CPU_TOKENS = 2048
 """And at most so many on a CPU, whose caches hold the states of no more."""
+
+
+class Answering(Protocol):
+    """What answers take of a training, or of a model that was trained before."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+    @property
+    def accelerator(self) -> Accelerator: ...
+    @property
+    def module(self) -> nn.Module: ...
+    @property
+    def micro_batch_tokens(self) -> int: ...
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """The context in which the model computes."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +95,23 @@ def evaluate(
         threshold: the probability from which on a label is predicted (multi-label scores).
     """
     outputs = model_outputs(training, features)
-    generates = training.architecture.generates
-    read = parse if generates else decide
-    shift = task.has_threshold and not generates
-    answers = [shifted(output, threshold) for output in outputs] if shift else outputs
-    predictions = [read(task, answer, example) for answer, example in zip(answers, examples, strict=True)]
-    if training.architecture.model.clip:
-        predictions = [clipped(task, prediction) for prediction in predictions]
+    predictions = decided(task, training.architecture, outputs, examples, threshold)
     invalid = sum(prediction is None for prediction in predictions)
     predictions = [task.invalid_prediction if prediction is None else prediction for prediction in predictions]
-    words = task.problem.of_words and not generates
+    words = task.problem.of_words and not training.architecture.generates
     unread = sum(int(np.isnan(output[:, 0]).sum()) for output in outputs) if words else 0
     return Evaluation(predictions, outputs, invalid, score(task, examples, predictions, outputs), unread)
+
+
+def decided(
+    task: Task, architecture: Architecture, outputs: Sequence[Any], examples: Sequence[Example], threshold: float = 0.5
+) -> list[Any]:
+    """What a model's outputs (scores or texts) mean, example by example; None for a text that stands for no answer."""
+    read = parse if architecture.generates else decide
+    shift = task.has_threshold and not architecture.generates
+    answers = [shifted(output, threshold) for output in outputs] if shift else outputs
+    predictions = [read(task, answer, example) for answer, example in zip(answers, examples, strict=True)]
+    return [clipped(task, prediction) for prediction in predictions] if architecture.model.clip else predictions
 
 
 def score(
@@ -108,7 +131,7 @@ def score(
 
 
 @contextlib.contextmanager
-def predicting(training: Training) -> Iterator[nn.Module]:
+def predicting(training: Answering) -> Iterator[nn.Module]:
     """The model in evaluation mode and the recipe's precision; within, its weights have to stay as they are."""
     module: Any = training.accelerator.unwrap_model(training.module).eval()
     fixed = getattr(module, "fixed_weights", contextlib.nullcontext)  # EncT5 computes what depends on them alone once
@@ -117,7 +140,7 @@ def predicting(training: Training) -> Iterator[nn.Module]:
         yield module
 
 
-def model_outputs(training: Training, features: Features) -> list[Any]:
+def model_outputs(training: Answering, features: Features) -> list[Any]:
     """The model's output for each group, in order.
 
     Batches are composed for all processes together and dealt whole, so the number of processes changes no number.
@@ -135,9 +158,9 @@ def model_outputs(training: Training, features: Features) -> list[Any]:
     return [answers[group] for group in range(len(features))]
 
 
-def batch_tokens(training: Training) -> int:
+def batch_tokens(training: Answering) -> int:
     """The most padded tokens of an evaluation batch."""
-    tokens = max(1, training.plan.micro_batch_tokens // PASSES)
+    tokens = max(1, training.micro_batch_tokens // PASSES)
     return min(tokens, CPU_TOKENS) if training.accelerator.device.type == "cpu" else tokens
 
 
@@ -167,7 +190,12 @@ def plain(task: Task, output: Any) -> dict[str, Any]:
 
 
 def _rounded(rows: Sequence[Sequence[float]], digits: int) -> list[list[float]]:
-    return [[float(f"{value:.{digits}g}") for value in row] for row in rows]
+    return [[rounded(value, digits) for value in row] for row in rows]
+
+
+def rounded(value: float, digits: int) -> float:
+    """A number to so many significant digits."""
+    return float(f"{value:.{digits}g}")
 
 
 def tuned_threshold(scores: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> float:

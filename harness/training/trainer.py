@@ -99,6 +99,11 @@ class Training:
             parameter.grad = None
 
     @property
+    def micro_batch_tokens(self) -> int:
+        """The most padded tokens of a forward pass."""
+        return self.plan.micro_batch_tokens
+
+    @property
     def epoch(self) -> float:
         """Passes over the training data so far."""
         return self.step / self.plan.updates_per_epoch

@@ -13,7 +13,7 @@ import harness
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is a browser")]
 
 ORDER = (
-    "return [...document.querySelectorAll('#scores tbody tr')].map((row) => row.querySelector('.model').lastChild.data)"
+    "return [...document.querySelectorAll('#scores tbody tr')].map((row) => row.querySelector('.model').textContent)"
 )
 PLOTS = "return [...document.querySelectorAll('.drawing svg')].length"
 
@@ -24,7 +24,8 @@ def path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     answered = Answered(folder)
     shares = {"best": 0.95, "middle": 0.88, "worst": 0.6}
-    records = [r for name in ("one", "pair", "nli") for r in seeds(answered, shares, name=name)]
+    history = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
+    records = [r for name in ("one", "pair", "nli") for r in seeds(answered, shares, name=name, history=history)]
     answered.store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in records})
     harness.report(folder)
     return folder / "mini" / "index.html"

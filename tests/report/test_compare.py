@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from answered import LABELS, Answered, N, rows
+from answered import LABELS, Answered, N, rows, seeds
 from hand_made import record
 
 import harness
@@ -211,3 +211,20 @@ def test_the_command_reads_results_where_run_writes_them_and_never_torch(answere
             [sys.executable, "-c", code, *words], cwd=answered.store.results.parent, capture_output=True, text=True
         )
         assert done.returncode == 0 and "good" in done.stdout, done.stderr
+
+
+def test_a_claim_about_tasks_in_general_on_demand(answered: Answered, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = {"a": 0.9, "b": 0.75, "c": 0.6}
+    runs = [run for name in ("one", "pair", "nli") for run in seeds(answered, shares, name=name)]
+    answered.store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in runs}, {"data": "hub"})
+    results = answered.store.results
+    assert "Tasks in general" not in harness.compare(results=results).text()
+    report = harness.compare(results=results, friedman=True)
+    assert "## Tasks in general" in report.text() and "| a       |        1.00 |" in report.text()
+    data = json.loads(report.text("json"))["in_general"]
+    assert data["mean_ranks"] == {"a": 1.0, "b": 2.0, "c": 3.0} and len(data["tasks"]) == 3
+    assert data["p"] == pytest.approx(0.0498, abs=1e-4)
+    assert main(["compare", "a", "b", str(results), "--friedman"]) == 2
+    assert "--friedman is asked of all models" in capsys.readouterr().err
+    assert main(["compare", str(results), "--friedman", "--tasks", "one"]) == 2
+    assert "needs three models and two tasks" in capsys.readouterr().err

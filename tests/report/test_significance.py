@@ -31,7 +31,11 @@ def test_the_best_and_all_that_cannot_be_told_from_it_are_bold(answered: Answere
     assert [text.startswith("**") for text in shown] == [True, True, False]
     assert set(found.rankings["one"].tied) == {"a", "b"}
     assert found.rankings["one"].ranks == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
-    assert "Bold: the best of a column and all that cannot be told from it, unless these are all" in found.markdown
+    bold = "Bold: the best of a column and those next to it that cannot be told from it, unless these are all"
+    assert bold in found.markdown
+    assert (
+        found.markdown.splitlines()[2] == found.text.splitlines()[0] == "One: a and b lead, and cannot be told apart."
+    )
     assert "Student's t, variance over seeds and examples crossed, 3 seeds; Holm over all pairs" in found.markdown
 
 
@@ -148,7 +152,7 @@ def test_numbers_for_programs_have_intervals_and_ranks(answered: Answered) -> No
     data = json.loads(to_json(as_data(found)))
     score = data["rows"][0]["tasks"]["one"]["score"]
     assert score["interval"][0] < score["mean"] < score["interval"][1] and score["ranks"] == [1, 1]
-    assert data["statistics"] == {"interval": "ci", "tie_groups": {"one": ["a"]}, "version": 1}
+    assert data["statistics"] == {"interval": "ci", "tie_groups": {"one": ["a"]}, "version": 2}
     header, first, *_ = csv_text(found).splitlines()
     line = dict(zip(header.split(","), first.split(","), strict=True))
     assert float(line["one accuracy low"]) < float(line["one accuracy"]) < float(line["one accuracy high"])

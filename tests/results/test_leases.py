@@ -363,8 +363,8 @@ def test_a_child_waits_for_the_model_of_a_parent_that_another_command_trains(ben
     bench.run()
     expected = content(bench.results / "b" / "runs")
     parent = bench.record("mnli")
-    model, done = bench.model_file(parent), bench.folder / "done"
-    weights = model.read_bytes()
+    model, done, saved = bench.model_folder(parent), bench.folder / "done", bench.folder / "model"
+    shutil.copytree(model, saved)
     shutil.copytree(parent.folder, done)
     shutil.rmtree(bench.store.folder)
     others = Others(bench, done, monkeypatch)
@@ -372,8 +372,7 @@ def test_a_child_waits_for_the_model_of_a_parent_that_another_command_trains(ben
 
     def sleep(seconds: float) -> None:
         if others.lease is not None and not others.place.exists():
-            model.parent.mkdir()
-            model.write_bytes(weights)
+            shutil.copytree(saved, model)
             others.finish()
 
     monkeypatch.setattr(runner.time, "sleep", sleep)

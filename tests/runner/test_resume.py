@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import RECIPE, UNMOVED, Bench, Updates, content
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
 from harness.errors import HarnessError
 from harness.io import this_machine
 from harness.results import tensors as checkpoints
 from harness.results.record import Damaged
-from harness.results.tensors import is_sound, is_whole, load_state, load_tensors, save_state, save_tensors
+from harness.results.tensors import load_state, load_tensors, save_state, save_tensors
 from harness.runner import execute
 from harness.training import loop
 from harness.training.trainer import Training
@@ -138,18 +139,15 @@ def test_any_changed_byte_is_noticed(sound, tmp_path, where, change):
     (tmp_path / "state").write_bytes(altered)
     with pytest.raises(Damaged):
         load_state(tmp_path / "state")
-    assert not is_sound(tmp_path / "state")
 
 
 def test_any_cut_is_noticed(sound, tmp_path):
     whole = sound.read_bytes()
-    assert is_sound(sound) and not is_sound(tmp_path / "state")
-    assert is_whole(sound) and not is_whole(tmp_path / "state")
-    for length in range(0, len(whole), 7):
-        (tmp_path / "state").write_bytes(whole[:length])
-        assert not is_sound(tmp_path / "state") and not is_whole(tmp_path / "state")
-    (tmp_path / "state").write_bytes(whole + b"\0")
-    assert not is_sound(tmp_path / "state") and not is_whole(tmp_path / "state")
+    assert load_state(sound)["step"] == 3 and load_state(tmp_path / "state") is None
+    for cut in (*(whole[:length] for length in range(0, len(whole), 7)), whole + b"\0"):
+        (tmp_path / "state").write_bytes(cut)
+        with pytest.raises(Damaged):
+            load_state(tmp_path / "state")
 
 
 def test_a_full_disk_leaves_the_state_before(sound, tmp_path, monkeypatch):
@@ -370,7 +368,7 @@ def test_a_state_without_the_best_model_is_not_used_when_that_is_wanted_now(benc
     bench.write(**SETTINGS, keep="best")
     updates = Updates(monkeypatch)
     bench.run()
-    assert updates.new() == STEPS and is_sound(bench.model_file(bench.record()))
+    assert updates.new() == STEPS and bench.has_model(bench.record())
 
 
 def test_killed_between_record_and_tidying_up_nothing_is_done_again_and_nothing_stays(bench, monkeypatch):
@@ -469,14 +467,11 @@ def test_the_models_that_are_asked_for_stay(bench, keep, steps):
     if steps is None:
         assert names == set()
         return
-    assert names == {f"{record.fingerprint}.safetensors"} | {
-        f"{record.fingerprint}-step{step}.safetensors" for step in steps
-    }
+    folder = bench.model_folder(record)
+    assert names == {folder.name, *(f"{folder.name}-step{step}" for step in steps)}
     if steps:
-        best = load_tensors(bench.model_file(record))
-        same = load_tensors(
-            bench.model_file(record).with_name(f"{record.fingerprint}-step{record.best_step}.safetensors")
-        )
+        best = bench.weights(record)
+        same = load_file(folder.with_name(f"{folder.name}-step{record.best_step}") / "model.safetensors")
         assert all(torch.equal(best[name], same[name]) for name in best)
 
 
@@ -492,7 +487,7 @@ def test_a_damaged_model_is_never_started_from(bench, monkeypatch):
     updates = Updates(monkeypatch)
     bench.run()
     assert updates.new() == 2 * RECIPE["max_steps"]  # the parent as well
-    assert is_sound(path)
+    assert bench.has_model(bench.record("mnli"))
     assert content(bench.results / "b" / "runs") == expected
 
 
@@ -507,7 +502,7 @@ def test_a_damaged_model_that_was_to_predict_is_removed_and_trained_again(bench,
     assert bench.command() == 1  # the header alone says nothing of it
     assert "altered (its checksum does not fit): removed; the next 'run' trains it again" in capsys.readouterr().out
     assert bench.command("--retrain") == 0
-    assert is_sound(path) and bench.tests_of(bench.record()) is not None
+    assert bench.has_model(bench.record()) and bench.tests_of(bench.record()) is not None
 
 
 # All together ----------------------------------------------------------------------------------------------------

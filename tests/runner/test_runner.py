@@ -53,7 +53,7 @@ def test_the_same_command_again_trains_nothing_and_prints_the_same_table(bench, 
     monkeypatch.setattr(Training, "update", update)
     assert bench.command() == 0
     again = capsys.readouterr().out
-    table = first[first.index("Benchmark b") :]
+    table = first[first.index("CoLA: no model") :]
     assert again.endswith(table)
     assert "2 runs, 2 of them done" in again
     assert content(bench.results / "b") == before

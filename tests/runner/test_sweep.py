@@ -334,15 +334,16 @@ def test_a_set_value_ends_the_sweep_and_what_it_says(bench, updates):
 
 
 def test_the_models_of_losers_go_and_the_winners_stays(bench):
-    bench.write(keep="best", sweep={"learning_rate": RATES}, seeds=[1, 2])
+    bench.write(keep="all-seeds", sweep={"learning_rate": RATES}, seeds=[1, 2])
     bench.run()
     bench.run(seeds=[2])
     found = choice(bench)
     names = {path.name for path in (bench.store.folder / "models").iterdir()}
-    assert names == {f"{found.chosen}.safetensors", f"{bench.record(seed=2).fingerprint}.safetensors"}
+    assert bench.record().fingerprint == found.chosen
+    assert names == {bench.model_folder(bench.record(seed=seed)).name for seed in (1, 2)}
 
 
-@pytest.mark.parametrize("keep", ["none", "best"])
+@pytest.mark.parametrize("keep", ["none", "best", "all-seeds"])
 def test_only_the_winner_predicts_the_tests(bench, updates, keep):
     bench.write(predict=["test"], keep=keep, sweep={"learning_rate": RATES[:2]}, seeds=[1, 2])
     bench.run()
@@ -352,8 +353,8 @@ def test_only_the_winner_predicts_the_tests(bench, updates, keep):
     predicted = [r.predicts_tests_of for r in bench.store.records() if r.predicts_tests_of is not None]
     assert sorted(predicted) == sorted([winner.fingerprint, bench.record(seed=2).fingerprint])
     assert len(list(bench.tests_of(winner).predictions())) == 200
-    kept = list((bench.store.folder / "models").glob("*.safetensors"))
-    assert len(kept) == (2 if keep == "best" else 0)
+    kept = list((bench.store.folder / "models").glob("*"))
+    assert len(kept) == {"none": 0, "best": 1, "all-seeds": 2}[keep]
     at_once = content(bench.tests_of(winner).folder)
     shutil.rmtree(bench.store.folder)
     bench.write({"learning_rate": winner.settings.recipe["learning_rate"]}, predict=["test"], keep=keep)

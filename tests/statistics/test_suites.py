@@ -95,6 +95,30 @@ def test_tie_groups_and_ranks():
     assert (turned.best, turned.ranks) == (ranking.best, ranking.ranks)
 
 
+def test_a_lower_mean_is_never_in_the_group_where_a_higher_one_is_not():
+    models = {"best": runs_of(0.9, 1), "sure": runs_of(0.6, 3)}
+    pairs = {(a, b): compare(models[a], models[b]) for a, b in combinations(models, 2)}
+    noisy = {("best", "noisy"): comparison(0.4, 0.4), ("sure", "noisy"): comparison(0.1, 0.8)}
+    ranking = rank(pairs | noisy)
+    assert ranking.tied == ("best",)
+    assert ranking.ranks == {"best": (1, 2), "sure": (2, 3), "noisy": (1, 3)}  # what is not known is in the ranks
+
+
+def test_of_errors_the_lowest_leads():
+    rng = np.random.default_rng(5)
+    targets = rng.normal(size=200)
+    models = {name: observe("mae", targets + s * rng.normal(size=(3, 200)), targets) for name, s in SPREADS.items()}
+    pairs = {(a, b): compare(models[a], models[b]) for a, b in combinations(models, 2)}
+    assert pairs["far", "near"].verdict is Verdict.WORSE and pairs["far", "near"].gain < 0
+    assert rank(pairs).tied == ("near",) and rank(pairs).ranks["far"] == (3, 3)
+    assert compare_suites({"t": models["near"]}, {"t": models["far"]}).improvement.estimate == 1
+    with pytest.raises(HarnessError, match="errors and scores have no average"):
+        suite_average([pairs["far", "near"], comparison(0.1, 0.5)])
+
+
+SPREADS = {"far": 2.0, "near": 0.5, "middle": 1.0}
+
+
 def test_equal_models_are_one_group():
     models = {name: runs_of(0.7, 10 + i) for i, name in enumerate("abc")}
     ranking = rank({(a, b): compare(models[a], models[b]) for a, b in combinations(models, 2)})

@@ -48,8 +48,8 @@ const scoreTable = byId("scores");
 const keys = [null, ...[...scoreTable.querySelectorAll("thead th[data-key]")].map((head) => head.dataset.key)];
 const bodyRows = [...scoreTable.tBodies[0].rows];
 const qualityOf = new Map(data.qualities.map((quality) => [quality.key, quality]));
-for (const row of bodyRows) for (const cell of row.cells) cell.own = { html: [...cell.childNodes], order: cell.dataset.order, title: cell.title, className: cell.className };
 const table = new DataTable(scoreTable, bare);
+const costNames = byId("costs") ? [...byId("costs").tBodies[0].rows].map((row) => row.querySelector(".model").textContent) : [];
 const costTable = byId("costs") ? new DataTable("#costs", bare) : null;
 
 function chosen(id) {
@@ -68,6 +68,7 @@ function showRelative() {
   bodyRows.forEach((row, i) => {
     [...row.cells].forEach((cell, k) => {
       if (k === 0) return;
+      cell.own ||= { html: [...cell.childNodes], order: cell.dataset.order, title: cell.title, className: cell.className };
       if (other >= 0) {
         fillDifference(cell, i === other ? null : difference(qualityOf.get(keys[k]), i, other));
         if (i === other) cell.textContent = "";
@@ -88,9 +89,9 @@ function showColumns() {
   keys.forEach((key, i) => {
     if (key === null) return;
     const box = byId("choose-columns").querySelector(`input[value="${CSS.escape(key)}"]`);
-    table.column(i).visible(columns.has(key) && suites.has(box.dataset.suite), false);
+    const visible = columns.has(key) && suites.has(box.dataset.suite);
+    if (table.column(i).visible() !== visible) table.column(i).visible(visible);
   });
-  table.columns.adjust();
 }
 
 function showModels() {
@@ -99,7 +100,7 @@ function showModels() {
   table.draw();
   if (costTable) {
     const names = new Set([...shown].map((i) => data.models[i]));
-    costTable.search.fixed("shown", (text, row, index) => names.has(data.models[index]));
+    costTable.search.fixed("shown", (text, row, index) => names.has(costNames[index]));
     costTable.draw();
   }
 }
@@ -165,7 +166,7 @@ function showMatrix() {
   const matrix = byId("matrix");
   const quality = qualityOf.get(byId("matrix-key").value);
   const names = [...matrix.tHead.rows[0].cells].slice(1).map((head) => head.textContent);
-  const heads = new Map([...scoreTable.tBodies[0].rows, ...bodyRows].map((row) => [row.querySelector(".model").textContent.slice(1), row.querySelector(".model")]));
+  const heads = new Map([...scoreTable.tBodies[0].rows, ...bodyRows].map((row) => [row.querySelector(".model").textContent, row.querySelector(".model")]));
   byId("matrix-name").textContent = quality.title;
   matrix.tBodies[0].replaceChildren(...names.map((a) => {
     const row = document.createElement("tr");
@@ -187,7 +188,10 @@ function drawQuality() {
   draw("quality-plot", () => {
     const quality = qualityOf.get(byId("quality").value);
     const cost = data.costs.find((one) => one.key === byId("cost").value);
-    const spec = filled(data.specs.quality, qualityRows(quality, cost, shownModels()), cost.title, quality.title);
+    const rows = qualityRows(quality, cost, shownModels());
+    if (!rows.length) return null;
+    const spec = filled(data.specs.quality, rows, cost.title, quality.title);
+    if (!rows.some((row) => row.low !== null)) spec.layer.splice(1, 1);
     for (const part of [spec, ...spec.layer]) if (part.encoding && part.encoding.x) part.encoding.x.scale.type = cost.log ? "log" : "linear";
     if (cost.log) delete spec.encoding.x.scale.zero;
     return spec;
@@ -198,14 +202,23 @@ function drawForest() {
   draw("forest-plot", () => {
     const [a, b] = [byId("first").value, byId("second").value];
     const rows = forestRows(data.models.indexOf(a), data.models.indexOf(b));
-    return rows.length ? filled(data.specs.forest, rows, `${a} less ${b}, points`) : null;
+    if (!rows.length) return null;
+    const spec = filled(data.specs.forest, rows, `${a} less ${b}, points`);
+    for (const layer of spec.layer) for (const channel of ["color", "shape"]) if (layer.encoding[channel]) layer.encoding[channel].legend = null;
+    return spec;
   });
 }
 
 function drawCurves() {
   const task = () => byId("curve-task").value;
-  draw("score-plot", () => filled(data.specs.curves, curveRows(data.scores, task(), shownModels()), "", "Score"));
-  draw("loss-plot", () => filled(data.specs.curves, curveRows(data.losses, task(), shownModels()), "", "Training loss"));
+  for (const [id, curves, title] of [["score-plot", data.scores, "Score"], ["loss-plot", data.losses, "Training loss"]]) {
+    draw(id, () => {
+      const rows = curveRows(curves, task(), shownModels());
+      const spec = filled(data.specs.curves, rows, "", title);
+      if (!rows.some((row) => row.seed !== null)) spec.layer.shift();
+      return rows.length ? spec : null;
+    });
+  }
 }
 
 function drawAll() {
@@ -248,11 +261,11 @@ for (const link of document.querySelectorAll('nav a, a.skip, a[href="#pairs"]'))
   });
 }
 
-showRelative();
+if (byId("relative").value) showRelative();
 showColumns();
 showModels();
 restoreOrder();
-if (byId("matrix-key")) showMatrix();
+if (byId("matrix-key")) whenNear(byId("matrix"), showMatrix);
 if (data.specs.ranks) draw("ranks-plot", () => filled(data.specs.ranks, data.specs.ranks.data.values));
 drawAll();
 if (state.get("at") && byId(state.get("at"))) byId(state.get("at")).scrollIntoView({ behavior: "instant" });

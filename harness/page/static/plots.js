@@ -78,6 +78,16 @@ const sight = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "300px" });
 
+/** Do something once, when an element comes into sight. */
+function whenNear(element, action) {
+  const near = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    near.disconnect();
+    action();
+  }, { rootMargin: "300px" });
+  near.observe(element);
+}
+
 async function redraw(id) {
   const own = drawn.get(id);
   if (!own.stale) return;

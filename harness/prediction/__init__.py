@@ -1,0 +1,1 @@
+"""Kept models at work on a user's own rows."""

@@ -1,0 +1,1 @@
+"""Kept models as folders that can be uploaded to the Hub."""

@@ -1,0 +1,61 @@
+"""What a run asks of a machine: threads, memory, time. Estimates from its model and its batches, before it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from harness.runner.plan import Run
+from harness.runner.resources import Context
+from harness.training.threads import is_chosen, threads_for
+from harness.training.trainer import plan_of, steps_of, trained_parameters
+
+PROCESS_BYTES = 0.8e9
+"""What a worker takes without a run: Python and its libraries."""
+PARAMETER_BYTES = 24
+"""What a parameter takes in training: weight, gradient, two moments, and the best weights; activations beside them."""
+UPDATE_SECONDS, FLOPS_PER_SECOND = 0.01, 2e10
+"""What an update takes at least, and what a core computes."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run asks for."""
+
+    threads: int
+    memory: float
+    """Bytes, of its process."""
+    seconds: float
+
+
+def load_of(context: Context, run: Run) -> Load:
+    """What a run on the CPU asks for."""
+    resources = context.resources
+    architecture = resources.architecture(run.model, run.task, run.recipe)
+    with torch.device("meta"):
+        module = architecture.build()
+    features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
+    plan = plan_of(features, run.recipe, seed=0)
+    parameters = trained_parameters(module)
+    tokens = float(features.lengths.mean()) * plan.batch_size
+    flops = 6.0 * parameters["active"] * tokens
+    threads = torch.get_num_threads() if is_chosen() else min(torch.get_num_threads(), threads_for(module, plan))
+    return Load(
+        threads,
+        PROCESS_BYTES + PARAMETER_BYTES * parameters["total"],
+        steps_of(plan, run.recipe) * (UPDATE_SECONDS + flops / FLOPS_PER_SECOND / threads),
+    )
+
+
+def free_memory() -> float:
+    """Bytes that new processes may take."""
+    return float(psutil.virtual_memory().available)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    process = psutil.Process()
+    allowed = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
+    return len(allowed) if allowed else psutil.cpu_count() or 1

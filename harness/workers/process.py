@@ -1,0 +1,128 @@
+"""A worker process, from the command's side: start, assign, listen, end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import harness
+from harness.runner.plan import Run
+from harness.runner.progress import Display
+from harness.workers.job import Assignment, Job
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables of a launch of several processes, of which a worker is none."""
+LAST_WORDS = 2000
+"""Characters that are shown of what a worker that ended has printed."""
+
+
+class Events:
+    """What all workers tell, in the order in which it comes: (process, event); None in place of an event: it ended."""
+
+    def __init__(self) -> None:
+        self.queue: queue.Queue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.Queue()
+
+    def next(self, seconds: float) -> tuple[WorkerProcess, dict[str, Any] | None] | None:
+        """The next one; None where nothing happens for so many seconds."""
+        try:
+            return self.queue.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    def listen(self, process: WorkerProcess) -> None:
+        """Take in what a worker tells, from a thread of its own."""
+
+        def read() -> None:
+            assert process.process.stdout is not None
+            for line in process.process.stdout:
+                with contextlib.suppress(ValueError):  # half a line, of one that was killed
+                    self.queue.put((process, json.loads(line)))
+            self.queue.put((process, None))
+
+        threading.Thread(target=read, daemon=True).start()
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """A worker; ``run`` is what it does, ``step`` how far it is, ``started`` whether it began to train."""
+
+    process: subprocess.Popen[str]
+    output: IO[bytes]
+    display: Display
+    gpu: int | None = None
+    run: Run | None = None
+    step: int = -1
+    started: bool = False
+
+    @classmethod
+    def start(cls, job: Job, events: Events, display: Display, gpu: int | None = None) -> WorkerProcess:
+        """Start a worker, on a GPU or on the CPU. Ctrl-C on the terminal reaches the command, which ends the worker."""
+        environment = {key: value for key, value in os.environ.items() if key not in LAUNCHER}
+        root = str(Path(harness.__file__).parents[1])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        if gpu is not None:
+            visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if gpu < len(visible) and visible[gpu] else str(gpu)
+        output = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the worker)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.workers.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        worker = cls(process, output, display, gpu)
+        events.listen(worker)
+        worker._say(job.as_json())
+        return worker
+
+    def assign(self, run: Run, assignment: Assignment) -> None:
+        """Give it a run."""
+        self.run, self.step, self.started = run, -1, False
+        self._say(asdict(assignment))
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show an event of a run under way."""
+        values = {key: value for key, value in event.items() if key != "event"}
+        if event["event"] == "run_started":
+            self.started = True
+        if "step" in values:
+            self.step = max(self.step, values["step"])
+        if event["event"] in ("message", "run_started", "progress", "evaluated"):
+            getattr(self.display, event["event"])(**values)
+
+    def stop(self) -> None:
+        """Let it end: at once where it waits for work, else after it has saved the state of its run."""
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
+    def wait(self) -> str:
+        """Wait for its end, and say how it ended."""
+        self.stop()
+        code = self.process.wait()
+        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        self.output.seek(max(0, self.output.seek(0, os.SEEK_END) - LAST_WORDS))
+        return self.output.read().decode(errors="replace").strip()
+
+    def _say(self, request: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # it has ended, which `Events` tells
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
