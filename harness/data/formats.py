@@ -125,12 +125,13 @@ def _csv_rows(spec: SplitFile, path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with _text(spec, path, newline="") as file:
             reader = csv.reader(file, strict=True, delimiter=spec.delimiter or ",")
-            start = 1
+            start, first = 1, list[str]()
             while True:
                 try:
                     cells = next(reader, None)
                 except csv.Error as error:
-                    raise error_at(path, start, f"not valid CSV: {error}") from None
+                    raise error_at(path, start, f"not valid CSV: {error}{delimiter_hint(first)}") from None
+                first = first or cells or []
                 if cells is None:
                     return
                 if cells:

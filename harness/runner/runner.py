@@ -36,7 +36,6 @@ from harness.runner.keeping import drop_models, drop_worse_seeds, load_model
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
 from harness.runner.prepare import prepare
 from harness.runner.progress import Display, make_display
-from harness.runner.reading import summary_of, too_long
 from harness.runner.queue import (
     RunQueue,
     Status,
@@ -48,6 +47,7 @@ from harness.runner.queue import (
     statuses_of,
     tidy,
 )
+from harness.runner.reading import summary_of, too_long
 from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
@@ -374,8 +374,8 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
                     models.add(run.model.name)
                     architecture.build()  # a checkpoint that does not fit shows now, too
                 features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
-                if note := too_long(run, len(features), features.truncated):
-                    context.display.message(note)
+                if cut := too_long(run, len(features), features.truncated):
+                    context.display.message(cut)
                 for task, split in (*run.evaluated, *run.tests):
                     resources.evaluated(architecture, task, split)
                 if first:

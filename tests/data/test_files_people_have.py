@@ -34,11 +34,13 @@ def entities(folder: Path, content: str, name: str = "train.conll", **keys: Any)
 def tags_in(task: Task) -> list[list[str]]:
     train = load_examples(task, ".", "train", allow_partial=True)
     held = load_examples(task, ".", "validation", allow_partial=True)
-    return [[task.labels[tag] for tag in e["tags"]] for e in sorted(train + held, key=lambda e: e["idx"])]
+    return [[task.labels[tag] for tag in e[task.label_field]] for e in sorted(train + held, key=lambda e: e["idx"])]
 
 
 @pytest.mark.parametrize(
-    ("scheme", "sentences"), [("iob1", IOB1), ("iob2", IOB2), ("bioes", BIOES), ("bioes", BILOU)], ids="1 2 S U".split()
+    ("scheme", "sentences"),
+    [("iob1", IOB1), ("iob2", IOB2), ("bioes", BIOES), ("bioes", BILOU)],
+    ids=["1", "2", "S", "U"],
 )
 @pytest.mark.parametrize("auto", [False, True])
 def test_every_scheme_marks_the_same_entities(tmp_path, scheme, sentences, auto):
@@ -65,6 +67,8 @@ def test_auto_says_what_it_found(tmp_path, capsys):
     (tmp_path / "train.conll").write_text(conll(IOB1))
     (tmp_path / "b.yaml").write_text(
         "tasks: {own: {problem_type: token_classification, train: train.conll, scheme: auto}}\n"
+        "models: {m: {architecture: bert, config: {model_type: bert}, tokenizer: sample}}\n"
+        "benchmarks: {b: {tasks: own, models: m, recipe: {max_steps: 1}}}\n"
     )
     assert main(["validate", str(tmp_path / "b.yaml")]) == 0
     assert "task 'own': the tags are IOB1 (word 1 has tag 'I-PER' after 'O'" in capsys.readouterr().out
