@@ -55,6 +55,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "check a file: all mistakes at once, with their lines"
     validate = commands.add_parser("validate", help=about, parents=[offline])
     validate.add_argument("file", type=usable)
+    validate.add_argument("--data", action="store_true", help="read the data, too, and say what is odd in it")
     validate.set_defaults(command=command_validate)
 
 
@@ -153,13 +154,18 @@ def command_models(options: argparse.Namespace) -> int:
 def command_validate(options: argparse.Namespace) -> int:
     from harness.config.benchmark import read_benchmarks
     from harness.config.effective import effective_recipes
-    from harness.data.custom import separator_warning
+    from harness.data.custom import data_notes
 
     file = read_benchmarks(options.file, check_folders=True)
     for spec in file.benchmarks.values():
         print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds")
         print(textwrap.indent(effective_recipes(spec), "  "))
-    for warning in filter(None, map(separator_warning, file.tasks.values())):
-        print(warning)
+    for note in (note for task in file.tasks.values() for note in data_notes(task)):
+        print(note)
+    if options.data:
+        from harness.runner.reading import describe_data
+
+        for line in describe_data(file):
+            print(line, flush=True)
     print(f"{options.file} is valid")
     return 0

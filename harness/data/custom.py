@@ -1,16 +1,17 @@
-"""A user's own data files (csv, tsv, jsonl, parquet, conll), described by a few lines of YAML, as a task."""
+"""A user's own data files (csv, tsv, json, jsonl, parquet, conll), described by a few lines of YAML, as a task."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import LARGEST, BadValue, column_names, label_names, other_separator
-from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS
-from harness.errors import HarnessError, did_you_mean, printable
-from harness.task.entities import tag_order
+from harness.data.files import LARGEST, BadValue, column_names, label_names, other_separator, tag_scheme
+from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS, delimiter_hint, encoding_problem, kind_of
+from harness.errors import HarnessError, did_you_mean, printable, shown
+from harness.task.entities import OUTSIDE, SCHEMES, entity_types, tag_names_problem, tag_order
 from harness.task.metrics import METRICS
 from harness.task.problem_types import PROBLEM_TYPES, ProblemType
 from harness.task.task import OWN_SUITE as SUITE
@@ -20,6 +21,8 @@ SPLITS = ("train", "validation", "test")
 TEXT_FORMATS = tuple(suffix for suffix in FORMATS if suffix != ".conll")
 WORD_FORMATS = tuple(suffix for suffix in FORMATS if suffix not in TABLES)
 """The files that hold lists of words, from which token classification is read."""
+AUTO = "auto"
+"""The scheme that the training file's tags look like."""
 REQUIRED = ("problem_type", "text", "train")
 KEYS = (
     *REQUIRED,
@@ -34,6 +37,11 @@ KEYS = (
     "loss_weights",
     "cluster",
     "separator",
+    "format",
+    "delimiter",
+    "encoding",
+    "column",
+    "scheme",
     "suite",
 )
 
@@ -55,7 +63,9 @@ def task_from_files(name: str, spec: Mapping[str, Any], base: str | Path) -> Tas
             ``loss_weights``, "balanced" or a number by label;
             ``cluster``, the column or columns by which examples belong together (default: the first text), which a test
             file may lack; ``separator`` between the labels of one cell (multi-label csv
-            and tsv, default ","); ``suite``. A test file may lack the label column.
+            and tsv, default ","); how the files are read: ``format``, ``delimiter``, ``encoding``, ``column`` of the
+            tags and ``scheme`` (see `SplitFile`; "auto": as the training file's tags look); ``suite``.
+            A test file may lack the label column.
         base: the folder of the YAML file.
 
     Raises:
@@ -75,7 +85,8 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
     cluster = _names(spec, "cluster")
     separator, one_hot = spec.get("separator", ","), _one_hot(spec, problem)
     label = "label" if one_hot else str(spec.get("label", "label"))
-    paths = {split: _path(spec, problem, split, base) for split in SPLITS if spec.get(split) is not None}
+    reading = _reading(spec, problem)
+    paths = {split: _path(spec, problem, split, base, reading) for split in SPLITS if spec.get(split) is not None}
     if taken := {label, *one_hot, "label", "idx"}.intersection(text + choices):
         raise BadValue(f"the column '{taken.pop()}' cannot be a text: it is the label, or has a reserved name")
     if taken := {label, *one_hot, "label", "idx"}.intersection(cluster):
@@ -85,18 +96,21 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
     fields = (*text, *choices)
     others = tuple(name for name in cluster if name not in fields)
     others += one_hot or (label,)
-    columns = {split: _columns(path, fields, others, split == "test") for split, path in paths.items()}
+    columns = {split: _columns(reading, path, fields, others, split == "test") for split, path in paths.items()}
     flags = {split: tuple(name for name in one_hot if of_split.pop(name, None)) for split, of_split in columns.items()}
     for split, of_split in columns.items():
         if label in of_split:
             of_split["label"] = of_split.pop(label)
         if lacking := [name for name in one_hot if flags[split] and name not in flags[split]]:
             raise BadValue(f"{paths[split]}: there is no column '{lacking[0]}', which 'label' names")
-    train = SplitFile(str(paths["train"]), columns["train"], separator=separator)
+    train = replace(reading, path=str(paths["train"]), columns=columns["train"], separator=separator)
+    if spec.get("scheme") == AUTO:
+        scheme, told_by = tag_scheme(train, paths["train"])
+        train = replace(train, scheme=scheme, scheme_told_by=told_by)
     spellings = _spellings(spec, choices) if choices else one_hot or None
     labels = choices or _flag_labels(spec, one_hot) or _labels(spec, problem, train, paths["train"])
     files = {
-        split: SplitFile(str(path), columns[split], labels=spellings, separator=separator, one_hot=flags[split])
+        split: replace(train, path=str(path), columns=columns[split], labels=spellings, one_hot=flags[split])
         for split, path in paths.items()
     }
     return Task(
@@ -134,6 +148,39 @@ def _problem_type(spec: Mapping[str, Any]) -> ProblemType:
     if not problem.has_labels and spec.get("labels"):
         raise BadValue("a regression has no 'labels'")
     return problem
+
+
+def _reading(spec: Mapping[str, Any], problem: ProblemType) -> SplitFile:
+    """How the files are read, without their names and columns."""
+    given = {
+        key: spec[key] for key in ("format", "delimiter", "encoding", "column", "scheme") if spec.get(key) is not None
+    }
+    formats = [kind[1:] for kind in (WORD_FORMATS if problem.of_words else TEXT_FORMATS)]
+    if given.get("format", formats[0]) not in formats:
+        raise BadValue(f"'format' must be one of {', '.join(formats)}, found {shown(given['format'])}")
+    delimiter, encoding = given.get("delimiter", ""), given.get("encoding", "utf-8")
+    if "delimiter" in given and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"\0'):
+        raise BadValue(f"'delimiter' must be one character, found {shown(delimiter)}")
+    if problem_of_name := encoding_problem(encoding) if isinstance(encoding, str) else "it must be a name":
+        raise BadValue(f"'encoding': {problem_of_name}")
+    for key in ("column", "scheme"):
+        if key in given and not problem.of_words:
+            raise BadValue(f"only token_classification has a '{key}' of tags")
+    column, scheme = given.get("column", -1), given.get("scheme", "iob2")
+    if type(column) is not int or not -1000 <= column <= 1000 or column == 0:
+        raise BadValue(
+            f"'column' must be the position of the tags' column, from 1 (the words have 0), found {shown(column)}"
+        )
+    if scheme not in (*SCHEMES, AUTO):
+        raise BadValue(f"'scheme' must be one of {', '.join((*SCHEMES, AUTO))}, found {shown(scheme)}")
+    return SplitFile(
+        "",
+        format=given.get("format", ""),
+        delimiter=delimiter,
+        encoding=encoding,
+        tag_column=column,
+        scheme="iob2" if scheme == AUTO else scheme,
+    )
 
 
 def _range(spec: Mapping[str, Any], problem: ProblemType) -> tuple[float, float] | None:
@@ -180,14 +227,18 @@ def _names(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _path(spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path) -> Path:
+def _path(spec: Mapping[str, Any], problem: ProblemType, split: str, base: Path, reading: SplitFile) -> Path:
     value = spec[split]
     if not isinstance(value, str | Path):
         raise BadValue(f"'{split}' must be a file name, found {value!r}")
     path = Path(os.path.abspath(os.path.join(base, os.path.expanduser(value))))
     formats = WORD_FORMATS if problem.of_words else TEXT_FORMATS
-    if path.suffix not in formats:
-        raise BadValue(f"'{split}': {value} must end with one of {', '.join(formats)}")
+    if (kind := kind_of(reading, path)) not in formats:
+        listed = ", ".join(formats)
+        raise BadValue(f"'{split}': {value} must end with one of {listed} (or with .gz behind it), or have a `format:`")
+    for key, kinds in (("delimiter", TABLES), ("column", (".conll",))):
+        if spec.get(key) is not None and kind not in kinds:
+            raise BadValue(f"'{key}' is for {' and '.join(kinds)}, but '{split}' is {kind}: {value}")
     try:
         is_file = path.is_file()
     except (OSError, ValueError) as error:  # a name that no disk can have
@@ -231,16 +282,26 @@ def separator_warning(task: Task) -> str | None:
     )
 
 
-def _columns(path: Path, fields: Sequence[str], others: Sequence[str], may_lack: bool) -> dict[str, str]:
+def data_notes(task: Task) -> list[str]:
+    """Lines about how a task's own files are read that its author should see."""
+    file = task.files.get(str(task.train_split))
+    told_by = file.scheme_told_by if file else ""
+    found = f"task '{task.name}': the tags are {file.scheme.upper()} ({told_by})" if file and told_by else None
+    return [line for line in (separator_warning(task), found) if line]
+
+
+def _columns(
+    reading: SplitFile, path: Path, fields: Sequence[str], others: Sequence[str], may_lack: bool
+) -> dict[str, str]:
     """The columns that are read, by themselves; a test file may lack the ``others``: label and cluster."""
-    names = column_names(SplitFile(str(path)), path)
+    names = column_names(reading, path)
     if not names:
         raise BadValue(f"{path}: there are no rows in it")
     columns = {name: name for name in (*fields, *(name for name in others if name in names or not may_lack))}
     for column in columns.values():
         if column not in names and column.split(".")[0] not in names:
-            hint = did_you_mean(column, names)
-            raise BadValue(f"{path}: there is no column '{column}'.{hint} Found: {', '.join(names)}")
+            hint, other = did_you_mean(column, names), delimiter_hint(names)
+            raise BadValue(f"{path}: there is no column '{column}'.{hint} Found: {', '.join(names)}{other}")
     return columns
 
 
@@ -249,9 +310,19 @@ def _labels(spec: Mapping[str, Any], problem: ProblemType, train: SplitFile, pat
     if not problem.has_labels:
         return ()
     if spec.get("labels") is not None:
-        return _listed_labels(spec)
+        labels = _listed_labels(spec)
+        return labels if train.scheme == "iob2" else _iob2_labels(labels)
     names = label_names(train, path, problem.several)
+    if train.scheme != "iob2":
+        return _iob2_labels(names)
+    if problem.of_words and (wrong := tag_names_problem(tag_order(names))):
+        raise BadValue(f"{path}: {wrong}; `scheme: auto` reads IOB1 and BIOES, too")
     return tag_order(names) if problem.of_words else names
+
+
+def _iob2_labels(tags: Sequence[str]) -> tuple[str, ...]:
+    """The IOB2 tags for the types of another scheme's tags, in the order of the types."""
+    return (OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(entity_types(tags)) for mark in "BI"))
 
 
 def _listed_labels(spec: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ CUT_SHARE, CUT_MOST = 0.1, 1000
 """The share of the training examples, and the largest number of them, that become a missing validation split."""
 
 
+_AS_USUAL = SplitFile("")
+
+
 class Examples:
     """The examples of a split: every iteration reads them anew, so that never all of them are in memory.
 
@@ -260,8 +263,11 @@ class _Files:
         """A hash of a split's bytes and of how they are read."""
         spec, path = self._file(split)
         reading = asdict(spec)
-        for key in ("path", "rows", "expand", "alternatives"):
+        for key in ("path", "rows", "expand", "alternatives", "scheme_told_by"):
             del reading[key]
+        for key in ("format", "delimiter", "encoding", "tag_column", "scheme"):
+            if reading[key] == getattr(_AS_USUAL, key):
+                del reading[key]  # what reads as it always did has the fingerprint that it always had
         content = digest([file_hash(path), path.suffix, reading])
         if not self._is_part_of_train(split):
             return content

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.data.formats import Rows, error_at, has_no_lines, read_rows
 from harness.errors import HarnessError, did_you_mean, shown
-from harness.task.entities import iob2_problem
+from harness.task.entities import as_iob2, iob2_problem, scheme_of
 from harness.task.task import Example, SplitFile, Task
 
 LARGEST = 1e18
@@ -96,6 +96,13 @@ def label_names(spec: SplitFile, path: Path, several: bool = False) -> tuple[str
     return tuple(sorted(names, key=int if numbers else None))
 
 
+def tag_scheme(spec: SplitFile, path: Path) -> tuple[str, str]:
+    """The scheme of a file's tags, and what tells it (see `scheme_of`)."""
+    column = str(spec.columns["label"])
+    rows = (record.get(column) for _, record in read_rows(spec, path, []))
+    return scheme_of([tag for tag in tags if isinstance(tag, str)] for tags in rows if isinstance(tags, list))
+
+
 def _name(label: Any) -> str:
     label = whole(label)
     if label is None or label == "":
@@ -123,6 +130,8 @@ def _mapped(task: Task, spec: SplitFile, path: Path, records: Rows) -> Iterator[
             if spec.one_hot:
                 example[label] = read_label([name for name in spec.one_hot if _is_set(record, name)])
             elif label == "label" or task.problem.of_words:
+                if task.problem.of_words and label in columns:
+                    example[label] = _in_iob2(example[label], spec.scheme)
                 example[label] = read_label(example[label]) if label in columns else task.unlabelled
                 if task.problem.of_words and label in columns:
                     check_sentence(task, example)
@@ -175,6 +184,16 @@ def pick(record: Mapping[str, Any], column: str) -> Any:
             raise BadValue(f"no '{column}'.{did_you_mean(column, record)} Found: {', '.join(map(str, record))}")
         value = value[key]
     return value
+
+
+def _in_iob2(tags: Any, scheme: str) -> Any:
+    """Tags of another scheme as IOB2; what is no list of texts is left to the reader of labels."""
+    if scheme == "iob2" or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        return tags
+    try:
+        return as_iob2(tags, scheme)
+    except ValueError as error:
+        raise BadValue(f"{error}: say another `scheme:`, or `auto`") from None
 
 
 def _is_set(record: Mapping[str, Any], column: str) -> bool:
@@ -335,7 +354,7 @@ def check_sentence(task: Task, example: Example) -> None:
     if len(words) != len(tags):
         raise BadValue(f"there are {len(tags)} tags for {len(words)} words")
     if problem := iob2_problem([task.labels[i] for i in tags]):
-        raise BadValue(problem)
+        raise BadValue(f"{problem}; `scheme: auto` reads IOB1 and BIOES, too")
 
 
 def parts(cell: str, separator: str) -> list[Any]:

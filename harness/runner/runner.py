@@ -15,7 +15,8 @@ from accelerate.utils import broadcast_object_list
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
-from harness.data.custom import separator_warning
+from harness.data.custom import data_notes
+from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.export.trackers import check_trackers
 from harness.output import complain
@@ -46,6 +47,7 @@ from harness.runner.queue import (
     statuses_of,
     tidy,
 )
+from harness.runner.reading import summary_of, too_long
 from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
@@ -362,8 +364,8 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
             tasks.add(run.task.name)
             if first:
                 context.display.message(f"reading {run.task.name}")
-                if warning := separator_warning(run.task):
-                    context.display.message(warning)
+                for note in data_notes(run.task):
+                    context.display.message(note)
                 if context.spec.predict and not run.tests:
                     context.display.message(f"{run.task.name}: there is no test split to predict")
             try:
@@ -371,11 +373,15 @@ def read_data(context: Context, runs: Sequence[Run]) -> None:
                 if run.model.name not in models:
                     models.add(run.model.name)
                     architecture.build()  # a checkpoint that does not fit shows now, too
-                resources.features(architecture, run.task, str(run.task.train_split), training=True)
+                features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
+                if cut := too_long(run, len(features), features.truncated):
+                    context.display.message(cut)
                 for task, split in (*run.evaluated, *run.tests):
                     resources.evaluated(architecture, task, split)
                 if first:
                     _show_overlaps(context, run)
+                    if has_own_files(run.task):
+                        context.display.message(summary_of(resources, run))
             except HarnessError as error:
                 problems += [line for line in str(error).splitlines() if line not in problems]
     if problems:

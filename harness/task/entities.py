@@ -48,6 +48,50 @@ def iob2_problem(tags: Sequence[str]) -> str | None:
     return None
 
 
+SCHEMES = ("iob1", "iob2", "bioes")
+"""How files mark entities. BILOU is BIOES with other letters, and is read as it."""
+_ENDS, _SINGLE = ("E-", "L-"), ("S-", "U-")
+
+
+def as_iob2(tags: Sequence[str], scheme: str) -> list[str]:
+    """A sentence's tags of another scheme as IOB2, which marks the same entities.
+
+    In IOB1, ``I-`` also begins an entity, and ``B-`` only one right behind another of its type. In BIOES, ``E-`` is
+    the last word of an entity and ``S-`` an entity of one word.
+
+    Raises:
+        ValueError: tags that break the rules of BIOES, or belong to no scheme.
+
+    >>> as_iob2(["I-PER", "B-PER", "O"], "iob1"), as_iob2(["B-PER", "E-PER", "S-LOC"], "bioes")
+    (['B-PER', 'B-PER', 'O'], ['B-PER', 'I-PER', 'B-LOC'])
+    """
+    if scheme == "iob2":
+        return list(tags)
+    for number, tag in enumerate(tags, start=1):
+        if tag != OUTSIDE and (tag[:2] not in ("B-", "I-", *(_ENDS + _SINGLE if scheme == "bioes" else ()))):
+            raise ValueError(f"word {number} has tag '{tag}', which is not {scheme.upper()}")
+    if scheme == "iob1":
+        return tags_of(spans(tags), len(tags))
+    for number, (before, tag) in enumerate(zip([OUTSIDE, *tags], [*tags, OUTSIDE], strict=True), start=1):
+        is_open = before[:2] in ("B-", "I-")
+        goes_on = tag[:2] in ("I-", *_ENDS)
+        if is_open != goes_on or (is_open and before[2:] != tag[2:]):
+            where = f"word {number} has tag '{tag}'" if number <= len(tags) else "the sentence ends"
+            raise ValueError(f"{where} after '{before}', which is not BIOES")
+    letters = {**dict.fromkeys(_ENDS, "I-"), **dict.fromkeys(_SINGLE, "B-")}
+    return [letters.get(tag[:2], tag[:2]) + tag[2:] for tag in tags]
+
+
+def scheme_of(sentences: Iterable[Sequence[str]]) -> tuple[str, str]:
+    """The scheme of sentences' tags, and what tells it: BIOES has own letters, and IOB1 breaks the rule of IOB2."""
+    broken = ""
+    for tags in sentences:
+        if own := next((tag for tag in tags if tag[:2] in _ENDS + _SINGLE), None):
+            return "bioes", f"there is '{own}'"
+        broken = broken or iob2_problem(tags) or ""
+    return ("iob1", broken.partition(",")[0]) if broken else ("iob2", "every entity begins with 'B-'")
+
+
 def spans(tags: Sequence[str]) -> list[Span]:
     """The entities that tags mark, in order.
 

@@ -66,6 +66,11 @@ class SplitFile:
     (several, where versions of the file differ). ``alternatives`` are other files that hold the same split, tried
     first. ``expand`` turns one irregular record into its examples. ``separator`` stands between the labels of a
     multi-label cell; ``one_hot`` are the columns of 0 and 1 that stand for the label instead, in class order.
+
+    ``format`` says how the file is read, whatever its name's ending: one of the endings above without the dot, or
+    ``json``. ``delimiter`` separates the cells of a table, ``encoding`` is that of the text. In a CoNLL file the tags
+    stand in the column at position ``tag_column``. ``scheme`` is how the file marks entities (``iob1``, ``iob2`` or
+    ``bioes``); they become IOB2. ``scheme_told_by`` is what told it, where the file was asked.
     """
 
     path: str
@@ -77,6 +82,12 @@ class SplitFile:
     alternatives: tuple[SplitFile, ...] = ()
     separator: str = ","
     one_hot: tuple[str, ...] = ()
+    format: str = ""
+    delimiter: str = ""
+    encoding: str = "utf-8"
+    tag_column: int = -1
+    scheme: str = "iob2"
+    scheme_told_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)
