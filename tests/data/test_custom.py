@@ -167,7 +167,7 @@ BAD = {
     "no text": ({"text": None}, "'text' is missing"),
     "problem type": ({"problem_type": "regresion"}, "unknown problem_type 'regresion'. Did you mean 'regression'?"),
     "no such file": ({"validation": "dev.csv"}, "'validation': there is no file "),
-    "format": ({"train": "train.txt"}, "'train': train.txt must end with one of .tsv, .csv, .jsonl, .parquet"),
+    "format": ({"train": "train.txt"}, "'train': train.txt must end with one of .tsv, .csv, .json, .jsonl, .parquet"),
     "file name": ({"train": 5}, "'train' must be a file name, found 5"),
     "column": ({"text": "txt"}, "there is no column 'txt'. Did you mean 'text'? Found: text, stars"),
     "label column": ({"label": "star"}, "there is no column 'star'. Did you mean 'stars'? Found: text, stars"),
