@@ -236,8 +236,10 @@ BAD_TABLES = {
         "train.tsv:3: unknown label 'yess'. Did you mean 'yes'? Known labels: no, yes",
     ),
     "missing label": (HEAD + b"A\tB\t\n", "train.tsv:2: the label is missing. Known labels: no, yes"),
-    "latin 1": (HEAD + GOOD + b"caf\xe9\tB\tyes\n", "train.tsv:3: not UTF-8 (byte 0xe9): say its `encoding:`, such as latin-1, or save the file as UTF-8"),
-    "utf-16": ("a\tb\tlabel\n".encode("utf-16"), "train.tsv:1: the file is in UTF-16: say `encoding: utf-16`, or save it as UTF-8"),
+    "latin 1": (HEAD + GOOD + b"caf\xe9\tB\tyes\n", "train.tsv:3: not UTF-8 (byte 0xe9): "
+                "say its `encoding:`, such as latin-1, or save the file as UTF-8"),
+    "utf-16": ("a\tb\tlabel\n".encode("utf-16"), "train.tsv:1: the file is in UTF-16: "
+               "say `encoding: utf-16`, or save it as UTF-8"),
     "NUL byte": (
         HEAD + GOOD * 2 + b"A\0\tB\tyes\n",
         "train.tsv:4: a NUL byte: the file is damaged, or not a text file",
@@ -250,7 +252,8 @@ BAD_TABLES = {
     "column twice": (b"a\ta\tb\tlabel\n", "train.tsv:1: two columns are called 'a'. Found: a, a, b, label"),
     "commas instead of tabs": (
         b"a,b,label\nA,B,yes\n",
-        "train.tsv:1: there is no column 'a'. Found: a,b,label. If ',' separates the columns of this file, say `delimiter: \",\"`",
+        "train.tsv:1: there is no column 'a'. Found: a,b,label. "
+        "If ',' separates the columns of this file, say `delimiter: \",\"`",
     ),
 }  # fmt: skip
 
