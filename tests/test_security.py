@@ -55,7 +55,10 @@ def test_the_source_runs_no_text_and_reads_no_pickle(file):
                 node.lineno,
             )
             assert called not in ("torch.load", "torch.save", "yaml.load", "yaml.unsafe_load"), (called, node.lineno)
-            assert not called.startswith(("pickle.", "subprocess.", "marshal.", "shelve.")), (called, node.lineno)
+            assert not called.startswith(("pickle.", "marshal.", "shelve.")), (called, node.lineno)
+            if called.startswith("subprocess."):  # the workers of a command: this program itself, by its module's name
+                assert (file.name, called) == ("process.py", "subprocess.Popen"), node.lineno
+                assert ast.unparse(node.args[0]) == "[sys.executable, '-m', 'harness.workers.worker']", node.lineno
             assert called != "spec.loader.exec_module" or file.name == "plugins.py", node.lineno
             for keyword in node.keywords:
                 value = ast.unparse(keyword.value)
@@ -70,7 +73,8 @@ def test_the_source_runs_no_text_and_reads_no_pickle(file):
                     assert given.get("use_safetensors") == "True", node.lineno
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            assert not {"pickle", "marshal", "shelve", "dill", "joblib", "subprocess"} & set(names), node.lineno
+            assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & set(names), node.lineno
+            assert "subprocess" not in names or file.name == "process.py", node.lineno
 
 
 @pytest.mark.parametrize(

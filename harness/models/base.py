@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from abc import ABC, abstractmethod
@@ -96,11 +97,15 @@ class Architecture(ABC):
         It is a `transformers.PreTrainedModel`: training chooses its attention and looks at its word embedding.
         """
 
+    def build_for_sizes(self) -> nn.Module:
+        """The model to look at its sizes; its weights take no memory where they are not read from a checkpoint."""
+        with torch.device("meta") if self.folder is None else contextlib.nullcontext():
+            return self.build()
+
     @property
     def model_class(self) -> Any:
         """What reads `build`'s model back from a folder of ``save_pretrained``: an auto class, or its own."""
-        with torch.device("meta"):
-            return type(self.build())
+        return type(self.build_for_sizes())
 
     @abstractmethod
     def groups(self, examples: Iterable[Example], training: bool) -> Iterator[Group]:

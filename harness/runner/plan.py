@@ -277,8 +277,7 @@ def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Tas
     """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
     parameters, tokens = 0, 0.0
     if recipe.compile == "auto":
-        with torch.device("meta"):
-            parameters = trained_parameters(architecture.build())["total"]
+        parameters = trained_parameters(architecture.build_for_sizes())["total"]
         features = resources.features(architecture, task, str(task.train_split), training=True)
         plan = plan_of(features, recipe, seed=0)
         tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)

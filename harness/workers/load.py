@@ -34,8 +34,7 @@ def load_of(context: Context, run: Run) -> Load:
     """What a run on the CPU asks for."""
     resources = context.resources
     architecture = resources.architecture(run.model, run.task, run.recipe)
-    with torch.device("meta"):
-        module = architecture.build()
+    module = architecture.build_for_sizes()
     features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
     plan = plan_of(features, run.recipe, seed=0)
     parameters = trained_parameters(module)

@@ -57,7 +57,7 @@ def training_of(architecture: Answers, process: int, processes: int, tokens: int
         architecture=architecture,
         accelerator=accelerator,
         module=torch.nn.Identity(),
-        plan=SimpleNamespace(micro_batch_tokens=tokens),
+        micro_batch_tokens=tokens,
         autocast=contextlib.nullcontext,
     )
 
