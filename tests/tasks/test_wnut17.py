@@ -467,9 +467,9 @@ def test_what_is_wrong_in_json_lines(tmp_path, row, problem):
 
 def test_tables_hold_no_lists_of_words(tmp_path):
     (tmp_path / "train.csv").write_text("tokens,tags\nAnna,B-name\n")
-    with pytest.raises(HarnessError, match=r"train.csv must end with one of \.jsonl, \.parquet, \.conll"):
+    with pytest.raises(HarnessError, match=r"train.csv must end with one of \.json, \.jsonl, \.parquet, \.conll"):
         own(tmp_path, train="train.csv")
-    with pytest.raises(HarnessError, match=r"train.conll must end with one of \.tsv, \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(HarnessError, match=r"train.conll must end with one of \.tsv, \.csv, \.json, \.jsonl, "):
         own(tmp_path, problem_type="single_label_classification", text="tokens")
 
 
