@@ -100,8 +100,8 @@ def pass_tokens(device: torch.device, precision: str, parameters: int) -> float:
 def attention_kernels(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """The context in which PyTorch's attention takes kernels that suit texts: on CUDA, any but cuDNN's.
 
-    Those are planned anew for every shape, of which texts have many: four passes of BERT-base took 491 ms on an H200, of
-    which the device worked 20.
+    Those are planned anew for every shape, of which texts have many: four passes of BERT-base took 491 ms on an H200,
+    and the device worked 20 of them.
     """
     if device.type != "cuda":
         return contextlib.nullcontext()
