@@ -17,8 +17,7 @@ from pydantic.fields import FieldInfo
 
 from harness.task.task import Task
 
-SOURCES = ("hub", "sample")
-"""The sources of data that are not folders."""
+SOURCES = ("hub", "sample")  # the sources of data that are not folders
 
 
 def _as_tuple(value: Any) -> Any:
@@ -32,9 +31,10 @@ def absolute(name: str, base: Path) -> str:
 
 
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+Epochs = Annotated[float, Field(gt=0, le=1e6, description="a number above 0, at most a million")]
 NotNegative = Annotated[float, Field(ge=0, description="a number of at least 0")]
 Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
-Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+Count = Annotated[int, Field(ge=1, le=10**9, description="a whole number from 1 to 10^9")]
 Flag = Annotated[bool, Field(description="true or false")]
 Text = Annotated[str, Field(min_length=1, description="a text")]
 TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
@@ -80,22 +80,22 @@ class Recipe(Settings):
 
     learning_rate: Positive = 1e-4
     batch_size: Count = 32
-    batch_tokens: Count | None = Field(default=None, description="a whole number of at least 1, or null")
-    epochs: Positive = 3.0
-    max_steps: Count | None = Field(default=None, description="a whole number of at least 1, or null")
-    min_steps: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    batch_tokens: Count | None = Field(default=None, description="a whole number from 1 to 10^9, or null")
+    epochs: Epochs = 3.0
+    max_steps: Count | None = Field(default=None, description="a whole number from 1 to 10^9, or null")
+    min_steps: Count | None = Field(default=None, description="a whole number from 1 to 10^9, or null")
     warmup_ratio: Share = 0.06
     weight_decay: NotNegative = 0.0
-    max_length: int = Field(default=256, ge=8, le=1_000_000, description="a whole number of at least 8")
+    max_length: int = Field(default=256, ge=8, le=1_000_000, description="a whole number from 8 to a million")
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     schedule: Literal["linear", "constant"] = "linear"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = Field(default=False, description="true, false or auto")
     evaluations: Count = 10
     eval_every: Count | Literal["epoch"] | None = Field(
-        default=None, description="a whole number of at least 1, epoch or null"
+        default=None, description="a whole number from 1 to 10^9, epoch or null"
     )
-    patience: Count | None = Field(default=None, description="a whole number of at least 1, or null")
+    patience: Count | None = Field(default=None, description="a whole number from 1 to 10^9, or null")
     gradient_accumulation: Count = 1
     gradient_checkpointing: Flag = False
     max_grad_norm: NotNegative = 1.0
@@ -252,8 +252,8 @@ class Sweep(Grid):
 class Limit(Settings):
     """How many examples of a split are used; None is all."""
 
-    train: Count | None = Field(default=None, description="a whole number of at least 1")
-    validation: Count | None = Field(default=None, description="a whole number of at least 1")
+    train: Count | None = Field(default=None, description="a whole number from 1 to 10^9")
+    validation: Count | None = Field(default=None, description="a whole number from 1 to 10^9")
 
 
 class BenchmarkEntry(Settings):

@@ -140,6 +140,8 @@ def _problem_type(spec: Mapping[str, Any]) -> ProblemType:
     for key in REQUIRED:
         if spec.get(key) is None and not (key == "text" and problem is not None and problem.of_words):
             raise BadValue(f"'{key}' is missing")
+    if "text" in spec and not spec["text"] and not spec.get("choices"):
+        raise BadValue("'text' names no column")
     if problem is None:
         hint = did_you_mean(name, PROBLEM_TYPES)
         raise BadValue(f"unknown problem_type '{name}'.{hint} Known: {', '.join(PROBLEM_TYPES)}")

@@ -27,7 +27,7 @@ HEADS = ("classifier", "classification_head", "score", "logits_proj")
 """What the auto classes and EncT5 call the part of a model that belongs to the labels of one task."""
 REFUSALS = (
     OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError,
-    SafetensorError, StrictDataclassError,
+    AssertionError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What the libraries raise for files of a checkpoint that are damaged or do not fit together."""
 

@@ -14,7 +14,7 @@ from harness.results.leases import holders
 from harness.results.record import HISTORY, LOG, ROWS, Name, Seed, Stored
 
 ABOUT = "run.json"
-Steps = Annotated[int, Field(ge=0, le=10**12)]
+Steps = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class About(Stored):

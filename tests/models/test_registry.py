@@ -83,7 +83,7 @@ def test_its_options_are_checked_with_the_others(registered, bench):
     with pytest.raises(HarnessError) as error:
         read_benchmarks(bench.path)
     for message in (
-        "width must be a whole number of at least 1, not 0",
+        "width must be a whole number from 1 to 10^9, not 0",
         "prefix is an option of enct5 and t5; this model is bag",
         "unknown key 'widht' in model 'three'. Did you mean 'width'?",
         "width is an option of bag; this model is bert",

@@ -168,11 +168,11 @@ def test_set_ends_the_sweep_of_its_key(tmp_path):
         ),
         (
             "sweep: {batch_size: []}",
-            ["9: sweep.batch_size must be one value or several, each a whole number of at least 1, not []"],
+            ["9: sweep.batch_size must be one value or several, each a whole number from 1 to 10^9, not []"],
         ),
         (
             "sweep: {tasks: {rte: {epochs: [1, 0]}}}",
-            ["9: sweep.tasks.rte.epochs must be one value or several, each a number above 0, not 0"],
+            ["9: sweep.tasks.rte.epochs must be one value or several, each a number above 0, at most a million, not 0"],
         ),
         ("sweep: {models: {n: {epoch: 1}}}", ["9: unknown key 'epoch' in sweep.models.n. Did you mean 'epochs'?"]),
         ("sweep: {models: {o: {epochs: 1}}}", ["9: unknown model 'o'. Known: m, n"]),
