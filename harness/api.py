@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.definitions import definitions
 from harness.errors import HarnessError, did_you_mean
+from harness.io import usable
 
 if TYPE_CHECKING:
     from harness.config.benchmark import BenchmarkFile
@@ -259,7 +260,7 @@ def compare(
         return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks, friedman))
     if friedman:
         raise HarnessError("--friedman is asked of all models: leave the two names out")
-    if all((Path(side) / "record.json").is_file() for side in (a, b)):
+    if all((usable(side) / "record.json").is_file() for side in (a, b)):
         return CompareReport(compare_runs(a, b, defined, tasks, show, data))
     stores = stores_in(results, benchmark)
     return CompareReport(compare_named(str(a), str(b), stores, defined, tasks, show, data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,12 +61,13 @@ def load_model(run: str | Path) -> Loaded:
     import transformers
 
     import harness.enct5  # noqa: F401  (the auto classes then know it)
+    from harness.models.checkpoints import refused
     from harness.models.kept import quietly
 
     kept = find_model(run)
     kept.check()
     auto: Any = getattr(transformers, _auto_class(kept))
-    with torch.random.fork_rng(), quietly():
+    with torch.random.fork_rng(), quietly(), refused(str(kept.folder)):
         model = auto.from_pretrained(kept.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
         tokenizer = transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False)
     return Loaded(model.eval(), tokenizer)
@@ -74,9 +76,12 @@ def load_model(run: str | Path) -> Loaded:
 def _auto_class(kept: KeptModel) -> str:
     from harness.config.architectures import ARCHITECTURES
 
-    if ARCHITECTURES[kept.settings.model.architecture].generates:
+    architecture = ARCHITECTURES.get(kept.settings.model.architecture)
+    if architecture is None:
+        raise HarnessError(f"{kept.folder}: there is no architecture '{kept.settings.model.architecture}'")
+    if architecture.generates:
         return "AutoModelForSeq2SeqLM"
-    of_words = kept.settings.tasks[kept.task]["problem_type"] == "token_classification"
+    of_words = kept.settings.tasks.get(kept.task, {}).get("problem_type") == "token_classification"
     return "AutoModelForTokenClassification" if of_words else "AutoModelForSequenceClassification"
 
 
@@ -86,10 +91,11 @@ def find_model(where: str | Path) -> KeptModel:
     Raises:
         HarnessError: neither; a run that failed, or whose model was not kept.
     """
+    from harness.io import usable
     from harness.results.folder import read_record
     from harness.results.kept import NOTES, kept_of, read_notes
 
-    if (Path(where) / NOTES).is_file():
+    if os.path.lexists(usable(where) / NOTES):
         return read_notes(Path(where))
     record = read_record(where)
     kept = kept_of(record) if record.finished else None
