@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "results": BASE,
     "statistics": BASE | {"results"},
     "format": {"task"},
-    "leaderboard": BASE | {"format", "results", "task"},
+    "leaderboard": BASE | {"format", "results", "statistics", "task"},
     "comparison": BASE | {"format", "results", "statistics", "task", "leaderboard"},
     "report": SHOWN,
     "submission": BASE | {"results", "task", "data"},
