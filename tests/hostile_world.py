@@ -99,15 +99,6 @@ def seal_columns(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def seal_array(path: Path, content: bytes) -> None:
-    """An array of tokenised features, and its checksum."""
-    path.write_bytes(content)
-    data = json.loads((path.parent / "columns.json").read_bytes())
-    data.pop("sum")
-    data["sums"][path.name] = hashlib.sha256(content).hexdigest()
-    (path.parent / "columns.json").write_bytes(to_json({**data, "sum": digest(data)}))
-
-
 def seal_state(path: Path, content: bytes) -> None:
     """A training state whose plain part is the content; its tensors stay."""
     tensors = load_tensors(path)
@@ -136,7 +127,7 @@ SUBJECTS: dict[str, Subject] = {
     "answers": Subject("results/.cache/answers/*.json", [READ[0]], seal_first_line),
     "tokenizer cache": Subject("results/.cache/tokenizers/sample-bert-*.json", SECOND, seal_first_line),
     "features columns": Subject("results/.cache/features/*/columns.json", AGAIN, seal_columns),
-    "features array": Subject("results/.cache/features/*/input_ids.values.npy", AGAIN, seal_array),
+    "features array": Subject("results/.cache/features/*/input_ids.values.npy", AGAIN),
     "features": Subject("results/.cache/features/*", AGAIN),
     "kept notes": Subject(f"{MODEL}harness.json", USE),
     **{

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from harness import HarnessError
@@ -54,7 +54,8 @@ def fuzz(number: int, check: Any, *strategies: Any) -> None:
         with in_time((arguments, named)):
             check(*arguments, **named)
 
-    kept = settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
+    phases = [Phase.explicit, Phase.reuse, Phase.generate]  # to shrink what whole commands found would take minutes
+    kept = settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck), phases=phases)
     kept(given(*strategies)(checked))()
 
 
