@@ -37,6 +37,8 @@ SIGNAL_SECONDS = 90
 """So long before the end of its time a job is told."""
 FAREWELL = 10.0
 """Seconds that processes on this machine have to save their states when the command ends before them."""
+PREEMPTED_SECONDS = 300.0
+"""So long a preempted job may wait until SLURM queues it again; clusters that cancel such jobs never do."""
 LAST_WORDS = 400
 """Characters that are shown of what a job that ended has printed."""
 
@@ -115,6 +117,8 @@ class SlurmJobs:
     in_flight: int = 1
     gpus: int = 0
     jobs: dict[Run, Any] = field(default_factory=dict)
+    preempted: dict[Run, float] = field(default_factory=dict)
+    """Since when."""
 
     def __post_init__(self) -> None:
         load_submitit()
@@ -214,12 +218,21 @@ class SlurmJobs:
         """The jobs that ended."""
         deadline = time.monotonic() + seconds
         while True:
-            done = [run for run, job in self.jobs.items() if job.done()]
+            done = [run for run, job in self.jobs.items() if job.done() or self._is_cancelled(run, job)]
             if done or time.monotonic() >= deadline:
                 return [self._ending(run, self.jobs.pop(run)) for run in done]
             time.sleep(min(0.2, seconds))
 
+    def _is_cancelled(self, run: Run, job: Any) -> bool:
+        """Whether a job was preempted, and is not queued again."""
+        if job.state != "PREEMPTED":
+            self.preempted.pop(run, None)
+            return False
+        return time.monotonic() - self.preempted.setdefault(run, time.monotonic()) > PREEMPTED_SECONDS
+
     def _ending(self, run: Run, job: Any) -> Ending:
+        if self.preempted.pop(run, None) is not None and not job.done():
+            return Ending(run, problem=f"job {job.job_id} was preempted, and is not queued again")
         try:
             ending = Ending(run, result=job.result())
         except Exception as error:

@@ -124,6 +124,10 @@ def test_a_suspended_process_whose_run_was_taken_over_writes_nothing(bench):
             assert time.monotonic() < deadline and child.poll() is None
             time.sleep(0.05)
         os.kill(child.pid, signal.SIGSTOP)
+        while any(".new" in path.name for path in states[0].parent.iterdir()):  # in the middle of writing a state
+            os.kill(child.pid, signal.SIGCONT)
+            time.sleep(0.01)
+            os.kill(child.pid, signal.SIGSTOP)
         leases = Leases(every=0.1, patience=0.5)
         while (lease := leases.take(states[0].parent)) is None:
             assert time.monotonic() < deadline
