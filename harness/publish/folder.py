@@ -40,7 +40,7 @@ def write_hub_folder(
     if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"{target}: is there already: name a new folder")
     card = card_text(record, scores_of(record, tasks, suites))
-    with replacing(target.resolve()) as draft:
+    with replacing(Path(os.path.realpath(target))) as draft:
         draft.mkdir()
         for name in kept.files:
             shutil.copyfile(kept.folder / name, draft / name)
