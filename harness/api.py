@@ -300,7 +300,7 @@ def show_errors(
     from harness.results.store import Store, stores_in
 
     defined = definitions(file, plugins)
-    if (Path(where) / "record.json").exists():
+    if (usable(where) / "record.json").exists():
         record = read_record(where)
         folder = Path(where).resolve()
         source = source_of(Store(folder.parents[4], folder.parents[3].name), defined.tasks, data)

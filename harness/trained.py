@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import HarnessError
+from harness.io import usable
 
 if TYPE_CHECKING:
     from harness.prediction.predictor import Predictor
@@ -91,7 +92,6 @@ def find_model(where: str | Path) -> KeptModel:
     Raises:
         HarnessError: neither; a run that failed, or whose model was not kept.
     """
-    from harness.io import usable
     from harness.results.folder import read_record
     from harness.results.kept import NOTES, kept_of, read_notes
 
@@ -132,7 +132,7 @@ def predict(
 
     predictor = _predictor(where, file, plugins)
     if isinstance(rows, str | Path):
-        return list(predictor.predict(rows_of(Path(rows)), place_in(Path(rows))))
+        return list(predictor.predict(rows_of(usable(rows)), place_in(Path(rows))))
     field = predictor.task.text_fields[0]
     numbered = enumerate({field: row} if isinstance(row, str) else dict(row) for row in rows)
     return list(predictor.predict(numbered, lambda number, problem: HarnessError(f"row {number}: {problem}")))
@@ -153,7 +153,7 @@ def predict_file(
     """
     from harness.prediction.rows import check_output, place_in, rows_of, show_rows, write_rows
 
-    path = Path(source)
+    path = usable(source)
     if output is not None:
         check_output(Path(output))
     rows = _predictor(where, file, plugins).predict(rows_of(path), place_in(path))
@@ -181,7 +181,7 @@ def export_model(
     from harness.results.folder import read_record
 
     defined = definitions(file, plugins)
-    return write_hub_folder(find_model(run), read_record(run), Path(folder), defined.tasks, defined.suites)
+    return write_hub_folder(find_model(run), read_record(run), usable(folder), defined.tasks, defined.suites)
 
 
 def _predictor(where: str | Path, file: str | Path | None, plugins: Sequence[str | Path]) -> Predictor:
