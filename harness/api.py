@@ -301,10 +301,9 @@ def show_errors(
 
     defined = definitions(file, plugins)
     if (usable(where) / "record.json").exists():
-        record = read_record(where)
         folder = Path(where).resolve()
         source = source_of(Store(folder.parents[4], folder.parents[3].name), defined.tasks, data)
-        return run_errors(record, source, tasks=tasks, label=label, predicted=predicted, limit=limit)
+        return run_errors(read_record(where), source, tasks=tasks, label=label, predicted=predicted, limit=limit)
     if label is not None or predicted is not None:
         raise HarnessError("--label and --predicted are asked of a run: name its folder")
     stores = stores_in(where, benchmark)

@@ -32,12 +32,14 @@ def check(world: World, subject: Subject, words) -> str:
         code, out = world.read(words)
     assert code in (0, 1, 2), (code, out)
     assert "Traceback" not in out and "FAILED" not in out, out
-    assert all(line.isprintable() for line in out.replace("\t", " ").split("\n")), out
+    if words[0] != "predict":  # which prints the user's own rows
+        assert all(line.isprintable() for line in out.replace("\t", " ").split("\n")), out
     assert code != 2 or out.strip()
     assert not world.lost(subject, words)
     return out
 
 
+@pytest.mark.slow
 def test_what_the_mutations_begin_with_is_sound(world):
     commands = {tuple(words): subject for subject in SUBJECTS.values() for words in subject.reads}
     for words, subject in commands.items():
@@ -116,7 +118,7 @@ def mutate(world: World, name: str, number: int, how: str, edits) -> None:
 NUMBERS, WAYS = st.integers(0, 2**16), st.sampled_from(["nodes", "bytes", "altered"])
 
 
-@amounts(60, 600)
+@amounts(25, 600)
 def test_mutations(number, world):
     def check_one(name: str, which: int, how: str, edits) -> None:
         mutate(world, name, which, how, edits)
