@@ -15,8 +15,6 @@ from accelerate.utils import broadcast_object_list
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
-from harness.data.custom import data_notes
-from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.export.trackers import check_trackers
 from harness.leaderboard.board import Leaderboard
@@ -33,7 +31,7 @@ from harness.runner.board import LiveBoard, make_board
 from harness.runner.companions import end_alone, lost_connection, watching
 from harness.runner.execute import do_run, reason
 from harness.runner.keeping import drop_models, drop_worse_seeds, load_model
-from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
+from harness.runner.plan import Run, expand, parents_first, test_fingerprint
 from harness.runner.prepare import prepare
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -47,10 +45,11 @@ from harness.runner.queue import (
     statuses_of,
     tidy,
 )
-from harness.runner.reading import summary_of, too_long
+from harness.runner.reading import read_data
 from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
+from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
 from harness.training.device import deterministic_algorithms, make_accelerator, together
 from harness.training.loop import RunState
@@ -111,8 +110,7 @@ def run_benchmark(
                 store.clean()
             resources = Resources(spec, store.cache)
             context = Context(file, resources, store, accelerator, display, interrupts, leases)
-            tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
-            choices, failed = sweep(context, tried, engine)
+            tried, choices, failed = sweep(context, engine)
             runs = runs_of(context, tried, choices)
             if context.main:
                 drop_losers(context, tried, choices, runs)
@@ -126,31 +124,39 @@ def run_benchmark(
         raise
 
 
-def sweep(context: Context, tried: Sequence[Run], engine: Engine) -> tuple[list[Choice], set[Run]]:
-    """Do the trials of a sweep that have no finished record, and let the trials choose.
+def sweep(context: Context, engine: Engine) -> tuple[list[Run], list[Choice], set[Run]]:
+    """Do the trials of a sweep that have no record, round by round where they are searched for, and let them choose.
 
     Returns:
-        What is chosen so far, and the runs that failed.
+        The trials, what is chosen so far, and the runs that failed.
     """
-    statuses, display = statuses_of(context, tried), context.display
-    todo, failed = runs_to_train(context, statuses, retrain=False), set[Run]()
-    [choices] = broadcast_object_list([choose(context, tried)])
-    if todo:
-        together(context.accelerator, lambda: read_data(context, todo))
-        update_manifest(context, runs_of(context, tried, choices), choices, statuses)
-        display.message(f"sweep: {len(tried)} runs with seed {choices[0].seed} choose the recipes")
-        display.plan(len(tried), len(tried) - len(todo))
-        failed = train_all(replace(context, sweeping=True), statuses, todo, engine)
+    display, failed, begun, read = context.display, set[Run](), False, set[tuple[str, str, int]]()
+    while True:
+        tried = trials_of(context)
+        statuses = statuses_of(context, tried)
+        todo = [run for run in runs_to_train(context, statuses, retrain=False) if run not in failed]
         [choices] = broadcast_object_list([choose(context, tried)])
-        for choice in choices:
-            display.message(verdict(choice, context.file.tasks[choice.task]))
-    return choices, failed
+        if not todo:
+            break
+        unread = {key: run for run in todo if (key := (*run.pair, run.recipe.max_length)) not in read}
+        together(context.accelerator, lambda: read_data(context, list(unread.values())))  # noqa: B023
+        read |= unread.keys()
+        update_manifest(context, runs_of(context, tried, choices), choices, statuses)
+        if not begun:
+            number = len(tried) + sum(max(0, choice.planned - len(choice.trials)) for choice in choices)
+            display.message(f"sweep: {number} runs with seed {choices[0].seed} choose the recipes")
+            display.plan(number, len(tried) - len(todo))
+        begun = True
+        failed |= train_all(replace(context, sweeping=True), statuses, todo, engine)
+    for choice in choices if begun else ():
+        display.message(verdict(choice, context.file.tasks[choice.task]))
+    return tried, choices, failed
 
 
 def runs_of(context: Context, tried: Sequence[Run], choices: Sequence[Choice]) -> list[Run]:
     """The benchmark's runs, with the recipes that were chosen."""
-    chosen, accelerator = chosen_recipes(tried, choices), context.accelerator
-    return together(accelerator, lambda: expand(context.file, context.resources, accelerator.device, chosen))
+    chosen, accelerator, suggested = chosen_recipes(tried, choices), context.accelerator, recipes_of(context)
+    return together(accelerator, lambda: expand(context.file, context.resources, accelerator.device, chosen, suggested))
 
 
 def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Choice], statuses: Statuses) -> None:
@@ -310,7 +316,7 @@ def _predict_tests_of(context: Context, run: Run) -> None:
 def show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:
     """Show what another command has done."""
     context.display.run_started(*run.label, 0, in_words(run.trial))
-    if record.finished:
+    if not record.failed:
         context.display.run_finished(record)
     else:
         context.display.run_failed(record)
@@ -332,7 +338,7 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
     store = Store(results, spec.name)
     resources = Resources(spec, store.cache)
     context = Context(file, resources, store, make_accelerator(), Display(), Interrupts(), Leases())
-    tried = trials(file, resources, context.accelerator.device)
+    tried = trials_of(context)
     choices = choose(context, tried)
     runs = runs_of(context, tried, choices)
     begun = under_way(store.work)
@@ -351,46 +357,3 @@ def prepare_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     gc.freeze()  # each run ends with a collection
-
-
-def read_data(context: Context, runs: Sequence[Run]) -> None:
-    """Read, check and tokenise all data before the first step: mistakes in it show now, not in the third hour."""
-    resources, problems = context.resources, list[str]()
-    tasks: set[str] = set()
-    models: set[str] = set()
-    with context.accelerator.main_process_first():
-        for run in {(*run.pair, run.recipe.max_length): run for run in runs}.values():
-            first = run.task.name not in tasks
-            tasks.add(run.task.name)
-            if first:
-                context.display.message(f"reading {run.task.name}")
-                for note in data_notes(run.task):
-                    context.display.message(note)
-                if context.spec.predict and not run.tests:
-                    context.display.message(f"{run.task.name}: there is no test split to predict")
-            try:
-                architecture = resources.architecture(run.model, run.task, run.recipe)
-                if run.model.name not in models:
-                    models.add(run.model.name)
-                    architecture.build()  # a checkpoint that does not fit shows now, too
-                features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
-                if cut := too_long(run, len(features), features.truncated):
-                    context.display.message(cut)
-                for task, split in (*run.evaluated, *run.tests):
-                    resources.evaluated(architecture, task, split)
-                if first:
-                    _show_overlaps(context, run)
-                    if has_own_files(run.task):
-                        context.display.message(summary_of(resources, run))
-            except HarnessError as error:
-                problems += [line for line in str(error).splitlines() if line not in problems]
-    if problems:
-        raise HarnessError("\n".join(problems))
-
-
-def _show_overlaps(context: Context, run: Run) -> None:
-    """Warn where a model is evaluated on texts that it is trained on."""
-    for (task, split), count in context.resources.overlap(run.task, run.evaluated).items():
-        if count:
-            total = len(context.resources.examples(context.spec.catalogue.get(task, run.task), split))
-            context.display.message(f"{task}: {count} of {total} {split} texts are in the training data, too")
