@@ -23,7 +23,7 @@ from harness.workers.worker import Worker
 
 STEPS = RECIPE["max_steps"]
 RATES = {"low": 1e-5, "high": 1e-2, "log": True}
-CURVE = {"evaluations": STEPS}
+CURVE = {"evaluations": STEPS, "warmup_ratio": 0.0}
 
 
 def choice(bench: Bench, model: str = "bert") -> Choice:
