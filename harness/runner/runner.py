@@ -51,7 +51,7 @@ from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
-from harness.training.device import deterministic_algorithms, make_accelerator, together
+from harness.training.device import Machine, deterministic_algorithms, make_accelerator, together
 from harness.training.loop import RunState
 from harness.training.threads import own_threads
 
@@ -59,8 +59,20 @@ POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
 
 
+class Detached(Exception):
+    """Runs were handed over to a cluster that does them without this command."""
+
+
 class Engine(Protocol):
     """Where runs are done: in this process, or in workers (`harness.workers`)."""
+
+    @property
+    def machine(self) -> Machine | None:
+        """What decides what ``auto`` means in their recipes; None: this machine."""
+
+    @property
+    def here(self) -> bool:
+        """Whether they are done on this machine, where their efficiency is then measured alone."""
 
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         """Do the runs that no other command does, and wait for those of the others; gives those that failed."""
@@ -91,7 +103,7 @@ def run_benchmark(
         engine: where runs are done; default: in this process. It is closed at the end.
 
     Returns:
-        The leaderboard and the number of runs that failed.
+        The leaderboard and the number of runs that failed; where a cluster goes on alone, those of before.
     """
     check_trackers(spec.track)
     store, accelerator = Store(results, spec.name), make_accelerator()
@@ -108,15 +120,17 @@ def run_benchmark(
         ):
             if accelerator.is_main_process:
                 store.clean()
-            resources = Resources(spec, store.cache)
+            resources = Resources(spec, store.cache, engine.machine)
             context = Context(file, resources, store, accelerator, display, interrupts, leases)
-            tried, choices, failed = sweep(context, engine)
-            runs = runs_of(context, tried, choices)
-            if context.main:
-                drop_losers(context, tried, choices, runs)
-            failed |= train_and_predict(context, runs, choices, failed, retrain, engine)
-            engine.close()
-            measure_alone(context, runs)
+            failed = set[Run]()
+            with contextlib.suppress(Detached):
+                tried, choices, failed = sweep(context, engine)
+                runs = runs_of(context, tried, choices)
+                if context.main:
+                    drop_losers(context, tried, choices, runs)
+                failed |= train_and_predict(context, runs, choices, failed, retrain, engine)
+                engine.close()
+                measure_alone(context, runs, engine.here)
             return make_board(context), len(failed)
     except Terminated:
         if accelerator.is_main_process:
@@ -240,6 +254,8 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run], engine:
 class InThisProcess:
     """One run after another, in this process or in all of its launch together."""
 
+    machine, here = None, True
+
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         failed: set[Run] = set()
         queue = RunQueue(context, statuses, list(todo), lambda run, record: show_done(context, run, record, failed))
@@ -333,10 +349,10 @@ def _drop_unwanted(context: Context, runs: Sequence[Run]) -> None:
         drop_worse_seeds(context, runs)
 
 
-def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
+def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Engine | None = None) -> str:
     """The runs of a benchmark as a table: which are done, why others would be trained (again); then the recipes."""
     store = Store(results, spec.name)
-    resources = Resources(spec, store.cache)
+    resources = Resources(spec, store.cache, engine.machine if engine else None)
     context = Context(file, resources, store, make_accelerator(), Display(), Interrupts(), Leases())
     tried = trials_of(context)
     choices = choose(context, tried)
