@@ -10,7 +10,7 @@ from harness.task.plugins import load_tasks
 from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 
 if TYPE_CHECKING:
-    from harness.report.leaderboard import Leaderboard
+    from harness.leaderboard.board import Leaderboard
     from harness.report.status import statuses as status
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
@@ -51,7 +51,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "Leaderboard":  # loads pydantic, which takes as long as all the rest
-        from harness.report.leaderboard import Leaderboard
+        from harness.leaderboard.board import Leaderboard
 
         return Leaderboard
     if name == "status":

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from harness.config.benchmark import BenchmarkFile
     from harness.config.schema import BenchmarkSpec
     from harness.inspection.audit import Audit
+    from harness.leaderboard.board import Leaderboard
     from harness.report.compare_text import CompareReport
-    from harness.report.leaderboard import Leaderboard
     from harness.submission.write import Submission
 
 INTERVALS = ("auto", "std", "ci")
@@ -159,7 +159,7 @@ def report(
     from harness.page.content import content_of
     from harness.page.pictures import check_formats, write_pictures
     from harness.page.write import write_page
-    from harness.report.build import leaderboard_and_runs_of
+    from harness.report.boards import leaderboard_and_runs_of
     from harness.report.tables import write_leaderboard
     from harness.results.store import stores_in
     from harness.task.plugins import load_plugins
@@ -334,7 +334,7 @@ def audit(
     """
     from harness.inspection.audit import Audit, audit_records, audit_tables, options_of
     from harness.inspection.source import source_of
-    from harness.report.build import leaderboard_of
+    from harness.report.boards import leaderboard_of
     from harness.results.store import stores_in
 
     defined = definitions(file, plugins)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from hand_made import SUITES, TASKS, entries, record
 
-from harness.report.build import leaderboard
-from harness.report.leaderboard import Leaderboard
+from harness.leaderboard.board import Leaderboard
+from harness.report.boards import leaderboard
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.task.metrics import compute_metrics

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.io import fingerprint
-from harness.report.build import leaderboard
-from harness.report.leaderboard import Leaderboard
+from harness.leaderboard.board import Leaderboard
+from harness.report.boards import leaderboard
 from harness.results.record import Caveat, CaveatKind, Record
 from harness.results.store import Entry
 from harness.task.task import Suite, Task

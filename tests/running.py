@@ -14,8 +14,8 @@ from torch import Tensor
 
 import harness
 from harness.cli import main
+from harness.leaderboard.board import Leaderboard
 from harness.models.tokenizers import sample_tokenizer
-from harness.report.leaderboard import Leaderboard
 from harness.results.kept import WEIGHTS, find_kept, kept_name
 from harness.results.record import Record
 from harness.results.store import Store

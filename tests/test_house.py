@@ -15,6 +15,7 @@ MODULES = {
     for path in sorted((ROOT / "harness").rglob("*.py"))
 }
 BASE = {"errors", "io", "output"}
+SHOWN = BASE | {"format", "results", "statistics", "task", "leaderboard", "comparison"}
 MAY_IMPORT = {
     "errors": set(),
     "io": {"errors"},
@@ -27,15 +28,17 @@ MAY_IMPORT = {
     "training": BASE | {"task", "data", "config", "models"},
     "results": BASE,
     "statistics": BASE | {"results"},
-    "report": BASE | {"results", "statistics", "task"},
+    "format": {"task"},
+    "leaderboard": BASE | {"format", "results", "statistics", "task"},
+    "comparison": BASE | {"format", "results", "statistics", "task", "leaderboard"},
+    "report": SHOWN,
     "submission": BASE | {"results", "task", "data"},
-    "export": BASE | {"results", "statistics", "report", "task"},
-    "inspection": BASE | {"results", "statistics", "task", "data", "report"},
-    "page": BASE | {"results", "statistics", "task", "report", "inspection"},
-    "publish": BASE | {"results", "task", "report"},
+    "export": SHOWN | {"report"},
+    "inspection": SHOWN | {"data", "report"},
+    "page": SHOWN | {"report", "inspection"},
+    "publish": SHOWN | {"report"},
     "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
-    "runner": BASE
-    | {"task", "data", "config", "models", "training", "results", "statistics", "report", "page", "export"},
+    "runner": BASE | SHOWN | {"data", "config", "models", "training", "report", "page", "export"},
     "workers": BASE | {"data", "config", "training", "results", "runner"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""

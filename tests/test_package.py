@@ -32,7 +32,7 @@ def test_the_wheel_finds_the_built_in_tasks(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
-    data = {"harness/data/sample_words.yaml", "harness/report/references.yaml"}
+    data = {"harness/data/sample_words.yaml", "harness/leaderboard/references.yaml"}
     data |= {f"harness/page/{p.relative_to(PAGE)}" for p in PAGE.rglob("*.*") if p.suffix not in (".py", ".pyc")}
     assert {"harness/page/vendor/vega.min.js", "harness/page/vendor/vega-LICENSE.txt"} <= data
     assert {"harness/py.typed", "harness/_tasks/glue.py", *data} <= set(names)

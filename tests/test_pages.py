@@ -17,7 +17,7 @@ from harness.config.schema import BenchmarkEntry, FileEntry, Limit, Model, Overr
 from harness.config.yaml import parse_scalar
 from harness.data.custom import KEYS
 from harness.data.formats import FORMATS
-from harness.report.measures import MEASURES
+from harness.leaderboard.measures import MEASURES
 from harness.task import HubSource, Instance, SplitFile, Suite, Task
 from harness.task.metrics import METRICS
 from harness.task.task import PROBLEM_TYPES

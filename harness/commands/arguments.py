@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report.leaderboard import Leaderboard
+    from harness.leaderboard.board import Leaderboard
 
 NARROWEST = 40
 """Columns of the narrowest terminal that tables are made for."""

@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.io import usable
 
 if TYPE_CHECKING:
-    from harness.report.leaderboard import Leaderboard
+    from harness.leaderboard.board import Leaderboard
 
 
 def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def command_tasks(options: argparse.Namespace) -> int:
 
 
 def command_metrics(options: argparse.Namespace) -> int:
-    from harness.report.format import plain_table
+    from harness.format import plain_table
     from harness.task.metrics import METRICS
 
     better = {False: "higher", True: "lower"}

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from harness.report.build import Runs, board_of, tests_of
-from harness.report.leaderboard import Column, Leaderboard, Row, Value
-from harness.report.notes import finished
-from harness.report.significance import with_statistics
+from harness.comparison.significance import with_statistics
+from harness.leaderboard.board import Column, Leaderboard, Row, Value
+from harness.leaderboard.build import Runs, board_of, tests_of
+from harness.leaderboard.notes import finished
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.statistics.comparison import Comparison

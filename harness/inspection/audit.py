@@ -17,7 +17,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.inspection.source import NotAtHand, Source
 from harness.io import read_file
-from harness.report.leaderboard import Leaderboard
+from harness.leaderboard.board import Leaderboard
 from harness.report.tables import contents
 from harness.results.record import Prediction, Record
 from harness.results.store import Store

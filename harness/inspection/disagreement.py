@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from harness.comparison.compare import Comparer, Disagreement
+from harness.comparison.observed import Observed
 from harness.inspection.examples import Reading, errors_of
 from harness.inspection.source import Source
-from harness.report.compare import Comparer, Disagreement
-from harness.report.leaderboard import Column, Row
-from harness.report.observed import Observed
+from harness.leaderboard.board import Column, Row
 from harness.results.answers import Answers
 from harness.statistics.influence import observe
 from harness.statistics.runs import disagreements

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.format import escape, markdown_table, percent, plural
 from harness.inspection.examples import Reading, class_index, confidence, errors_of
 from harness.inspection.source import Source
-from harness.report.format import escape, markdown_table, percent, plural
 from harness.results.answers import Answers, read_answers
 from harness.results.record import Prediction, Record
 

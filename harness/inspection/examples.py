@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.comparison.observed import label_names, text_score
 from harness.errors import HarnessError
+from harness.format import cut
 from harness.inspection.source import NotAtHand, Source
-from harness.report.format import cut
-from harness.report.observed import label_names, text_score
 from harness.results.answers import Answers
 from harness.results.record import Record
 from harness.task.answers import are_texts

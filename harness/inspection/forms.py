@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.data.datasets import open_examples
 from harness.errors import HarnessError
+from harness.format import escape
 from harness.inspection.examples import answer_text
-from harness.report.format import escape
 from harness.task.functions import instances, text_to_text, training_texts
 from harness.task.task import Example, Task, is_unlabelled
 from harness.task.texts import input_text, segments, words_of

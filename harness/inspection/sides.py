@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.comparison.compare import Comparer, Comparisons, ModelComparison, compare_all
 from harness.errors import HarnessError, did_you_mean
 from harness.inspection.disagreement import disagree
 from harness.inspection.source import Source, source_of
-from harness.report.build import board_and_runs, board_of
-from harness.report.compare import Comparer, Comparisons, ModelComparison, compare_all
-from harness.report.leaderboard import Row
+from harness.leaderboard.board import Row
+from harness.leaderboard.build import board_and_runs, board_of
 from harness.results.folder import read_record
 from harness.results.store import Store
 from harness.task.plugins import Plugins

@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
 from harness.io import open_regular
+from harness.leaderboard.board import Cell, Column, Leaderboard
+from harness.leaderboard.build import Runs
+from harness.leaderboard.notes import finished
 from harness.page.plots import LIGHT, Rows
 from harness.page.qualities import CostMeasure, Quality, costs, headlines, ordered, qualities
-from harness.report.build import Runs
-from harness.report.leaderboard import Cell, Column, Leaderboard
-from harness.report.notes import finished
 from harness.results.record import HISTORY, Damaged, Point, Record
 
 SEED_CURVES = 600

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from harness.report.leaderboard import Cell, Leaderboard, average
-from harness.report.measures import means
+from harness.leaderboard.board import Cell, Leaderboard, average
+from harness.leaderboard.measures import means
 from harness.report.words import metric_words
 
 if TYPE_CHECKING:  # loads scipy.stats, which takes a second

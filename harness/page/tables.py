@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.format import Footnotes, count, cut, duration, failure, in_unit, score_number
+from harness.leaderboard.board import Cell, Leaderboard, Row, Section
+from harness.leaderboard.build import Runs
+from harness.leaderboard.measures import MEASURES, Measure, means
+from harness.leaderboard.signature import seed_words
 from harness.page.content import sign_of
 from harness.page.qualities import Quality
 from harness.page.verdicts import compared
-from harness.report.build import Runs
 from harness.report.compare_text import signed
 from harness.report.efficiency import NOT_MEASURED
-from harness.report.format import Footnotes, count, cut, duration, failure, in_unit, score_number
-from harness.report.leaderboard import Cell, Leaderboard, Row, Section
-from harness.report.measures import MEASURES, Measure, means
-from harness.report.signature import seed_words
 from harness.report.words import deviations, metric_words, seeds_done, shown_references
 from harness.report.words import means as score_words
 

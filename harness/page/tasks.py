@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from harness.comparison.observed import label_names
+from harness.format import cut, percent, score_number
 from harness.inspection.examples import Reading, answer_text, errors_of, problem_of
 from harness.inspection.source import Source
+from harness.leaderboard.board import Column, Leaderboard
+from harness.leaderboard.build import Runs
+from harness.leaderboard.notes import finished
 from harness.page.qualities import Quality, ordered
-from harness.report.build import Runs
-from harness.report.format import cut, percent, score_number
-from harness.report.leaderboard import Column, Leaderboard
-from harness.report.notes import finished
-from harness.report.observed import label_names
 from harness.report.words import score_words
 from harness.results.answers import Answers, read_answers
 from harness.results.record import Damaged, Record

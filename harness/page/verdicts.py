@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from harness.format import in_unit, plural
+from harness.leaderboard.board import Leaderboard
 from harness.page.content import sign_of
 from harness.page.qualities import CostMeasure, Quality, headlines, ordered
 from harness.report.compare_text import interval_text, p_text, signed
-from harness.report.format import in_unit, plural
-from harness.report.leaderboard import Leaderboard
 from harness.statistics.comparison import Comparison
 
 MODELS = 4

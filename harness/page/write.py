@@ -12,14 +12,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from harness.format import Footnotes
 from harness.inspection.source import Source
 from harness.io import write_file
+from harness.leaderboard.board import Leaderboard
 from harness.page import pictures, plots, tables, tasks, verdicts
 from harness.page.content import Content, Curve, is_log, rank_rows, score_of, sign_of
 from harness.page.qualities import Quality
 from harness.report.efficiency import DEFINITIONS, machine_words
-from harness.report.format import Footnotes
-from harness.report.leaderboard import Leaderboard
 from harness.report.words import about, baseline_words, counting_words, lacking_words, statistics_words
 
 PAGE = "index.html"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.format import count, duration, markdown_table, score_number
+from harness.format import count, duration, markdown_table, score_number
 from harness.results.record import Record
 
 PIPELINES = {

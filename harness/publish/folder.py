@@ -9,9 +9,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.io import encode, replacing, sync_folder
+from harness.leaderboard.board import Value
 from harness.publish.card import Score, card_text
-from harness.report.build import leaderboard_of
-from harness.report.leaderboard import Value
+from harness.report.boards import leaderboard_of
 from harness.results.kept import KeptModel
 from harness.results.record import Record
 from harness.results.store import Store

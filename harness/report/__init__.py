@@ -1,1 +1,1 @@
-"""Leaderboards, from records only: they can be made again at any time, over one or several results folders."""
+"""Leaderboards as texts: Markdown, terminal, CSV, JSON, LaTeX; and what a folder or a run says of itself."""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.comparison.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
+from harness.comparison.general import InGeneral
 from harness.errors import HarnessError, did_you_mean
+from harness.format import MISSING, escape, in_unit, markdown_table, percent, to_csv
 from harness.io import to_json
-from harness.report.compare import Comparisons, Cost, Disagreement, Line, ModelComparison, comparison_of
-from harness.report.format import MISSING, escape, in_unit, markdown_table, percent, to_csv
-from harness.report.general import InGeneral
+from harness.leaderboard.measures import MEASURES
 from harness.report.latex import comparison_tex
-from harness.report.measures import MEASURES
 from harness.report.words import SHORT
 from harness.statistics import VERSION
 from harness.statistics.comparison import ALPHA, Comparison, Interval, Verdict

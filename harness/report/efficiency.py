@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.format import Table, escape, markdown_table, plural, to_csv
-from harness.report.leaderboard import Efficiency, Leaderboard
-from harness.report.measures import MEASURES, SIZES, Measure, Ratio, baseline, common_tasks, means, ratios
+from harness.format import Table, count, duration, escape, markdown_table, percent, plural, rate, to_csv
+from harness.leaderboard.board import Cost, Efficiency, Leaderboard
+from harness.leaderboard.measures import MEASURES, SIZES, Measure, Ratio, baseline, common_tasks, means, ratios
 
 NOT_MEASURED = "n/a"
+SHOWN_SIZES = ("1", "32")  # batches whose inference rates stand in the table of costs
 
 
 # Tables ----------------------------------------------------------------------------------------------------------
@@ -177,3 +178,30 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
             for i, row in enumerate(rows)
         ],
     }
+
+
+def cost_table(board: Leaderboard) -> Table:
+    """What the runs of each row took; the share of invalid predictions only where some model generates."""
+    headers = ["Model", "Params (trained)", "Time per run", "All runs", "Train ex/s"]
+    headers += [f"Infer ex/s @{size}" for size in SHOWN_SIZES]
+    rows = []
+    for row in board.rows:
+        cost = row.cost
+        if cost is None or not cost.runs:
+            continue
+        total = f"{duration(cost.train_seconds_total)} ({plural(cost.runs, 'run')})"
+        parameters = f"{count(cost.total)} ({count(cost.trained)})"
+        rates = [cost.train_rate, *map(cost.inference_rates.get, SHOWN_SIZES)]
+        cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
+        cells += ["n/a" if value is None else rate(value) for value in rates]
+        rows.append([*cells, _invalid(cost, board)] if board.generates else cells)
+    return ([*headers, "Invalid"] if board.generates else headers), rows
+
+
+def _invalid(cost: Cost, board: Leaderboard) -> str:
+    """The mean share of invalid predictions over tasks, and the task with the largest."""
+    if cost.invalid is None:
+        return "n/a"
+    worst, share = max(cost.invalid.items(), key=lambda item: item[1])
+    mean = f"{percent(cost.invalid_mean)} %"
+    return f"{mean} (worst: {board.title(worst)} {percent(share)} %)" if share else mean

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.format import escape, markdown_table, percent, plural
+from harness.format import escape, markdown_table, percent, plural
 from harness.results.answers import Answers, read_answers
 from harness.results.record import Answer, Damaged, Record
 from harness.results.store import Entry

@@ -7,10 +7,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.format import Footnotes, cut
+from harness.leaderboard.board import Cell, Leaderboard, Section
+from harness.leaderboard.measures import baseline
 from harness.report.efficiency import DEFINITIONS, MEANS, machine_words, ratio_table, summary_table
-from harness.report.format import Footnotes, cut
-from harness.report.leaderboard import Cell, Leaderboard, Section
-from harness.report.measures import baseline
 from harness.report.verdict import verdict
 from harness.report.words import (
     about,

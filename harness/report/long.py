@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.report.format import to_csv
-from harness.report.leaderboard import SCORE_COLUMNS, Leaderboard
+from harness.format import to_csv
+from harness.leaderboard.board import SCORE_COLUMNS, Leaderboard
 
 
 def long_text(board: Leaderboard) -> str:

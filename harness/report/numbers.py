@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.report.format import to_csv
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Value
-from harness.report.measures import SIZES
+from harness.format import to_csv
+from harness.leaderboard.board import Cell, Column, Leaderboard, Row, Value
+from harness.leaderboard.measures import SIZES
 from harness.report.sweeps import folder_of
 from harness.results.manifest import Choice
 from harness.statistics import VERSION

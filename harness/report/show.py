@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.report.format import (
+from harness.format import (
     count,
     duration,
     flops,
@@ -17,8 +17,8 @@ from harness.report.format import (
     score_number,
     score_text,
 )
+from harness.leaderboard.board import Column
 from harness.report.labels import LabelScore, label_scores
-from harness.report.leaderboard import Column
 from harness.report.words import score_words
 from harness.results.kept import kept_of
 from harness.results.record import Efficiency, Record, in_order

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.report.format import duration, plural, score_text
+from harness.format import duration, plural, score_text
 from harness.results.live import UnderWay, live_log, under_way
 from harness.results.record import Record
 from harness.results.store import Store, benchmarks_in

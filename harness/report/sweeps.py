@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.report.format import MISSING, Table, cut, duration, escape, failure, in_unit, markdown_table, plural
-from harness.report.leaderboard import Leaderboard
+from harness.format import MISSING, Table, cut, duration, escape, failure, in_unit, markdown_table, plural
+from harness.leaderboard.board import Leaderboard
 from harness.report.words import scored_title
 from harness.results.manifest import Choice, Trial, value_text
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.format import MISSING, Footnotes, cut, escape, markdown_table
 from harness.io import remove, to_json, write_file
+from harness.leaderboard.board import Leaderboard, Section
 from harness.report import efficiency
-from harness.report.costs import cost_table
-from harness.report.format import MISSING, Footnotes, cut, escape, markdown_table
+from harness.report.efficiency import cost_table
 from harness.report.latex import efficiency_tex, leaderboard_tex
-from harness.report.leaderboard import Leaderboard, Section
 from harness.report.long import long_text
 from harness.report.numbers import as_data, csv_text
 from harness.report.sweeps import chosen_table, chosen_words, sweep_page

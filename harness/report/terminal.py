@@ -5,10 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from harness.report.costs import cost_table
-from harness.report.efficiency import machine_words, summary_table
-from harness.report.format import MISSING, Footnotes, cut, plain_table, score_number, widths
-from harness.report.leaderboard import Cell, Column, Leaderboard, Section
+from harness.format import MISSING, Footnotes, cut, plain_table, score_number, widths
+from harness.leaderboard.board import Cell, Column, Leaderboard, Section
+from harness.report.efficiency import cost_table, machine_words, summary_table
 from harness.report.sweeps import chosen_table
 from harness.report.verdict import verdict
 from harness.report.words import about, deviation, lacking_words, score_words, shown_references, tasks_as_rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from harness.report.format import score_number
-from harness.report.leaderboard import Leaderboard, Section
+from harness.format import score_number
+from harness.leaderboard.board import Leaderboard, Section
 
 
 def verdict(board: Leaderboard) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
-from harness.report.differences import best_of_words
-from harness.report.format import MISSING, plural, score_number
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, Section
+from harness.format import MISSING, plural, score_number
+from harness.leaderboard.board import Cell, Column, Leaderboard, Row, Section
+from harness.leaderboard.build import BASELINE
+from harness.leaderboard.differences import best_of_words
 from harness.results.record import CaveatKind
 from harness.task.metrics import ERRORS
 
@@ -40,8 +41,6 @@ SHORT = {
 }
 MANY_COLUMNS = 6
 """A table with more columns of scores has its tasks as rows, where these are more than the models."""
-BASELINE = "majority"
-"""The name of the row of constant answers."""
 SOURCES = {"hub": "the Hugging Face Hub", "files": "local files", "sample": "the built-in sample"}
 
 

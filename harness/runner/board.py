@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from harness.leaderboard.board import Leaderboard
 from harness.page.content import content_of
 from harness.page.write import write_page
-from harness.report.build import leaderboard_and_runs_of, leaderboard_of
-from harness.report.leaderboard import Leaderboard
+from harness.report.boards import leaderboard_and_runs_of, leaderboard_of
 from harness.report.tables import write_leaderboard
 from harness.runner.resources import Context
 

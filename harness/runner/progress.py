@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from harness.format import duration, plural, rate, score_text
 from harness.output import standard_output
-from harness.report.format import duration, plural, rate, score_text
 from harness.results.record import Record
 
 EVERY = 30.0

@@ -19,9 +19,9 @@ from harness.data.custom import data_notes
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.export.trackers import check_trackers
+from harness.leaderboard.board import Leaderboard
+from harness.leaderboard.columns import described
 from harness.output import complain
-from harness.report.columns import described
-from harness.report.leaderboard import Leaderboard
 from harness.results.leases import PATIENCE, Leases
 from harness.results.live import under_way
 from harness.results.manifest import Choice, in_words

@@ -8,8 +8,8 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
-from harness.report.columns import column_of
-from harness.report.format import in_unit
+from harness.format import in_unit
+from harness.leaderboard.columns import column_of
 from harness.report.words import score_words
 from harness.results.live import UnderWay
 from harness.results.manifest import Choice, Key, Trial, in_words

@@ -14,8 +14,8 @@ from hand_made import SUITES, TASKS
 
 from harness.cli import main
 from harness.export.write import write_exports
-from harness.report.build import leaderboard_of
-from harness.report.leaderboard import Leaderboard
+from harness.leaderboard.board import Leaderboard
+from harness.report.boards import leaderboard_of
 from harness.results.store import Store
 from harness.task.plugins import Plugins
 

@@ -12,10 +12,10 @@ from hand_made import SUITES, TASKS, entries
 import harness
 from harness.cli import main
 from harness.errors import HarnessError
+from harness.leaderboard.build import board_and_runs
 from harness.page import pictures, plots
 from harness.page.content import content_of
 from harness.page.write import page
-from harness.report.build import board_and_runs
 
 VENDOR = Path(pictures.__file__).parent / "vendor"
 drawn = pytest.mark.skipif(not pictures.installed(), reason="the extra plots is not installed")

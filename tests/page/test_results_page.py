@@ -15,9 +15,10 @@ from answered import Answered, seeds
 from hand_made import entries, failed
 
 import harness
+from harness.leaderboard.build import board_and_runs
 from harness.page.content import content_of
 from harness.page.write import page
-from harness.report.build import board_and_runs, leaderboard
+from harness.report.boards import leaderboard
 from harness.results.store import Store
 
 SHARES = {"best": 0.95, "middle": 0.9, "worst": 0.6}

@@ -11,8 +11,8 @@ from typing import Any
 from hand_made import board, cells, record
 
 from harness.io import to_json
+from harness.leaderboard.measures import SIZES
 from harness.report.efficiency import as_data, csv_text, page
-from harness.report.measures import SIZES
 from harness.report.show import show_run
 from harness.report.tables import write_leaderboard
 

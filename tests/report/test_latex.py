@@ -15,7 +15,7 @@ from hand_made import board, entries, failed, record, task
 
 import harness
 from harness.cli import main
-from harness.report.build import leaderboard
+from harness.report.boards import leaderboard
 from harness.report.latex import efficiency_tex, leaderboard_tex, tex
 from harness.task.task import Suite
 

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 import harness
 from harness.errors import HarnessError
+from harness.format import escape
 from harness.io import fingerprint, to_json
-from harness.report.build import leaderboard
-from harness.report.columns import described, known_suites
-from harness.report.format import escape
-from harness.report.leaderboard import Leaderboard, Value
+from harness.leaderboard.board import Leaderboard, Value
+from harness.leaderboard.columns import described, known_suites
+from harness.leaderboard.published import Reference, published
+from harness.report.boards import leaderboard
 from harness.report.numbers import as_data, csv_text
-from harness.report.published import Reference, published
 from harness.report.show import show_run
 from harness.report.tables import write_leaderboard
 from harness.report.terminal import terminal_table
@@ -774,7 +774,7 @@ def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
 from harness.report import efficiency, tables
-from harness.report.build import leaderboard
+from harness.report.boards import leaderboard
 from harness.task.plugins import load_plugins
 plugins = load_plugins()
 board = leaderboard([("rte", "m", 1, None)], plugins.tasks, plugins.suites)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from harness.report.notes import OfSeed, finished
+from harness.leaderboard.notes import OfSeed, finished
 
 
 def shorter_inputs(rows: Iterable[Mapping[str, OfSeed]]) -> list[list[str]]:

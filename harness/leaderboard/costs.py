@@ -1,4 +1,4 @@
-"""The table of costs: what the runs of each row took."""
+"""What the runs of each row took."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.report.format import Table, count, duration, percent, plural, rate
-from harness.report.leaderboard import Cost, Efficiency, Leaderboard, Row
-from harness.report.measures import SIZES, inference_rate, means
+from harness.leaderboard.board import Cost, Efficiency, Row
+from harness.leaderboard.measures import SIZES, inference_rate, means
 from harness.results.record import Record
-
-SHOWN_SIZES = ("1", "32")
 
 
 def cost_of(records: Sequence[Record]) -> Cost:
@@ -61,30 +58,3 @@ def with_rates(rows: Sequence[Row], efficiency: Sequence[Efficiency]) -> list[Ro
         return replace(row, cost=row.cost and replace(row.cost, train_rate=train_rate, inference_rates=rates))
 
     return [with_own(row) for row in rows]
-
-
-def cost_table(board: Leaderboard) -> Table:
-    """What the runs of each row took; the share of invalid predictions only where some model generates."""
-    headers = ["Model", "Params (trained)", "Time per run", "All runs", "Train ex/s"]
-    headers += [f"Infer ex/s @{size}" for size in SHOWN_SIZES]
-    rows = []
-    for row in board.rows:
-        cost = row.cost
-        if cost is None or not cost.runs:
-            continue
-        total = f"{duration(cost.train_seconds_total)} ({plural(cost.runs, 'run')})"
-        parameters = f"{count(cost.total)} ({count(cost.trained)})"
-        rates = [cost.train_rate, *map(cost.inference_rates.get, SHOWN_SIZES)]
-        cells = [row.name, parameters, duration(cost.train_seconds_mean), total]
-        cells += ["n/a" if value is None else rate(value) for value in rates]
-        rows.append([*cells, _invalid(cost, board)] if board.generates else cells)
-    return ([*headers, "Invalid"] if board.generates else headers), rows
-
-
-def _invalid(cost: Cost, board: Leaderboard) -> str:
-    """The mean share of invalid predictions over tasks, and the task with the largest."""
-    if cost.invalid is None:
-        return "n/a"
-    worst, share = max(cost.invalid.items(), key=lambda item: item[1])
-    mean = f"{percent(cost.invalid_mean)} %"
-    return f"{mean} (worst: {board.title(worst)} {percent(share)} %)" if share else mean

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from harness.comparison.general import InGeneral, in_general
+from harness.comparison.observed import Observed, Reader, Unobserved, observed
 from harness.errors import HarnessError, did_you_mean
-from harness.report.build import Runs
-from harness.report.general import InGeneral, in_general
-from harness.report.leaderboard import Column, Leaderboard, Row
-from harness.report.measures import MEASURES, Numbers, mean_over, numbers_of
-from harness.report.notes import finished
-from harness.report.observed import Observed, Reader, Unobserved, observed
+from harness.leaderboard.board import Column, Leaderboard, Row
+from harness.leaderboard.build import Runs
+from harness.leaderboard.measures import MEASURES, Numbers, mean_over, numbers_of
+from harness.leaderboard.notes import finished
 from harness.results.record import Record
 from harness.statistics.comparison import Comparison, Interval, Verdict, compare
 from harness.statistics.runs import mean_ratio

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
+from harness.comparison.observed import Observed, Reader, Unobserved, observed
 from harness.errors import HarnessError
-from harness.report.format import score_number
-from harness.report.leaderboard import Cell, Leaderboard, Row
-from harness.report.notes import OfSeed, finished
-from harness.report.observed import Observed, Reader, Unobserved, observed
+from harness.format import score_number
+from harness.leaderboard.board import Cell, Leaderboard, Row
+from harness.leaderboard.notes import OfSeed, finished
 from harness.statistics.comparison import Comparison, compare, estimate
 from harness.statistics.runs import interquartile_mean
 from harness.statistics.suites import holm, rank, suite_average

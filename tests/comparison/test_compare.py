@@ -16,8 +16,8 @@ from hand_made import record
 
 import harness
 from harness.cli import main
+from harness.comparison.compare import Comparisons, ModelComparison
 from harness.errors import HarnessError
-from harness.report.compare import Comparisons, ModelComparison
 from harness.report.compare_text import CompareReport
 from harness.results.record import Record
 

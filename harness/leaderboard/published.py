@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from harness.report.leaderboard import Cell, Column, Row, Section, Value, average
+from harness.leaderboard.board import Cell, Column, Row, Section, Value, average
 from harness.results.record import Stored
 
 
@@ -31,7 +31,7 @@ def published() -> tuple[Reference, ...]:
     """The rows of references.yaml."""
     import yaml
 
-    text = resources.files("harness.report").joinpath("references.yaml").read_text(encoding="utf-8")
+    text = resources.files("harness.leaderboard").joinpath("references.yaml").read_text(encoding="utf-8")
     return tuple(TypeAdapter(list[Reference]).validate_python(yaml.safe_load(text)))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.io import digest
-from harness.report.leaderboard import Column
+from harness.leaderboard.board import Column
 from harness.results.answers import Answers, read_answers
 from harness.results.record import Damaged, Record
 from harness.statistics.curves import AREAS, observe_area

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from harness.report.format import count, flops, memory, milliseconds, percent, plural, rate, short
-from harness.report.leaderboard import Efficiency
+from harness.format import count, flops, memory, milliseconds, percent, plural, rate, short
+from harness.leaderboard.board import Efficiency
 from harness.results.record import BatchSize, Record
 
 SIZES: tuple[str, ...] = get_args(BatchSize)

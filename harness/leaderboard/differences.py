@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.report.format import plural
+from harness.format import plural
 from harness.results.record import Record
 
 

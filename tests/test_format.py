@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.report.format import count, cut, duration, escape, flops, plain_table, plural, rate, score_text, to_csv
+from harness.format import count, cut, duration, escape, flops, plain_table, plural, rate, score_text, to_csv
 
 
 @pytest.mark.parametrize(

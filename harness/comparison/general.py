@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.report.leaderboard import Column, Leaderboard
+from harness.leaderboard.board import Column, Leaderboard
 from harness.statistics.comparison import ALPHA
 from harness.statistics.suites import Friedman, friedman
 

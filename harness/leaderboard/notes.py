@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from harness.report.format import failure, percent, plural
-from harness.report.leaderboard import Column, Row, Value
+from harness.format import failure, percent, plural
+from harness.leaderboard.board import Column, Row, Value
 from harness.results.manifest import Choice
 from harness.results.record import Record
 from harness.task.metrics import OF_SCORES

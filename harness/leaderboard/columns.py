@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.report.leaderboard import Column, Section
-from harness.report.notes import OfSeed
+from harness.leaderboard.board import Column, Section
+from harness.leaderboard.notes import OfSeed
 from harness.results.manifest import ShownSuite, ShownTask, Table
 from harness.task.task import OWN_SUITE, Suite, Task
 

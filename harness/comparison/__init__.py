@@ -1,0 +1,1 @@
+"""Whether differences are real: the statistics of the models of a leaderboard."""

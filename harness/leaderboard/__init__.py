@@ -1,0 +1,1 @@
+"""What records say, as data: columns, rows, cells, costs and notes of a leaderboard."""
