@@ -24,8 +24,9 @@ from harness.data.hub_access import network
 from harness.errors import HarnessError
 from harness.results.leases import Leases
 from harness.results.store import Store
+from harness.runner.diagnostics import settled, settled_trials
 from harness.runner.execute import do_run
-from harness.runner.plan import Run, expand, trials
+from harness.runner.plan import Run, expand
 from harness.runner.progress import Display
 from harness.runner.queue import Status, done_since
 from harness.runner.resources import Context, Resources
@@ -124,11 +125,11 @@ class Worker:
     def _expand(self, sweeping: bool) -> list[Run]:
         """The trials of a sweep, or the runs with what the trials chose."""
         context, device = self.context, self.context.accelerator.device
-        tried = trials(context.file, context.resources, device)
+        tried = settled_trials(context)
         if sweeping:
             return tried
-        chosen = chosen_recipes(tried, choose(context, tried))
-        return expand(context.file, context.resources, device, chosen)
+        runs = expand(context.file, context.resources, device, chosen_recipes(tried, choose(context, tried)))
+        return [*runs, *settled(context, runs, retrain=False)]
 
 
 # A process of its own --------------------------------------------------------------------------------------------
