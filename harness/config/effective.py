@@ -47,7 +47,7 @@ def effective_recipes(spec: BenchmarkSpec) -> str:
 def default_settings(architecture: str) -> dict[str, Any]:
     """A recipe's settings, the options of an architecture and the ``selection`` as they are where nothing sets them."""
     known = ARCHITECTURES.get(architecture)
-    options = known(name=architecture).options() if known else {}
+    options = known(name="", architecture=architecture).options() if known else {}
     return {**options, **Recipe().model_dump(), "selection": BenchmarkEntry.model_fields["selection"].default}
 
 
