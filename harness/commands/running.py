@@ -9,6 +9,7 @@ from typing import Any
 
 import harness
 from harness.commands.arguments import INTERVAL, names, print_board, print_once, seeds, settings
+from harness.commands.clusters import add_cluster_options, cluster_of
 from harness.io import usable
 
 RUN_EXAMPLE = """name a benchmark file, for example: python -m harness run benchmarks.yaml
@@ -36,6 +37,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--jobs", type=jobs, metavar="N|auto", help=about)
     about = "on GPUs, runs at a time on each (default: 1)"
     run.add_argument("--runs-per-gpu", type=positive, default=1, metavar="K", help=about)
+    add_cluster_options(run)
     run.set_defaults(command=command_run)
 
 
@@ -61,20 +63,19 @@ def command_run(options: argparse.Namespace) -> int:
     from harness.workers.local import workers_for
 
     check_patience(options.patience)
-    if options.dry_run:
-        for spec in specs:
-            print_once(dry_run(file, spec, options.results))
-        return 0
-    failed = 0
+    cluster, failed = cluster_of(options), 0
     how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
         print_once(f"results: {(options.results / spec.name).absolute()}")
         job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
-        engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu)
+        engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu, cluster)
+        if options.dry_run:
+            print_once(dry_run(file, spec, options.results, engine))
+            continue
         board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
         print_board(board)
         failed += failures
-    if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
+    if not (options.benchmark or options.dry_run) and file.default == "sample" and "glue" in file.benchmarks:
         print_once(f"\nThe real thing: python -m harness run {options.file} glue")
     leave_group()
     return 1 if failed else 0

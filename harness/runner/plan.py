@@ -275,13 +275,16 @@ def _diagnostics(
 
 def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Task, device: torch.device) -> Recipe:
     """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
-    parameters, tokens = 0, 0.0
+    parameters, tokens, machine = 0, 0.0, resources.machine
     if recipe.compile == "auto":
         parameters = trained_parameters(architecture.build_for_sizes())["total"]
         features = resources.features(architecture, task, str(task.train_split), training=True)
         plan = plan_of(features, recipe, seed=0)
         tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)
-    return resolve(recipe, device, architecture.model.half_precision, parameters, tokens)
+    half_precision = architecture.model.half_precision
+    if machine is None:
+        return resolve(recipe, device, half_precision, parameters, tokens)
+    return resolve(recipe, torch.device(machine.device), half_precision, parameters, tokens, machine.fast_bf16)
 
 
 def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]:

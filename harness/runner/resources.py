@@ -30,6 +30,7 @@ from harness.task.baseline import constant_answer, constant_predictions
 from harness.task.functions import repairs
 from harness.task.task import Example, Task
 from harness.task.texts import normalised
+from harness.training.device import Machine
 from harness.training.evaluation import Split, score
 
 T = TypeVar("T")
@@ -74,10 +75,12 @@ class Resources:
     Args:
         spec: the benchmark (data sources, limits, selection).
         cache: folder for tokenised features and sample tokenizers.
+        machine: what decides what ``auto`` means; None: the machine of this process.
     """
 
     spec: BenchmarkSpec
     cache: Path
+    machine: Machine | None = None
     costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
     """What `harness.training.inference.counted` gave for a task, a model and a recipe."""
     _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
