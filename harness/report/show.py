@@ -40,12 +40,12 @@ def show_run(record: Record, defaults: Mapping[str, Any] | None = None) -> str:
     blocks += [
         _block("Scores x 100", _scores(record)),
         _block("Scores x 100 of the last checkpoint", _by_metric(_last_scores(record))),
+        _block("Settings that differ from the defaults", _changed(record, defaults or {})),
+        _block("Run", _where(record)),
         *(
             _block(f"{task} {split} by label, x 100", map(_label_row, of_split.scores))
             for (task, split), of_split in label_scores(record).items()
         ),
-        _block("Settings that differ from the defaults", _changed(record, defaults or {})),
-        _block("Run", _where(record)),
         _block("Missing", _flat(record.missing)),
         _block("Caveats", ((str(caveat), "") for caveat in record.caveats)),
         _block("Training", _training(record)),
@@ -140,7 +140,7 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         if isinstance(value, str):
             yield words, value
         elif isinstance(value, dict):
-            for size, of_size in value.items():
+            for size, of_size in sorted(value.items(), key=lambda item: int(item[0])):
                 yield f"inference in batches of {size}", "n/a" if of_size is None else f"{rate(of_size)} examples/s"
         elif "flops" in name:
             yield words, flops(value)
@@ -152,7 +152,7 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         elif unit == "bytes":
             yield words.removesuffix(" bytes"), memory(value)
         else:
-            yield words, f"{percent(value)} %" if unit == "rate" else value
+            yield words, f"{percent(value)} %" if unit == "rate" else f"{value:,.6g}"
 
 
 def _settings(record: Record) -> Iterable[tuple[str, Any]]:
@@ -199,7 +199,7 @@ def _table(rows: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _rounded(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
