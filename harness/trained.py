@@ -95,8 +95,9 @@ def find_model(where: str | Path) -> KeptModel:
     record = read_record(where)
     kept = kept_of(record) if record.finished else None
     if kept is None:
+        why = {"finished": "its model was not kept", "failed": "the run failed", "pruned": "the run was pruned"}
         raise HarnessError(
-            f"{where}: {'its model was not kept' if record.finished else 'the run failed'}: set 'keep: best' "
+            f"{where}: {why[record.status]}: set 'keep: best' "
             "(or all-seeds) in its benchmark, remove the folder of this run, and run the benchmark again"
         )
     return kept

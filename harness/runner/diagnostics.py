@@ -18,7 +18,7 @@ from harness.results.kept import KeptModel, find_kept
 from harness.results.record import Record
 from harness.runner.answers import Evaluated
 from harness.runner.keeping import keep_again, load_model
-from harness.runner.plan import Run, trials
+from harness.runner.plan import Run
 from harness.runner.prepare import prepare
 from harness.runner.recording import column_of, split_results
 from harness.runner.resources import Context
@@ -70,7 +70,8 @@ def settled(context: Context, runs: Iterable[Run], retrain: bool, models: bool =
     Args:
         runs: a parent before those that start from it.
         retrain: what has no kept model is trained again, with all its diagnostics.
-        models: whether kept models may answer what is new; otherwise it is left out.
+        models: whether kept models may answer what is new; otherwise, for trials that only choose a recipe, it is left
+            out.
     """
     changed: dict[Run, Run] = {}
     for run in runs:
@@ -80,12 +81,6 @@ def settled(context: Context, runs: Iterable[Run], retrain: bool, models: bool =
             own = base
         changed[run] = own
     return list(changed.values())
-
-
-def settled_trials(context: Context) -> list[Run]:
-    """The trials of a sweep; what chooses recipes needs no diagnostic."""
-    runs = trials(context.file, context.resources, context.accelerator.device)
-    return settled(context, runs, retrain=False, models=False)
 
 
 def _with_parent(context: Context, run: Run, parent: Run) -> Run:

@@ -26,6 +26,7 @@ from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.progress import Display
 from harness.runner.resume import Interrupts
+from harness.search.study import Suggested
 from harness.task.baseline import constant_answer, constant_predictions
 from harness.task.functions import repairs
 from harness.task.task import Example, Task
@@ -56,6 +57,10 @@ class Context:
     """How many runs the command does at a time."""
     sweeping: bool = False
     """Whether the runs that are done now are those that choose the recipes of a sweep."""
+    suggested: dict[tuple[str, str], Suggested] = field(default_factory=dict)
+    """What searches have suggested so far, by (task, model)."""
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Learning curves of trials, by fingerprint."""
 
     @property
     def spec(self) -> BenchmarkSpec:

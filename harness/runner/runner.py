@@ -28,7 +28,7 @@ from harness.results.store import Store
 from harness.runner.alone import measure_alone
 from harness.runner.board import LiveBoard, make_board
 from harness.runner.companions import watching
-from harness.runner.diagnostics import left_out, settled, settled_trials
+from harness.runner.diagnostics import left_out, settled
 from harness.runner.execute import do_run
 from harness.runner.keeping import drop_models, drop_worse_seeds
 from harness.runner.later import answer_diagnostics_of, predict_tests_of
@@ -46,6 +46,7 @@ from harness.runner.queue import (
 from harness.runner.reading import read_data
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
+from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
 from harness.training.device import Machine, make_accelerator, together
 
@@ -118,8 +119,7 @@ def run_benchmark(
             context = Context(file, resources, store, accelerator, display, interrupts, leases)
             failed = set[Run]()
             with contextlib.suppress(Detached):
-                tried = together(accelerator, lambda: settled_trials(context))
-                choices, failed = sweep(context, tried, engine)
+                tried, choices, failed = sweep(context, engine)
                 runs = runs_of(context, tried, choices, retrain)
                 if context.main:
                     drop_losers(context, tried, choices, runs)
@@ -133,31 +133,40 @@ def run_benchmark(
         raise
 
 
-def sweep(context: Context, tried: Sequence[Run], engine: Engine) -> tuple[list[Choice], set[Run]]:
-    """Do the trials of a sweep that have no finished record, and let the trials choose.
+def sweep(context: Context, engine: Engine) -> tuple[list[Run], list[Choice], set[Run]]:
+    """Do the trials of a sweep that have no record, round by round where they are searched for, and let them choose.
 
     Returns:
-        What is chosen so far, and the runs that failed.
+        The trials, what is chosen so far, and the runs that failed.
     """
-    statuses, display = statuses_of(context, tried), context.display
-    todo, failed = runs_to_train(context, statuses, retrain=False), set[Run]()
-    [choices] = broadcast_object_list([choose(context, tried)])
-    if todo:
-        together(context.accelerator, lambda: read_data(context, todo))
-        update_manifest(context, runs_of(context, tried, choices), choices, statuses)
-        display.message(f"sweep: {len(tried)} runs with seed {choices[0].seed} choose the recipes")
-        display.plan(len(tried), len(tried) - len(todo))
-        failed = train_all(replace(context, sweeping=True), statuses, todo, engine)
+    display, failed, begun, read = context.display, set[Run](), False, set[tuple[str, str, int]]()
+    while True:
+        tried = trials_of(context)
+        statuses = statuses_of(context, tried)
+        todo = [run for run in runs_to_train(context, statuses, retrain=False) if run not in failed]
         [choices] = broadcast_object_list([choose(context, tried)])
-        for choice in choices:
-            display.message(verdict(choice, context.file.tasks[choice.task]))
-    return choices, failed
+        if not todo:
+            break
+        unread = {key: run for run in todo if (key := (*run.pair, run.recipe.max_length)) not in read}
+        together(context.accelerator, lambda: read_data(context, list(unread.values())))  # noqa: B023
+        read |= unread.keys()
+        update_manifest(context, runs_of(context, tried, choices), choices, statuses)
+        if not begun:
+            number = len(tried) + sum(max(0, choice.planned - len(choice.trials)) for choice in choices)
+            display.message(f"sweep: {number} runs with seed {choices[0].seed} choose the recipes")
+            display.plan(number, len(tried) - len(todo))
+        begun = True
+        failed |= train_all(replace(context, sweeping=True), statuses, todo, engine)
+    for choice in choices if begun else ():
+        display.message(verdict(choice, context.file.tasks[choice.task]))
+    return tried, choices, failed
 
 
 def runs_of(context: Context, tried: Sequence[Run], choices: Sequence[Choice], retrain: bool = False) -> list[Run]:
     """The benchmark's runs, with the recipes that were chosen."""
-    chosen, accelerator = chosen_recipes(tried, choices), context.accelerator
-    runs = together(accelerator, lambda: expand(context.file, context.resources, accelerator.device, chosen))
+    chosen, accelerator, suggested = chosen_recipes(tried, choices), context.accelerator, recipes_of(context)
+    file, resources, device = context.file, context.resources, accelerator.device
+    runs = together(accelerator, lambda: expand(file, resources, device, chosen, suggested))
     return settled(context, runs, retrain)
 
 
@@ -284,7 +293,7 @@ class InThisProcess:
 def show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:
     """Show what another command has done."""
     context.display.run_started(*run.label, 0, in_words(run.trial))
-    if record.finished:
+    if not record.failed:
         context.display.run_finished(record)
     else:
         context.display.run_failed(record)
@@ -306,7 +315,7 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Eng
     store = Store(results, spec.name)
     resources = Resources(spec, store.cache, engine.machine if engine else None)
     context = Context(file, resources, store, make_accelerator(), Display(), Interrupts(), Leases())
-    tried = settled_trials(context)
+    tried = trials_of(context)
     choices = choose(context, tried)
     runs = runs_of(context, tried, choices)
     begun = under_way(store.work)
