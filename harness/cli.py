@@ -18,6 +18,11 @@ SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
 first process prints it at once, and its launcher then ends the others."""
 
+NO_DOCSTRINGS = (
+    "python -OO (or PYTHONOPTIMIZE=2) removes the docstrings, from which transformers makes models and this program "
+    "its help: start Python without it, or with -O"
+)
+
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
   python -m harness run benchmarks.yaml glue --data PATH   the real thing, from official files
@@ -39,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str] | None) -> int:
     from harness.data.hub_access import network
 
+    if sys.flags.optimize > 1:
+        complain(NO_DOCSTRINGS)
+        return 2
     top = parser()
     try:
         options, rest = top.parse_known_args(arguments)

@@ -42,7 +42,7 @@ def command_export(options: argparse.Namespace) -> int:
         raise HarnessError("export: say where to, as in --to tensorboard FOLDER")
     tool, folder = options.to
     if tool == "hub":
-        return export_to_hub(options, Path(folder))
+        return export_to_hub(options, usable(folder))
     if options.push:
         raise HarnessError("export --push goes with --to hub FOLDER, or with the folder that it wrote")
     for benchmark, stores in stores_in(options.results, options.benchmark).items():

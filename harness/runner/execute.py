@@ -226,8 +226,7 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         HarnessError: it is of another model than this.
     """
     saved, problem = directory.load(run.fingerprint)
-    best = saved["run"]["best"] if saved is not None else None
-    if best is not None and best["step"] >= 0 and best["weights"] is None and needs_best_weights(context, run):
+    if saved is not None and _lacks_best(saved) and needs_best_weights(context, run):
         saved, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
     if problem is not None:
         announce(context, state, problem)
@@ -236,7 +235,7 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         try:
             training.load_state_dict(saved["training"])
             state = RunState.of_state(saved["run"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except UNFIT as error:
             directory.discard()
             raise HarnessError(
                 f"{directory.state}: does not fit the model of this version of the program or its libraries: "
@@ -249,6 +248,19 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
     if limit is not None and limit < training.plan.micro_batch_tokens:
         training.set_micro_batch_tokens(limit)
     return state
+
+
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model, an optimizer or a dataclass raises for a state that is not theirs."""
+
+
+def _lacks_best(saved: Mapping[str, Any]) -> bool:
+    """Whether a state has a best checkpoint, but not its weights."""
+    try:
+        best = saved["run"]["best"]
+        return bool(best["step"] >= 0 and best["weights"] is None)
+    except UNFIT:
+        return False
 
 
 # Results ---------------------------------------------------------------------------------------------------------
