@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from harness.config.recipe import Recipe
 from harness.io import number
 from harness.results.record import Point, Record
+from harness.runner.diagnostics import settled
 from harness.runner.plan import Pair, Run, resolved_recipes, trials
 from harness.runner.resources import Context
 from harness.search.study import ROUND, Suggested, Tried, is_hopeless, suggest
@@ -41,7 +42,7 @@ def _known_trials(context: Context) -> list[Run]:
     runs = together(
         accelerator, lambda: trials(context.file, context.resources, accelerator.device, recipes_of(context))
     )
-    return _with_rivals(context, runs)
+    return _with_rivals(context, settled(context, runs, retrain=False, models=False))
 
 
 def recipes_of(context: Context) -> dict[Pair, tuple[Recipe, ...]]:
