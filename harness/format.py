@@ -77,7 +77,7 @@ def short(value: float) -> str:
 
 def flops(value: float) -> str:
     """``22.5 G``."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if value >= size:
             return f"{short(value / size)} {unit}"
     return f"{short(value / 1e3)} k"

@@ -7,13 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Encoding
-from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError, in_one_line
 from harness.io import replacing
@@ -21,6 +19,9 @@ from harness.models.truncation import Fields, kept_tokens, owners, without_end
 from harness.task.functions import bare_text, source_places
 from harness.task.plugins import builtin_files
 from harness.task.task import Example, Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SAMPLE_VOCABULARY = 2000
 SETTINGS = ("bert_config.json", "config.json", "tokenizer_config.json")
@@ -42,6 +43,8 @@ def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokeni
     Raises:
         HarnessError: there is no tokenizer, or only one that needs code from the checkpoint.
     """
+    from transformers import AutoTokenizer  # which loads torch
+
     try:
         options = _unsaid(folder, model_type)
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
@@ -65,6 +68,8 @@ def _unsaid(folder: Path, model_type: str) -> dict[str, Any]:
     A folder of Google's original BERT, for one, has ``vocab.txt`` and ``bert_config.json``. transformers would take
     lower case for every vocabulary.
     """
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
     if (folder / "tokenizer.json").is_file():
         return {}
     said = {key: value for file in SETTINGS for key, value in _settings(folder / file).items()}

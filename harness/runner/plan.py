@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
@@ -19,9 +17,10 @@ from harness.io import fingerprint, plain
 from harness.results.manifest import Key
 from harness.results.record import Caveat, CaveatKind, RunSettings
 from harness.runner.resources import HOLDOUT, Resources
-from harness.task.task import Task, is_unlabelled
-from harness.training.device import resolve
-from harness.training.trainer import plan_of, steps_of, trained_parameters
+from harness.task.task import Task
+
+if TYPE_CHECKING:
+    import torch
 
 SCORE_VERSION = 5
 """Part of every fingerprint: raise it when a change of the code changes a score."""
@@ -231,8 +230,7 @@ def _recipes(resources: Resources, device: torch.device, task: Task, model: Mode
     """The recipes of a (task, model) as they will be used here, each once; several where they are swept."""
     distinct: dict[str, Recipe] = {}
     for recipe in resources.spec.recipes_for(task.name, model.name):
-        architecture = resources.architecture(model, task, recipe)
-        resolved = _resolved(recipe, resources, architecture, task, device)
+        resolved = resources.resolved(recipe, model, task, device)
         distinct.setdefault(resolved.model_dump_json(), resolved)
     return list(distinct.values())
 
@@ -266,22 +264,11 @@ def _diagnostics(
         for split in diagnostic.validation_splits:
             if split not in resources.splits(diagnostic):
                 missing[diagnostic.name] = {split: f"its data is not in {source}"}
-            elif any(is_unlabelled(diagnostic, example) for example in resources.examples(diagnostic, split)[:1]):
+            elif not resources.labelled(diagnostic, split):
                 missing[diagnostic.name] = {split: f"{source} has no labels for it"}
             else:
                 labelled.append((diagnostic, split))
     return tuple(labelled), missing
-
-
-def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Task, device: torch.device) -> Recipe:
-    """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
-    parameters, tokens = 0, 0.0
-    if recipe.compile == "auto":
-        parameters = trained_parameters(architecture.build_for_sizes())["total"]
-        features = resources.features(architecture, task, str(task.train_split), training=True)
-        plan = plan_of(features, recipe, seed=0)
-        tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)
-    return resolve(recipe, device, architecture.model.half_precision, parameters, tokens)
 
 
 def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]:
@@ -309,7 +296,8 @@ def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]
 
 def _is_t5_v1_0(folder: Path) -> bool:
     """Whether a checkpoint is T5 v1.0, whose pre-training mixed in the tasks: its config.json names their prefixes."""
-    config = json.loads((folder / "config.json").read_bytes())
+    file = folder / "config.json"
+    config = json.loads(file.read_bytes()) if file.is_file() else {}
     return config.get("model_type") == "t5" and bool(config.get("task_specific_params"))
 
 

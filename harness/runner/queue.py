@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from accelerate.utils import broadcast_object_list
-
 from harness.results.leases import Lease
 from harness.results.record import Record
 from harness.runner.keeping import has_sound_model, kept_model
@@ -53,7 +51,11 @@ def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
                 kept = kept_model(context, run) is not None
                 statuses[run] = Status.TESTS_NEEDED if kept else Status.RETRAINING_NEEDED
     _need_models(context, statuses, having(statuses, Status.TO_DO, Status.FAILED))
-    [values] = broadcast_object_list([list(statuses.values())])
+    values = list(statuses.values())
+    if context.accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        [values] = broadcast_object_list([values])
     return dict(zip(statuses, values, strict=True))
 
 
