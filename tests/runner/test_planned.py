@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import LIMIT, RECIPE, Bench
+from hand_made import record as hand_made
+from running import RECIPE, Bench
 
 from harness.cli import main
 from harness.planning.machine import this_device
-from harness.results.live import ABOUT
+from harness.planning.work import Work, read_plan
+from harness.report.status import BenchmarkStatus, status_text
 
 ROOT = Path(__file__).parents[2]
 GUARD = """
@@ -124,19 +126,31 @@ def test_another_tokenizer_and_another_machine_are_told_apart(done, capsys, monk
     assert capsys.readouterr().out.startswith("b: 8 runs, 0 done")
 
 
-def test_status_estimates_what_waits_by_what_the_runs_compute(bench, capsys):
-    """Of two tasks with ten times as many steps the second has the longer time."""
-    long = {"overrides": {"tasks": {"rte": {"max_steps": 400}}}, "limit": LIMIT}
-    write(bench, **long)
-    bench.run(tasks=["cola"])
-    text = bench.path.read_text()
-    store = bench.store
-    store.update_manifest({(task, model, seed): None for task in ("rte",) for model in ("bert",) for seed in (1, 2)})
-    from harness.planning.work import Work, write_plan
+def test_a_run_keeps_what_its_runs_compute(done):
+    works = read_plan(done.store.folder)
+    assert {work.key for work in works} == {(t, m, 1) for t in ("cola", "rte") for m in ("bert", "t5")}
+    record = done.record("cola", "bert")
+    [work] = [work for work in works if work.key == ("cola", "bert", 1)]
+    assert work.steps == record.steps and work.examples == record.steps * record.batch_size
+    assert work.parameters == pytest.approx(record.parameters["total"], rel=0.05)
+    assert work.flops == pytest.approx(record.efficiency.train_flops_per_example, rel=0.3)
 
-    works = [Work(task="rte", model="bert", seed=1, steps=400, examples=400 * 8, evaluated=60, flops=1e9)]
-    write_plan(store.folder, works)
-    assert main(["status", str(bench.results)]) == 0
-    first = capsys.readouterr().out
-    assert "of work left" in first and text
-    assert not (bench.results / ".work" / ABOUT).exists()
+
+def test_status_estimates_what_waits_by_what_it_computes():
+    """Each run that is done makes it better: at first another task tells, then the same one."""
+    times = {"total_seconds": 10.0, "train_seconds": 10.0}
+    cola = hand_made("one", "bert", efficiency=times, batch_size=10, steps=10, counts={})
+    works = [
+        Work(task=task, model="bert", seed=seed, steps=100, examples=1000, evaluated=0, flops=flops)
+        for task, flops in (("one", 1e9), ("rte", 3e9))
+        for seed in (1, 2)
+    ]
+    status = BenchmarkStatus("b", done=[cola], waiting=["rte · bert · seed 1", "rte · bert · seed 2"], plan=works)
+    assert status.seconds_left == pytest.approx(2 * 10.0 * (1000 * 3e9) / (100 * 1e9))
+    assert "; about 10 min of work left" in status_text([status])
+    status.done.append(cola.model_copy(update={"task": "rte", "steps": 100}))
+    status.waiting.pop(0)
+    assert status.seconds_left == pytest.approx(10.0)
+    assert BenchmarkStatus("b", waiting=["rte · bert · seed 1"], plan=works).seconds_left is None
+    unplanned = BenchmarkStatus("b", done=[cola], waiting=["rte · bert · seed 1"])
+    assert unplanned.seconds_left == pytest.approx(10.0)
