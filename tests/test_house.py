@@ -102,3 +102,21 @@ def test_reading_needs_no_torch(package):
     rooms = [name for name in MODULES if name == f"harness.{package}" or name.startswith(f"harness.{package}.")]
     code = f"import sys, {', '.join(rooms)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_files_and_functions_fit_on_a_screen():
+    """At most 400 lines a file, EncT5 alone excepted, and 50 a function without its docstring."""
+    large = []
+    for path in MODULES.values():
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 400 and path.name != "modeling_enct5.py":
+            large.append(f"{path.name}: {len(text.splitlines())} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[0]
+                documented = ast.get_docstring(node) is not None
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                lines -= (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+                if lines > 50:
+                    large.append(f"{path.name}: {node.name} has {lines} lines")
+    assert not large

@@ -93,16 +93,8 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         raise BadValue(f"'cluster' cannot be the column '{taken.pop()}': it is the label, or has a reserved name")
     if not isinstance(separator, str) or not separator:
         raise BadValue(f"'separator' must be a character, found {separator!r}")
-    fields = (*text, *choices)
-    others = tuple(name for name in cluster if name not in fields)
-    others += one_hot or (label,)
-    columns = {split: _columns(reading, path, fields, others, split == "test") for split, path in paths.items()}
-    flags = {split: tuple(name for name in one_hot if of_split.pop(name, None)) for split, of_split in columns.items()}
-    for split, of_split in columns.items():
-        if label in of_split:
-            of_split["label"] = of_split.pop(label)
-        if lacking := [name for name in one_hot if flags[split] and name not in flags[split]]:
-            raise BadValue(f"{paths[split]}: there is no column '{lacking[0]}', which 'label' names")
+    fields, others = (*text, *choices), tuple(name for name in cluster if name not in (*text, *choices))
+    columns, flags = _all_columns(reading, paths, fields, others, label, one_hot)
     train = replace(reading, path=str(paths["train"]), columns=columns["train"], separator=separator)
     if spec.get("scheme") == AUTO:
         scheme, told_by = tag_scheme(train, paths["train"])
@@ -128,6 +120,26 @@ def _task(name: str, spec: Mapping[str, Any], base: Path) -> Task:
         cluster=cluster or None,
         instances=_choice_instances(text, choices) if choices else None,
     )
+
+
+def _all_columns(
+    reading: SplitFile,
+    paths: Mapping[str, Path],
+    fields: Sequence[str],
+    others: tuple[str, ...],
+    label: str,
+    one_hot: tuple[str, ...],
+) -> tuple[dict[str, dict[str, str]], dict[str, tuple[str, ...]]]:
+    """By split, where the columns of a task are in its files, and the one-hot columns that its file has."""
+    wanted = others + (one_hot or (label,))
+    columns = {split: _columns(reading, path, fields, wanted, split == "test") for split, path in paths.items()}
+    flags = {split: tuple(name for name in one_hot if of_split.pop(name, None)) for split, of_split in columns.items()}
+    for split, of_split in columns.items():
+        if label in of_split:
+            of_split["label"] = of_split.pop(label)
+        if lacking := [name for name in one_hot if flags[split] and name not in flags[split]]:
+            raise BadValue(f"{paths[split]}: there is no column '{lacking[0]}', which 'label' names")
+    return columns, flags
 
 
 def _problem_type(spec: Mapping[str, Any]) -> ProblemType:
