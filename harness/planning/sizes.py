@@ -14,7 +14,7 @@ from typing import Any
 from harness.config.schema import Model
 from harness.io import read_file
 
-SAMPLE_WORDS = 2000
+SAMPLE_WORDS = {"bert": 750, "t5": 2000}
 """About how many words the sample tokenizers have."""
 FAMILY_OF_T5 = ("t5", "mt5", "enct5")
 USUAL_T5: Mapping[str, Any] = {
@@ -88,7 +88,7 @@ def size_of(model: Model, folder: Path | None) -> Size | None:
     if own is None:
         return None
     if model.tokenizer == "sample":
-        own.setdefault("vocab_size", SAMPLE_WORDS)
+        own.setdefault("vocab_size", SAMPLE_WORDS[model.tokenizer_family])
     own.setdefault("model_type", model.tokenizer_family)
     try:
         return _t5(model, own) if own["model_type"] in FAMILY_OF_T5 else _encoder(own)

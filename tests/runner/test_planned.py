@@ -132,7 +132,7 @@ def test_a_run_keeps_what_its_runs_compute(done):
     record = done.record("cola", "bert")
     [work] = [work for work in works if work.key == ("cola", "bert", 1)]
     assert work.steps == record.steps and work.examples == record.steps * record.batch_size
-    assert work.parameters == pytest.approx(record.parameters["total"], rel=0.05)
+    assert work.parameters == pytest.approx(record.parameters["total"], rel=0.1)
     assert work.flops == pytest.approx(record.efficiency.train_flops_per_example, rel=0.3)
 
 
