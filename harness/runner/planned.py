@@ -146,7 +146,7 @@ class Earlier:
         ]
         if not candidates:
             return None
-        asked = run.recipe.precision
+        asked: str = run.recipe.precision
         if asked == "auto" and not any(begun.device in (None, self.device) for begun in candidates):
             asked = _resolved_precision(run)
         exact = [begun for begun in candidates if asked in ("auto", begun.settings.recipe.get("precision"))]
@@ -246,7 +246,7 @@ def planned(
 
 def _waiting(spec: BenchmarkSpec, choices: Iterable[Choice], works: Mapping[Run, Work]) -> list[Work]:
     """The other seeds of what a sweep has not chosen yet, each as its first trial."""
-    first = {run.pair: work for run, work in reversed(works.items())}
+    first = {run.pair: work for run, work in reversed([*works.items()])}
     seeds = [seed for seed in spec.seeds if seed != spec.first_seed]
     undecided = [choice.pair for choice in choices if choice.chosen is None]
     return [first[pair].model_copy(update={"seed": seed}) for pair in undecided for seed in seeds]

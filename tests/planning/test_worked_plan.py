@@ -8,7 +8,7 @@ import pytest
 from harness.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```bash\npython -m harness (plan large\.yaml .*)\n```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+SHOWN = re.findall(r"```bash\npython -m harness (plan large\.yaml [^\n]*)\n```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize(("command", "output"), SHOWN)
