@@ -12,6 +12,7 @@ from harness.task.task import HubSource, Instance, SplitFile, Suite, Task
 if TYPE_CHECKING:
     from harness.leaderboard.board import Leaderboard
     from harness.report.status import statuses as status
+    from harness.workers.job import OnRay, OnSlurm
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
 load_predictions, load_model = trained.load_predictions, trained.load_model
@@ -25,6 +26,8 @@ __all__ = [
     "HubSource",
     "Instance",
     "Leaderboard",
+    "OnRay",
+    "OnSlurm",
     "SplitFile",
     "Suite",
     "Task",
@@ -52,6 +55,10 @@ def __getattr__(name: str) -> Any:
         from harness.leaderboard.board import Leaderboard
 
         return Leaderboard
+    if name in ("OnRay", "OnSlurm"):
+        from harness.workers import job
+
+        return getattr(job, name)
     if name == "status":
         from harness.report.status import statuses
 

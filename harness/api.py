@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.leaderboard.board import Leaderboard
     from harness.report.compare_text import CompareReport
     from harness.submission.write import Submission
+    from harness.workers.job import OnRay, OnSlurm
 
 INTERVALS = ("auto", "std", "ci")
 """What tables show behind a mean: the standard deviation over seeds, the 95 % interval, or this from three seeds on."""
@@ -68,6 +69,7 @@ def run(
     offline: bool = False,
     interval: str | None = None,
     jobs: int | None = 1,
+    on: OnRay | OnSlurm | None = None,
 ) -> dict[str, Leaderboard]:
     """Train and evaluate what a benchmark file describes and is not done yet; write its leaderboards.
 
@@ -82,9 +84,9 @@ def run(
             same results folder, or a process of the same launch; at least 45.
         progress: show the progress of the runs.
         offline: use no network: what is on the Hub comes from its cache.
-        interval: what tables show behind a mean: ``std``, ``ci`` (the 95 % interval) or ``auto`` (default: as the
-            benchmark says).
+        interval: what tables show behind a mean: ``std``, ``ci`` (95 % interval) or ``auto`` (default: benchmark's).
         jobs: runs at a time, each in a process of its own; 1: in this process; None: as many as there is room for.
+        on: the cluster that does them, as many at a time as it has room for.
 
     Returns:
         A `Leaderboard` by benchmark name. Runs that failed are in it as failed.
@@ -117,7 +119,8 @@ def run(
                 patience=patience,
                 offline=offline,
             )
-            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=workers_for(job, jobs))
+            engine = workers_for(job, jobs if on is None or jobs != 1 else None, on=on)
+            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=engine)
     return boards
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import harness
 from harness.commands.arguments import INTERVAL, names, print_board, print_once, seeds, settings
+from harness.commands.clusters import add_cluster_options, cluster_of
 from harness.io import usable
 
 RUN_EXAMPLE = """name a benchmark file, for example: python -m harness run benchmarks.yaml
@@ -37,6 +38,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "on GPUs, runs at a time on each (default: 1)"
     run.add_argument("--runs-per-gpu", type=positive, default=1, metavar="K", help=about)
     run.add_argument("--wait", action="store_true", help="wait for a Hub that cannot be reached (default: end at once)")
+    add_cluster_options(run)
     run.set_defaults(command=command_run)
 
 
@@ -59,21 +61,25 @@ def command_run(options: argparse.Namespace) -> int:
     from harness.results.leases import check_patience
 
     check_patience(options.patience)
-    if options.dry_run:
+    cluster, failed = cluster_of(options), 0
+    if options.dry_run and cluster is None:
         return command_dry_run(file, specs, options)
+    from harness.runner.planned import dry_run
     from harness.runner.runner import run_benchmark
     from harness.workers.job import Job
     from harness.workers.local import workers_for
 
-    failed = 0
     how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
         job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
-        engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu)
+        engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu, cluster)
+        if options.dry_run:
+            print_once(dry_run(file, spec, options.results, engine))
+            continue
         board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
         print_board(board)
         failed += failures
-    if not options.benchmark and file.default == "sample" and "glue" in file.benchmarks:
+    if not (options.benchmark or options.dry_run) and file.default == "sample" and "glue" in file.benchmarks:
         print_once(f"\nThe real thing: python -m harness run {options.file} glue")
     leave_group()
     return 1 if failed else 0

@@ -32,6 +32,10 @@ from harness.training.threads import own_threads
 from harness.training.trainer import NotFinite, OutOfMemory, Training
 from harness.training.usage import of_all_processes
 
+NOT_HERE = (
+    "the efficiency of {} models is not measured: on one of the machines that did the runs, the same command with "
+    "--jobs 1 and without --on measures it"
+)
 LEAST_UPDATES = 6
 """Updates that are measured whatever they take, the first one, which is startup, included."""
 
@@ -67,11 +71,18 @@ def leave_weights(context: Context, run: Run, training: Training) -> None:
         save_tensors(path, training.weights())
 
 
-def measure_alone(context: Context, runs: Iterable[Run]) -> None:
-    """Measure one run of each task, model and recipe of which all finished ones shared the machine."""
+def measure_alone(context: Context, runs: Iterable[Run], here: bool = True) -> None:
+    """Measure one run of each task, model and recipe of which all finished ones shared the machine.
+
+    Args:
+        here: whether this is the kind of machine that they were done on; nothing is measured elsewhere.
+    """
     if context.accelerator.num_processes > 1:
         return
     left = unmeasured(context, runs)
+    if left and not here:
+        context.display.message(NOT_HERE.format(len(left)))
+        return
     if left:
         context.display.message(f"measuring the efficiency of {len(left)} models, one after another")
     for run, record in left:

@@ -49,7 +49,7 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     Returns:
         Whether it finished; None when another command took it over.
     """
-    alone, before = context.accelerator.num_processes == 1, _record_stamp(context, run)
+    alone, before = context.accelerator.num_processes == 1, record_stamp(context, run)
     try:
         result = execute(context, run, lease)
     except TakenOver as error:
@@ -61,7 +61,7 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
         failed = record_of_run(context, run, error=reason(error), traceback=traceback.format_exc())
         result = Result(failed, log=live_log(context.store.checkpoint_directory(run.fingerprint)))
         if not alone and not isinstance(error, NotFinite):
-            if _record_stamp(context, run) == before:  # else the process that failed first has recorded why
+            if record_stamp(context, run) == before:  # else the process that failed first has recorded why
                 with contextlib.suppress(HarnessError):
                     write_result(context, run, result)
             end_alone(context.accelerator.process_index, reason(error))
@@ -85,7 +85,7 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
     return result.record.finished
 
 
-def _record_stamp(context: Context, run: Run) -> tuple[int, int] | None:
+def record_stamp(context: Context, run: Run) -> tuple[int, int] | None:
     """What changes when the run's record is written."""
     try:
         stat = (context.store.run_folder(run.fingerprint, *run.label) / RECORD).stat()

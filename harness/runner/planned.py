@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.effective import effective_recipes
@@ -30,6 +30,9 @@ from harness.runner.resources import Context, Resources
 from harness.runner.sweep import choose, chosen_recipes, run_table
 from harness.runner.works import work_of_run
 from harness.task.task import Task
+
+if TYPE_CHECKING:
+    from harness.training.device import Machine
 
 HERE = ("precision", "compile")
 """The settings of a recipe that the machine may decide."""
@@ -96,6 +99,14 @@ class PlannedResources(Resources):
 # The runs that there are already ---------------------------------------------------------------------------------
 
 
+class Elsewhere(Protocol):
+    """What does runs on other machines."""
+
+    @property
+    def machine(self) -> Machine | None:
+        """What decides what ``auto`` means there; None: this machine."""
+
+
 @dataclass(frozen=True)
 class Begun:
     """A run that left something: its settings, and the device that made its record; None of one under way."""
@@ -111,6 +122,8 @@ class Earlier:
     resources: PlannedResources
     device: str
     runs: dict[str, list[Begun]] = field(default_factory=dict)
+    engine: Elsewhere | None = None
+    """What does the runs on other machines, if any does."""
 
     @classmethod
     def of(cls, resources: PlannedResources, records: Iterable[Record], begun: Mapping[str, UnderWay]) -> Earlier:
@@ -147,8 +160,9 @@ class Earlier:
         if not candidates:
             return None
         asked: str = run.recipe.precision
-        if asked == "auto" and not any(begun.device in (None, self.device) for begun in candidates):
-            asked = _resolved_precision(run)
+        here = self.engine is None and any(begun.device in (None, self.device) for begun in candidates)
+        if asked == "auto" and not here:
+            asked = _resolved_precision(run, self.engine)
         exact = [begun for begun in candidates if asked in ("auto", begun.settings.recipe.get("precision"))]
         exact.sort(key=lambda begun: begun.device != self.device)
         return exact[0].settings if exact else None
@@ -176,12 +190,15 @@ def _sketch(settings: RunSettings, task: str) -> str:
     return fingerprint(content)
 
 
-def _resolved_precision(run: Run) -> str:
-    """What ``auto`` is on this machine: only torch can tell, where records are of other devices alone."""
+def _resolved_precision(run: Run, engine: Elsewhere | None = None) -> str:
+    """What ``auto`` is on this machine, or a cluster: only torch can tell, where records are of other devices alone."""
     import torch
 
     from harness.training.device import resolve_precision
 
+    machine = engine.machine if engine is not None else None
+    if machine is not None:
+        return resolve_precision("auto", torch.device(machine.device), run.model.half_precision, machine.fast_bf16)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return resolve_precision("auto", device, run.model.half_precision)
 
@@ -216,12 +233,17 @@ class Planned:
 
 
 def planned(
-    file: BenchmarkFile, spec: BenchmarkSpec, results: Path, stated: Mapping[str, float] | None = None
+    file: BenchmarkFile,
+    spec: BenchmarkSpec,
+    results: Path,
+    stated: Mapping[str, float] | None = None,
+    engine: Elsewhere | None = None,
 ) -> Planned:
     """What a benchmark would do, as far as this machine can tell without network.
 
     Args:
         stated: FLOP/s that a device reaches (`Rates`).
+        engine: what does the runs, where other machines do.
 
     Raises:
         HarnessError: data or checkpoints in folders that are not there or cannot be used.
@@ -231,6 +253,7 @@ def planned(
     context = Context(file, resources, store, *cast(Any, (Alone(), None, None, None)))
     records, begun = _records(results), under_way(store.work)
     earlier = Earlier.of(resources, records, begun)
+    earlier.engine = engine
     device = cast(Any, None)  # nothing is resolved
     tried = earlier.settled(trials(file, resources, device))
     choices = choose(context, tried)
@@ -259,11 +282,11 @@ def _records(results: Path) -> list[Record]:
     return [record for name in benchmarks_in(results) for record in Store(results, name).records()]
 
 
-def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path) -> str:
+def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Elsewhere | None = None) -> str:
     """The runs of a benchmark as a table: which are done, why others would be trained (again); then what is left to
     compute, how long that takes, and the recipes.
     """
-    plan = planned(file, spec, results)
+    plan = planned(file, spec, results, engine=engine)
     table = run_table(spec, plan.tried, plan.choices, plan.runs, plan.begun)
     left = [summary(plan.forecast, plan.device)] if plan.left else []
     return "\n\n".join([table, *left, effective_recipes(spec)])

@@ -33,7 +33,7 @@ class Display:
         """A run begins its training; ``trial`` are its values in a sweep."""
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
-        """The training loss and the speed at a step."""
+        """The training loss and the speed at a step; 0: not known."""
 
     def evaluated(self, step: int, scores: Mapping[str, float], selection_score: float) -> None:
         """The scores at a step."""
@@ -177,7 +177,8 @@ class LiveView(Lines):
         self.message(" · ".join(filter(None, (self.eta(), self.title))))
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
-        self.loss = f"loss {loss:.3f} · {rate(examples_per_second)} examples/s"
+        speed = f" · {rate(examples_per_second)} examples/s" if examples_per_second else ""
+        self.loss = f"loss {loss:.3f}{speed}"
         self._show(step)
 
     def evaluated(self, step: int, scores: Mapping[str, float], selection_score: float) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.models import Architecture
     from harness.runner.progress import Display
     from harness.runner.resume import Interrupts
+    from harness.training.device import Machine
     from harness.training.evaluation import Split
 
 T = TypeVar("T")
@@ -77,10 +78,12 @@ class Resources:
     Args:
         spec: the benchmark (data sources, limits, selection).
         cache: folder for tokenised features and sample tokenizers.
+        machine: what decides what ``auto`` means; None: the machine of this process.
     """
 
     spec: BenchmarkSpec
     cache: Path
+    machine: Machine | None = None
     costs: dict[tuple[str, str, Recipe], dict[str, Any]] = field(default_factory=dict)
     """What `harness.training.inference.counted` gave for a task, a model and a recipe."""
     _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -249,16 +252,21 @@ class Resources:
 
     def resolved(self, recipe: Recipe, model: Model, task: Task, device: torch.device) -> Recipe:
         """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
+        import torch
+
         from harness.training.device import resolve
         from harness.training.trainer import plan_of, steps_of, trained_parameters
 
-        architecture, parameters, tokens = self.architecture(model, task, recipe), 0, 0.0
+        architecture, parameters, tokens, machine = self.architecture(model, task, recipe), 0, 0.0, self.machine
         if recipe.compile == "auto":
             parameters = trained_parameters(architecture.build_for_sizes())["total"]
             features = self.features(architecture, task, str(task.train_split), training=True)
             plan = plan_of(features, recipe, seed=0)
             tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)
-        return resolve(recipe, device, model.half_precision, parameters, tokens)
+        if machine is None:
+            return resolve(recipe, device, model.half_precision, parameters, tokens)
+        device = torch.device(machine.device)
+        return resolve(recipe, device, model.half_precision, parameters, tokens, machine.fast_bf16)
 
     def features(self, architecture: Architecture, task: Task, split: str, training: bool) -> Features:
         """The split as this architecture reads it: tokenised once for all seeds and models that read it so."""

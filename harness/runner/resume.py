@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -133,7 +133,7 @@ class CheckpointDirectory:
 
 
 class Terminated(SystemExit):
-    """SIGTERM: the process ends with the exit code 143."""
+    """SIGTERM: the process ends with the exit code 143; other signals to stop: with 128 and their number."""
 
 
 class Interrupts:
@@ -141,17 +141,21 @@ class Interrupts:
 
     Everywhere else, and the second time, it raises `KeyboardInterrupt` or `Terminated`. A signal that the process
     was started to ignore stays ignored; outside the main thread nothing changes.
+
+    Args:
+        others: signals that count like SIGTERM, such as the one by which a cluster announces that the time is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, others: Sequence[int] = ()) -> None:
         self.received = 0
+        self._signals = (signal.SIGINT, signal.SIGTERM, *others)
         self._time = 0.0
         self._deferred = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in self._signals:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
         return self

@@ -14,8 +14,6 @@ from accelerate.utils import broadcast_object_list
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec
-from harness.data.custom import data_notes
-from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.export.trackers import check_trackers
 from harness.leaderboard.board import Leaderboard
@@ -47,13 +45,13 @@ from harness.runner.queue import (
     statuses_of,
     tidy,
 )
-from harness.runner.reading import summary_of, too_long
+from harness.runner.reading import read_data
 from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, verdict
 from harness.runner.works import work_of_run
-from harness.training.device import deterministic_algorithms, make_accelerator, together
+from harness.training.device import Machine, deterministic_algorithms, make_accelerator, together
 from harness.training.loop import RunState
 from harness.training.threads import own_threads
 
@@ -61,8 +59,20 @@ POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
 
 
+class Detached(Exception):
+    """Runs were handed over to a cluster that does them without this command."""
+
+
 class Engine(Protocol):
     """Where runs are done: in this process, or in workers (`harness.workers`)."""
+
+    @property
+    def machine(self) -> Machine | None:
+        """What decides what ``auto`` means in their recipes; None: this machine."""
+
+    @property
+    def here(self) -> bool:
+        """Whether they are done on this machine, where their efficiency is then measured alone."""
 
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         """Do the runs that no other command does, and wait for those of the others; gives those that failed."""
@@ -93,7 +103,7 @@ def run_benchmark(
         engine: where runs are done; default: in this process. It is closed at the end.
 
     Returns:
-        The leaderboard and the number of runs that failed.
+        The leaderboard and the number of runs that failed; where a cluster goes on alone, those of before.
     """
     check_trackers(spec.track)
     store, accelerator = Store(results, spec.name), make_accelerator()
@@ -111,16 +121,18 @@ def run_benchmark(
         ):
             if accelerator.is_main_process:
                 store.clean()
-            resources = Resources(spec, store.cache)
+            resources = Resources(spec, store.cache, engine.machine)
             context = Context(file, resources, store, accelerator, display, interrupts, leases)
-            tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
-            choices, failed = sweep(context, tried, engine)
-            runs = runs_of(context, tried, choices)
-            if context.main:
-                drop_losers(context, tried, choices, runs)
-            failed |= train_and_predict(context, runs, choices, failed, retrain, engine)
-            engine.close()
-            measure_alone(context, runs)
+            failed = set[Run]()
+            with contextlib.suppress(Detached):
+                tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
+                choices, failed = sweep(context, tried, engine)
+                runs = runs_of(context, tried, choices)
+                if context.main:
+                    drop_losers(context, tried, choices, runs)
+                failed |= train_and_predict(context, runs, choices, failed, retrain, engine)
+                engine.close()
+                measure_alone(context, runs, engine.here)
             return make_board(context), len(failed)
     except Terminated:
         if accelerator.is_main_process:
@@ -238,6 +250,8 @@ def train_all(context: Context, statuses: Statuses, todo: Sequence[Run], engine:
 class InThisProcess:
     """One run after another, in this process or in all of its launch together."""
 
+    machine, here = None, True
+
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         failed: set[Run] = set()
         queue = RunQueue(context, statuses, list(todo), lambda run, record: show_done(context, run, record, failed))
@@ -342,46 +356,3 @@ def prepare_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     gc.freeze()  # each run ends with a collection
-
-
-def read_data(context: Context, runs: Sequence[Run]) -> None:
-    """Read, check and tokenise all data before the first step: mistakes in it show now, not in the third hour."""
-    resources, problems = context.resources, list[str]()
-    tasks: set[str] = set()
-    models: set[str] = set()
-    with context.accelerator.main_process_first():
-        for run in {(*run.pair, run.recipe.max_length): run for run in runs}.values():
-            first = run.task.name not in tasks
-            tasks.add(run.task.name)
-            if first:
-                context.display.message(f"reading {run.task.name}")
-                for note in data_notes(run.task):
-                    context.display.message(note)
-                if context.spec.predict and not run.tests:
-                    context.display.message(f"{run.task.name}: there is no test split to predict")
-            try:
-                architecture = resources.architecture(run.model, run.task, run.recipe)
-                if run.model.name not in models:
-                    models.add(run.model.name)
-                    architecture.build()  # a checkpoint that does not fit shows now, too
-                features = resources.features(architecture, run.task, str(run.task.train_split), training=True)
-                if cut := too_long(run, len(features), features.truncated):
-                    context.display.message(cut)
-                for task, split in (*run.evaluated, *run.tests):
-                    resources.evaluated(architecture, task, split)
-                if first:
-                    _show_overlaps(context, run)
-                    if has_own_files(run.task):
-                        context.display.message(summary_of(resources, run))
-            except HarnessError as error:
-                problems += [line for line in str(error).splitlines() if line not in problems]
-    if problems:
-        raise HarnessError("\n".join(problems))
-
-
-def _show_overlaps(context: Context, run: Run) -> None:
-    """Warn where a model is evaluated on texts that it is trained on."""
-    for (task, split), count in context.resources.overlap(run.task, run.evaluated).items():
-        if count:
-            total = len(context.resources.examples(context.spec.catalogue.get(task, run.task), split))
-            context.display.message(f"{task}: {count} of {total} {split} texts are in the training data, too")

@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -49,8 +50,36 @@ Processors that multiply bf16 reach about twice the rate of fp32 or more, those 
 """
 
 
-def resolve_precision(requested: str, device: torch.device, half_precision: bool) -> str:
+@dataclass(frozen=True)
+class Machine:
+    """What ``auto`` depends on. A command decides it once, for all its workers on this machine and on others.
+
+    Args:
+        device: the type of the device, ``cpu`` or ``cuda``.
+        fast_bf16: whether it multiplies bf16 fast.
+    """
+
+    device: str
+    fast_bf16: bool
+
+    @classmethod
+    def of(cls, device: torch.device) -> Machine:
+        """This one, with its device."""
+        return cls(device.type, has_fast_bf16(device))
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a device of this machine multiplies bf16 fast."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bf16_speedup() >= FAST_BF16
+
+
+def resolve_precision(requested: str, device: torch.device, half_precision: bool, fast_bf16: bool | None = None) -> str:
     """``auto`` becomes bf16 where the hardware multiplies it fast, else fp16 (models that bear it), else fp32.
+
+    Args:
+        fast_bf16: whether it does; None: found out here.
 
     Raises:
         HarnessError: fp16 or tf32 was asked for on a device that does not train in it.
@@ -61,11 +90,9 @@ def resolve_precision(requested: str, device: torch.device, half_precision: bool
         )
     if requested != "auto":
         return requested
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16"
-        return "fp16" if half_precision else "fp32"
-    return "bf16" if device.type == "cpu" and bf16_speedup() >= FAST_BF16 else "fp32"
+    if has_fast_bf16(device) if fast_bf16 is None else fast_bf16:
+        return "bf16"
+    return "fp16" if device.type == "cuda" and half_precision else "fp32"
 
 
 @functools.cache
@@ -109,11 +136,18 @@ def attention_kernels(device: torch.device) -> contextlib.AbstractContextManager
     return sdpa_kernel(kernels)
 
 
-def resolve(recipe: Recipe, device: torch.device, half_precision: bool, parameters: int, tokens: float) -> Recipe:
+def resolve(
+    recipe: Recipe,
+    device: torch.device,
+    half_precision: bool,
+    parameters: int,
+    tokens: float,
+    fast_bf16: bool | None = None,
+) -> Recipe:
     """The recipe with ``precision`` and ``compile`` as this machine will use them: decided before step 0."""
     return recipe.model_copy(
         update={
-            "precision": resolve_precision(recipe.precision, device, half_precision),
+            "precision": resolve_precision(recipe.precision, device, half_precision, fast_bf16),
             "compile": resolve_compile(recipe.compile, device, parameters, tokens),
         }
     )

@@ -1,9 +1,12 @@
-"""What a worker is told: which benchmark it works for (`Job`), and which run of it is to be done (`Assignment`)."""
+"""What a worker is told: which benchmark it works for (`Job`), and which run of it is to be done (`Assignment`).
+
+And what a command is told of the cluster that does its runs (`OnRay`, `OnSlurm`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ class Job:
         patience: seconds after which a process without a sign of life counts as dead.
         offline: use no network.
         at_once: how many runs the command does at a time.
+        machine: a `harness.training.device.Machine` as a mapping: what decides what ``auto`` means in recipes, the same
+            in all processes that read the job; None: each decides it.
     """
 
     file: str | Mapping[str, Any]
@@ -39,6 +44,7 @@ class Job:
     patience: float = PATIENCE
     offline: bool = False
     at_once: int = 1
+    machine: Mapping[str, Any] | None = None
 
     def read(self) -> tuple[BenchmarkFile, BenchmarkSpec]:
         """The benchmark file, and the part of the benchmark that is asked for.
@@ -75,3 +81,41 @@ class Assignment:
     status: str = "to do"
     has_children: bool = False
     threads: int = 0
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """Runs as tasks of Ray (extra ``ray``).
+
+    Args:
+        address: of a running cluster, or ``auto`` for that of this machine; None: Ray is started for this command, on
+            this machine alone.
+        gpus_per_run: 0, whole GPUs or a part of one; None: 1 where this machine has GPUs, else 0.
+    """
+
+    address: str | None = None
+    gpus_per_run: float | None = None
+
+
+@dataclass(frozen=True)
+class OnSlurm:
+    """Runs as array jobs of SLURM (extra ``slurm``, which is submitit).
+
+    Args:
+        partition: where jobs go; None: the cluster's default.
+        time: the longest that a job takes, as SLURM writes it: minutes, ``H:MM:SS`` or ``D-HH:MM:SS``. A run that takes
+            longer is queued again, and resumes.
+        setup: shell lines that a job runs first, such as ``module load cuda``.
+        options: other options of ``sbatch``, as ``{"account": "nlp", "mem": "16G"}``.
+        gpus_per_run: whole GPUs for each run; None: 1 where this machine has GPUs, else 0.
+        executor: ``slurm``, or to try it without one: ``local``, processes on this machine, or ``debug``, this process.
+        detach: return when the jobs are submitted.
+    """
+
+    partition: str | None = None
+    time: str = "240"
+    setup: Sequence[str] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    gpus_per_run: int | None = None
+    executor: str = "slurm"
+    detach: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -46,6 +47,18 @@ def load_of(context: Context, run: Run) -> Load:
         PROCESS_BYTES + PARAMETER_BYTES * parameters["total"],
         steps_of(plan, run.recipe) * (UPDATE_SECONDS + flops / FLOPS_PER_SECOND / threads),
     )
+
+
+def loads_of(context: Context, runs: Iterable[Run]) -> dict[Run, Load]:
+    """What each of some runs asks for, looked at once for all seeds."""
+    by_recipe: dict[object, Load] = {}
+    loads: dict[Run, Load] = {}
+    for run in runs:
+        key = (*run.pair, run.recipe)
+        if key not in by_recipe:
+            by_recipe[key] = load_of(context, run)
+        loads[run] = by_recipe[key]
+    return loads
 
 
 def free_memory() -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.runner.board import LiveBoard
@@ -17,8 +18,10 @@ from harness.runner.plan import Run
 from harness.runner.queue import Statuses, record_of
 from harness.runner.resources import Context
 from harness.runner.runner import POLL_SECONDS, Engine, InThisProcess, show_done
-from harness.workers.job import Assignment, Job
-from harness.workers.load import Load, cores, free_memory, load_of
+from harness.training.device import Machine
+from harness.workers.cluster import OnCluster
+from harness.workers.job import Assignment, Job, OnRay, OnSlurm
+from harness.workers.load import Load, cores, free_memory, loads_of
 from harness.workers.process import Events, WorkerProcess
 
 WORTH_SECONDS = 30.0
@@ -40,6 +43,8 @@ class LocalWorkers:
     job: Job
     jobs: int | None = None
     runs_per_gpu: int = 1
+    machine: Machine | None = None
+    here: bool = True
     processes: list[WorkerProcess] = field(default_factory=list)
     events: Events = field(default_factory=Events)
 
@@ -54,7 +59,7 @@ class LocalWorkers:
         at_once = self.at_once(context, list(loads.values()))
         if at_once == 1:
             return InThisProcess()(context, statuses, todo, board)
-        self.job = replace(self.job, at_once=at_once)
+        self.job = replace(self.job, at_once=at_once, machine=asdict(Machine.of(context.accelerator.device)))
         context.display.message(f"up to {at_once} runs at a time, each in a process of its own")
         if self.jobs is not None and context.accelerator.device.type == "cpu":
             most = max(1, cores() // at_once)
@@ -83,12 +88,7 @@ class LocalWorkers:
     def _loads(context: Context, todo: Sequence[Run]) -> dict[Run, Load]:
         if context.accelerator.device.type != "cpu":
             return {run: Load(0, 0.0, 0.0) for run in todo}
-        by_pair: dict[object, Load] = {}
-        for run in todo:
-            key = (*run.pair, run.recipe)
-            if key not in by_pair:
-                by_pair[key] = load_of(context, run)
-        return {run: by_pair[*run.pair, run.recipe] for run in todo}
+        return loads_of(context, todo)
 
     def close(self) -> None:
         """End all workers: one that does a run saves its state."""
@@ -103,16 +103,26 @@ class LocalWorkers:
                 told[0].show(told[1])
 
 
-def workers_for(job: Job, jobs: int | None, runs_per_gpu: int = 1) -> Engine:
-    """The engine for so many runs at a time (None: ``auto``).
+def workers_for(job: Job, jobs: int | None, runs_per_gpu: int = 1, on: OnRay | OnSlurm | None = None) -> Engine:
+    """The engine for so many runs at a time (None: ``auto``), on this machine or ``on`` a cluster.
 
     Raises:
-        HarnessError: the benchmark is in no file.
+        HarnessError: the benchmark is in no file; the extra of the cluster is not installed.
     """
-    if jobs == 1:
+    if jobs == 1 and on is None:
         return InThisProcess()
     if not job.file:
         raise HarnessError("jobs: workers read the benchmark from a file, and this one is none: leave out jobs")
+    if isinstance(on, OnRay):
+        from harness.workers.ray_tasks import RayTasks
+
+        return OnCluster(job, RayTasks(on, jobs), on.gpus_per_run, here=on.address is None)
+    if on is not None:
+        from harness.workers.slurm import SlurmJobs
+
+        return OnCluster(
+            job, SlurmJobs(on, Path(job.results), jobs), on.gpus_per_run, on.executor != "slurm", on.detach
+        )
     return LocalWorkers(job, jobs, runs_per_gpu)
 
 

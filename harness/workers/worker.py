@@ -1,5 +1,7 @@
 """A worker: `Worker.do` does one run, given its fingerprint; every way of running beside the command calls it.
 
+`do_one` does one in a process that another program started, as Ray and SLURM do; arguments and result are JSON.
+
 ``python -m harness.workers.worker`` is a process that does so again and again, for `harness.workers.local`: a line of
 JSON on its standard input says what to do, lines on its standard output tell what happens. Where its input ends,
 because the command has ended, a run under way is stopped as by SIGTERM: its state is saved.
@@ -10,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,10 @@ from harness.runner.queue import Status, done_since
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import Interrupts
 from harness.runner.sweep import choose, chosen_recipes
-from harness.training.device import bf16_speedup, make_accelerator
+from harness.training.device import Machine, make_accelerator
 from harness.workers.job import Assignment, Job
 
 Tell = Callable[[Mapping[str, Any]], None]
-LOOKS = 3
-"""How often the runs are made anew to find one: what a machine under load measures of itself can be wrong once."""
 
 
 class Telling(Display):
@@ -76,6 +76,13 @@ class Worker:
         store = Store(Path(job.results), spec.name)
         resources = Resources(spec, store.cache)
         accelerator = make_accelerator()
+        machine = Machine(**job.machine) if job.machine else None
+        if machine is not None and machine.device != accelerator.device.type:
+            raise HarnessError(
+                f"the runs are for a machine with {machine.device}, and {platform.node()} has "
+                f"{accelerator.device.type}: see --gpus-per-run"
+            )
+        resources.machine = machine
         return cls(Context(loaded, resources, store, accelerator, display, interrupts, leases, job.at_once))
 
     def do(self, given: Assignment) -> bool:
@@ -108,13 +115,9 @@ class Worker:
             HarnessError: there is none: the file or the data are others than when the command began.
         """
         key = (given.sweeping, given.fingerprint, given.model)
-        for look in range(LOOKS):
-            if key not in self._runs:
-                if look:
-                    bf16_speedup.cache_clear()
-                self._runs |= {
-                    (given.sweeping, run.fingerprint, run.model.name): run for run in self._expand(given.sweeping)
-                }
+        if key not in self._runs:
+            runs = self._expand(given.sweeping)
+            self._runs |= {(given.sweeping, run.fingerprint, run.model.name): run for run in runs}
         if key not in self._runs:
             raise HarnessError(
                 f"there is no run {given.fingerprint[:12]} any more: the file or its data changed; start again"
@@ -129,6 +132,39 @@ class Worker:
             return tried
         chosen = chosen_recipes(tried, choose(context, tried))
         return expand(context.file, context.resources, device, chosen)
+
+
+@contextlib.contextmanager
+def working(job: Job, display: Display, signals: Sequence[int] = ()) -> Iterator[Worker]:
+    """A worker for a job, in this process; ``signals`` stop a run like SIGTERM."""
+    from harness.runner.runner import prepare_libraries
+
+    with network(job.offline), Interrupts(signals) as interrupts, Leases(patience=job.patience) as leases:
+        prepare_libraries()
+        yield Worker.of(job, display, interrupts, leases)
+
+
+def do_one(job: str, assignment: str, signals: Sequence[int] = ()) -> str:
+    """Do one run in this process, and nothing else.
+
+    Args:
+        job, assignment: a `Job` and an `Assignment`, as JSON.
+        signals: they stop the run like SIGTERM: its state is saved.
+
+    Returns:
+        JSON: ``{"recorded": ...}``, whether there is a record now, or ``{"error": ...}``, why the run cannot be done.
+
+    Raises:
+        KeyboardInterrupt, Terminated: it was stopped; its state is saved.
+    """
+    given = Job(**json.loads(job))
+    if given.machine and given.machine["device"] == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU that the cluster does not give to this run
+    try:
+        with working(given, Display(), signals) as worker:
+            return json.dumps({"recorded": worker.do(Assignment(**json.loads(assignment)))})
+    except HarnessError as error:
+        return json.dumps({"error": str(error)})
 
 
 # A process of its own --------------------------------------------------------------------------------------------
@@ -172,20 +208,13 @@ def private_output() -> Tell:
 
 def serve() -> int:
     """Do what the command on the other side of standard input and output asks for; returns the exit code."""
-    from harness.runner.runner import prepare_libraries
-
     tell, requests = private_output(), Requests()
     first = requests.next()
     if first is None:
         return 0
     job = Job(**first)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(network(job.offline))
-            interrupts = stack.enter_context(Interrupts())
-            leases = stack.enter_context(Leases(patience=job.patience))
-            prepare_libraries()
-            worker = Worker.of(job, Telling(tell), interrupts, leases)
+        with working(job, Telling(tell)) as worker:
             tell({"event": "ready"})
             while (request := requests.next()) is not None:
                 tell({"event": "done", "recorded": worker.do(Assignment(**request))})

@@ -118,7 +118,7 @@ def test_another_tokenizer_and_another_machine_are_told_apart(done, capsys, monk
     assert main(["run", str(done.path), "--results", str(done.results), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("b: 8 runs, 4 done") and "no run that is done here on this device (Some GPU)" in out
-    monkeypatch.setattr("harness.runner.planned._resolved_precision", lambda run: "fp16")
+    monkeypatch.setattr("harness.runner.planned._resolved_precision", lambda run, engine: "fp16")
     assert main(["run", str(done.path), "--results", str(done.results), "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("b: 8 runs, 0 done")
     monkeypatch.setattr("harness.runner.planned.PlannedResources.tokenizer_identity", lambda self, model: "other")

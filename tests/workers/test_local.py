@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from running import Bench, content, tiny
+from grids import check_bytes, elsewhere
+from running import Bench
 
 import harness
 from harness.errors import HarnessError
@@ -22,25 +22,6 @@ from harness.workers import local
 from harness.workers.load import Load
 from harness.workers.local import LocalWorkers
 from harness.workers.process import WorkerProcess
-
-RECIPE = {"max_steps": 24, "eval_every": 8}
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory, sample_cache) -> Bench:
-    """Seven runs, one of which starts from another one, done one after another."""
-    bench = Bench(tmp_path_factory.mktemp("workers"), sample_cache)
-    bench.models = {name: tiny(name, dropout=0.1) for name in ("bert", "t5")}
-    bench.write(RECIPE, tasks=["mnli", "rte", "cola"], models=["bert", "t5"], init_from={"rte": "mnli"})
-    bench.run()
-    return bench
-
-
-def elsewhere(bench: Bench, cache: Path, name: str) -> Path:
-    """Another results folder for the same benchmark."""
-    results = bench.folder / name
-    shutil.copytree(cache / "tokenizers", results / ".cache" / "tokenizers")
-    return results
 
 
 def run(bench: Bench, results: Path, jobs: int = 2):
@@ -61,21 +42,29 @@ def kill_now_and_then(monkeypatch: pytest.MonkeyPatch, times: int, chance: rando
     return kills
 
 
-def check_bytes(bench: Bench, results: Path) -> None:
-    ours, theirs = content(results / "b" / "runs"), content(bench.results / "b" / "runs")
-    assert len(theirs) >= 6 * 4 and ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
-    assert not list((results / ".work").iterdir())
-
-
-def test_two_at_a_time_with_one_killed_leave_the_same_bytes(reference, sample_cache, monkeypatch, capsys):
+def test_two_at_a_time_stopped_then_one_killed_leave_the_same_bytes(reference, sample_cache, monkeypatch, capsys):
     results = elsewhere(reference, sample_cache, "two")
+    show = WorkerProcess.show
+
+    def stopping(self, event):
+        show(self, event)
+        if event["event"] == "evaluated" and event["step"] == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(WorkerProcess, "show", stopping)
+        run(reference, results)
+    output = capsys.readouterr().out
+    assert "stops at step" in output and "2 runs at a time" in output
+    states = list((results / ".work").glob("*/state.safetensors"))
+    assert states and not list((results / ".work").glob("*/lease.*"))
+
     kills = kill_now_and_then(monkeypatch, 1, random.Random(1))
     board = run(reference, results)
     check_bytes(reference, results)
     output = capsys.readouterr().out
     assert len(kills) == 1 and output.count("a worker ended (SIGKILL)") == 1
-    assert output.count("[6/6]") == 1 and "2 runs at a time" in output
+    assert output.count("[6/6]") == 1 and "resumes from step" in output
     # Nothing of the times of runs that shared the machine is shown; one of each was measured afterwards.
     records = [record for *_, record in Store(results, "b").current()]
     assert all(record.efficiency.at_once == 2 for record in records)
@@ -92,28 +81,6 @@ def test_killed_twenty_times_they_leave_the_same_bytes(reference, sample_cache, 
     monkeypatch.setattr(local, "DEATHS", 1000)
     run(reference, results, jobs=3)
     assert len(kills) == 20
-    check_bytes(reference, results)
-
-
-def test_an_interrupted_command_saves_all_runs_and_resumes(reference, sample_cache, monkeypatch, capsys):
-    results = elsewhere(reference, sample_cache, "stopped")
-    show = WorkerProcess.show
-
-    def stopping(self, event):
-        show(self, event)
-        if event["event"] == "evaluated" and event["step"] == 8:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(WorkerProcess, "show", stopping)
-        run(reference, results)
-    assert "stops at step" in capsys.readouterr().out
-    states = list((results / ".work").glob("*/state.safetensors"))
-    assert states and not list((results / ".work").glob("*/lease.*"))
-    run(reference, results, jobs=1)
-    assert "resumes from step" in capsys.readouterr().out
-    shutil.rmtree(results / ".work", ignore_errors=True)
-    (results / ".work").mkdir()
     check_bytes(reference, results)
 
 
@@ -157,6 +124,10 @@ def test_a_suspended_process_whose_run_was_taken_over_writes_nothing(bench):
             assert time.monotonic() < deadline and child.poll() is None
             time.sleep(0.05)
         os.kill(child.pid, signal.SIGSTOP)
+        while any(".new" in path.name for path in states[0].parent.iterdir()):  # in the middle of writing a state
+            os.kill(child.pid, signal.SIGCONT)
+            time.sleep(0.01)
+            os.kill(child.pid, signal.SIGSTOP)
         leases = Leases(every=0.1, patience=0.5)
         while (lease := leases.take(states[0].parent)) is None:
             assert time.monotonic() < deadline

@@ -1,0 +1,49 @@
+"""Help for the tests of workers: a small grid of runs, and whether another way of doing it leaves the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from running import Bench, content, tiny
+
+from harness.results.live import under_way
+
+RECIPE = {"max_steps": 12, "eval_every": 4}
+
+
+def grid(folder: Path, cache: Path) -> Bench:
+    """Six runs of two models, two of which start from others."""
+    bench = Bench(folder, cache)
+    bench.models = {name: tiny(name, dropout=0.1) for name in ("bert", "t5")}
+    bench.write(RECIPE, tasks=["mnli", "rte", "cola"], models=["bert", "t5"], init_from={"rte": "mnli"})
+    return bench
+
+
+def elsewhere(bench: Bench, cache: Path, name: str) -> Path:
+    """Another results folder for the same benchmark."""
+    results = bench.folder / name
+    shutil.copytree(cache / "tokenizers", results / ".cache" / "tokenizers")
+    return results
+
+
+def check_bytes(bench: Bench, results: Path) -> None:
+    """The records are those of the benchmark's own results folder, but for efficiency and logs; no state is left."""
+    ours, theirs = content(results / "b" / "runs"), content(bench.results / "b" / "runs")
+    assert len(theirs) >= 6 * 4 and ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert not list((results / ".work").iterdir())
+
+
+def signal_runs(results: Path, number: int = signal.SIGKILL, most: int = 1) -> list[int]:
+    """Send a signal to processes that do a run and have evaluated it; gives their ids."""
+    sent = list[int]()
+    for fingerprint, run in under_way(results / ".work").items():
+        for lease in (results / ".work" / fingerprint).glob("lease.*"):
+            process = int(lease.name.split(".")[2])
+            if len(sent) < most and run.scores and process != os.getpid():
+                os.kill(process, number)
+                sent.append(process)
+    return sent
