@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.definitions import definitions
 from harness.errors import HarnessError, did_you_mean
+from harness.io import usable
 
 if TYPE_CHECKING:
     from harness.config.benchmark import BenchmarkFile
@@ -262,7 +263,7 @@ def compare(
         return CompareReport(compare_all_rows(stores_in(results, benchmark), defined, tasks, friedman))
     if friedman:
         raise HarnessError("--friedman is asked of all models: leave the two names out")
-    if all((Path(side) / "record.json").is_file() for side in (a, b)):
+    if all((usable(side) / "record.json").is_file() for side in (a, b)):
         return CompareReport(compare_runs(a, b, defined, tasks, show, data))
     stores = stores_in(results, benchmark)
     return CompareReport(compare_named(str(a), str(b), stores, defined, tasks, show, data))
@@ -299,11 +300,10 @@ def show_errors(
     from harness.results.store import Store, stores_in
 
     defined = definitions(file, plugins)
-    if (Path(where) / "record.json").exists():
-        record = read_record(where)
+    if (usable(where) / "record.json").exists():
         folder = Path(where).resolve()
         source = source_of(Store(folder.parents[4], folder.parents[3].name), defined.tasks, data)
-        return run_errors(record, source, tasks=tasks, label=label, predicted=predicted, limit=limit)
+        return run_errors(read_record(where), source, tasks=tasks, label=label, predicted=predicted, limit=limit)
     if label is not None or predicted is not None:
         raise HarnessError("--label and --predicted are asked of a run: name its folder")
     stores = stores_in(where, benchmark)

@@ -29,6 +29,10 @@ SPEAKS_FIRST = 30.0
 first process prints it at once, and its launcher then ends the others."""
 
 TAKES_BENCHMARKS = (running.command_run, preparing.command_plan, preparing.command_download)
+NO_DOCSTRINGS = (
+    "python -OO (or PYTHONOPTIMIZE=2) removes the docstrings, from which transformers makes models and this program "
+    "its help: start Python without it, or with -O"
+)
 
 EXAMPLES = """examples:
   python -m harness run benchmarks.yaml                    the default benchmark: built-in sample data, tiny models
@@ -51,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str] | None) -> int:
     from harness.data.hub_access import network
 
+    if sys.flags.optimize > 1:
+        complain(NO_DOCSTRINGS)
+        return 2
     top = parser()
     try:
         options, rest = top.parse_known_args(arguments)

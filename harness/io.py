@@ -174,6 +174,19 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
         return file.read()
 
 
+def read_checked(path: Path) -> bytes:
+    """The content that `write_checked` gave a file.
+
+    Raises:
+        OSError: as `read_file`.
+        ValueError: it was altered or cut short.
+    """
+    checksum, _, content = read_file(path).partition(b"\n")
+    if checksum != hashlib.sha256(content).hexdigest().encode():
+        raise ValueError("altered or cut short (its checksum does not fit)")
+    return content
+
+
 def usable(path: str | Path) -> Path:
     """A path that a user names, if the system can have one like it; whether anything is there does not matter.
 
@@ -255,6 +268,11 @@ def write_file(path: Path, content: bytes) -> None:
     with replacing(path) as draft, open(draft, "wb") as file:
         file.write(content)
         sync(file)
+
+
+def write_checked(path: Path, content: bytes) -> None:
+    """Replace a file by a content behind a line with its checksum (see `replacing` and `read_checked`)."""
+    write_file(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def sync(file: IO[Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import HarnessError
+from harness.io import usable
 
 if TYPE_CHECKING:
     from harness.prediction.predictor import Predictor
@@ -60,12 +62,13 @@ def load_model(run: str | Path) -> Loaded:
     import transformers
 
     import harness.enct5  # noqa: F401  (the auto classes then know it)
+    from harness.models.checkpoints import refused
     from harness.models.kept import quietly
 
     kept = find_model(run)
     kept.check()
     auto: Any = getattr(transformers, _auto_class(kept))
-    with torch.random.fork_rng(), quietly():
+    with torch.random.fork_rng(), quietly(), refused(str(kept.folder)):
         model = auto.from_pretrained(kept.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
         tokenizer = transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False)
     return Loaded(model.eval(), tokenizer)
@@ -74,9 +77,12 @@ def load_model(run: str | Path) -> Loaded:
 def _auto_class(kept: KeptModel) -> str:
     from harness.config.architectures import ARCHITECTURES
 
-    if ARCHITECTURES[kept.settings.model.architecture].generates:
+    architecture = ARCHITECTURES.get(kept.settings.model.architecture)
+    if architecture is None:
+        raise HarnessError(f"{kept.folder}: there is no architecture '{kept.settings.model.architecture}'")
+    if architecture.generates:
         return "AutoModelForSeq2SeqLM"
-    of_words = kept.settings.tasks[kept.task]["problem_type"] == "token_classification"
+    of_words = kept.settings.tasks.get(kept.task, {}).get("problem_type") == "token_classification"
     return "AutoModelForTokenClassification" if of_words else "AutoModelForSequenceClassification"
 
 
@@ -89,13 +95,14 @@ def find_model(where: str | Path) -> KeptModel:
     from harness.results.folder import read_record
     from harness.results.kept import NOTES, kept_of, read_notes
 
-    if (Path(where) / NOTES).is_file():
+    if os.path.lexists(usable(where) / NOTES):
         return read_notes(Path(where))
     record = read_record(where)
     kept = kept_of(record) if record.finished else None
     if kept is None:
+        why = {"finished": "its model was not kept", "failed": "the run failed", "pruned": "the run was pruned"}
         raise HarnessError(
-            f"{where}: {'its model was not kept' if record.finished else 'the run failed'}: set 'keep: best' "
+            f"{where}: {why[record.status]}: set 'keep: best' "
             "(or all-seeds) in its benchmark, remove the folder of this run, and run the benchmark again"
         )
     return kept
@@ -126,7 +133,7 @@ def predict(
 
     predictor = _predictor(where, file, plugins)
     if isinstance(rows, str | Path):
-        return list(predictor.predict(rows_of(Path(rows)), place_in(Path(rows))))
+        return list(predictor.predict(rows_of(usable(rows)), place_in(Path(rows))))
     field = predictor.task.text_fields[0]
     numbered = enumerate({field: row} if isinstance(row, str) else dict(row) for row in rows)
     return list(predictor.predict(numbered, lambda number, problem: HarnessError(f"row {number}: {problem}")))
@@ -147,7 +154,7 @@ def predict_file(
     """
     from harness.prediction.rows import check_output, place_in, rows_of, show_rows, write_rows
 
-    path = Path(source)
+    path = usable(source)
     if output is not None:
         check_output(Path(output))
     rows = _predictor(where, file, plugins).predict(rows_of(path), place_in(path))
@@ -175,7 +182,7 @@ def export_model(
     from harness.results.folder import read_record
 
     defined = definitions(file, plugins)
-    return write_hub_folder(find_model(run), read_record(run), Path(folder), defined.tasks, defined.suites)
+    return write_hub_folder(find_model(run), read_record(run), usable(folder), defined.tasks, defined.suites)
 
 
 def _predictor(where: str | Path, file: str | Path | None, plugins: Sequence[str | Path]) -> Predictor:

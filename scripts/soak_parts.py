@@ -61,7 +61,8 @@ BENCHMARK = {
 }
 CLOCK = (
     "run.log",
-    *(f"{name}.{kind}" for name in ("efficiency", "leaderboard") for kind in ("md", "csv", "json")),
+    "index.html",
+    *(f"{name}.{kind}" for name in ("efficiency", "leaderboard") for kind in ("md", "csv", "json", "tex")),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from typing import Any
@@ -22,7 +23,11 @@ def official_file(task: Task, split: str, rows: int) -> bytes:
 
 
 def own_file(suffix: str, records: list[dict[str, Any]]) -> bytes:
-    """Records as a user's .tsv, .csv, .jsonl, .parquet or .conll file."""
+    """Records as a user's .tsv, .csv, .jsonl, .json, .parquet or .conll file, packed where ``.gz`` follows."""
+    if suffix.endswith(".gz"):
+        return gzip.compress(own_file(suffix.removesuffix(".gz"), records), mtime=0)
+    if suffix == ".json":
+        return json.dumps(records, indent=1).encode()
     if suffix == ".jsonl":
         return json_lines(records)
     if suffix == ".conll":

@@ -61,6 +61,17 @@ print(json.dumps(found))
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+@pytest.mark.parametrize("command", [["--version"], ["tasks"], ["run", "absent.yaml"], ["report", "absent"]])
+def test_without_docstrings_a_message_says_so(flag, command):
+    """transformers raises a ValueError where Python has removed them."""
+    process = [sys.executable, flag, "-m", "harness", *command]
+    done = subprocess.run(process, cwd=REPOSITORY, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert ("removes the docstrings" in done.stderr) == (flag == "-OO")
+    assert done.returncode == (2 if flag == "-OO" or command[-1].startswith("absent") else 0)
+
+
 def test_help_and_checks_load_nothing_heavy(done):
     commands = [["--help"], ["run", "--help"], ["tasks"], ["validate", str(done.path)], ["models", str(done.path)]]
     help_, run_help, tasks, validate, models = modules_after(*commands)

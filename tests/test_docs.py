@@ -30,7 +30,11 @@ COMMAND = re.compile(r"-m harness (.+)")
 WORDS = ["river", "house", "garden", "music", "letter", "winter", "bread", "window", "teacher", "train"]
 TABLES = {
     "README.md": {"mine": ["reviews", "tiny"]},
-    "benchmarks.md": {"many": ["MNLI", "RTE", "AX", "intermediate training on mnli"], "sweep": ["Chosen recipes"]},
+    "benchmarks.md": {
+        "many": ["MNLI", "RTE", "AX", "intermediate training on mnli"],
+        "sweep": ["Chosen recipes"],
+        "search": ["Chosen recipes"],
+    },
     "models.md": {"random": ["RTE", "random"]},
     "python.md": {},
     "tasks.md": {

@@ -1,163 +1,37 @@
 """Mutated benchmark, data and record files work, or end with a `HarnessError`; nothing else, nothing half-written.
 
-2,700 of them in all with ``-m slow``; some hundreds otherwise.
+6,000 of them in all with ``-m slow``, some hundreds otherwise; `test_hostile.py` has what else is read back.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
+import gzip
 import hashlib
-import io
 import json
-import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hand_made import record
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import EDITS, amounts, change_node, command, fuzz, is_message, mutated
 from official import official_file, own_file
 
 from harness import HarnessError, load_examples, load_tasks
-from harness.cli import main
 from harness.config.benchmark import read_benchmarks
 from harness.data.custom import task_from_files
 from harness.data.datasets import data_fingerprint, splits_in
+from harness.data.summary import data_summary
 from harness.io import to_json
+from harness.prediction.rows import rows_of
 from harness.results.store import Store
 from harness.task import functions
 from harness.task.task import Task, is_unlabelled
 
 TASKS = load_tasks()
 ROWS = 8
-YAML_FILES, DATA_FILES, OWN_FILES, RECORDS = 500, 1000, 500, 700
-
-
-def amounts(number: int) -> Any:
-    """A seventh of the examples, and all of them in the slow run."""
-    cases = [number // 7, pytest.param(number, marks=pytest.mark.slow)]
-    return pytest.mark.parametrize("number", cases)
-
-
-def fuzz(number: int, check: Any, *strategies: Any) -> None:
-    """Call ``check`` with so many examples."""
-    kept = settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
-    kept(given(*strategies)(check))()
-
-
-# Mutations -------------------------------------------------------------------------------------------------------
-
-BYTES = [
-    *(b"", b"\0", b"\n", b"\r\n", b"\r", b"\t", b"\t\t", b",", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b":", b"- "),
-    *(b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"\xc3", b"\xed\xa0\x80", b"\x1b[2J", b"\x85", b"\x0c", b"\x1a"),
-    *("é", "\u2028", "\u0085", "\u202e", "\U0001f600", "\ufeff", "İ", "ß", "\u0660"),
-    *(b"-1", b"0", b"1e999", b"-1e-999", b"nan", b"NaN", b"Infinity", b"-inf", b"9" * 400, b"9" * 5000, b"0x1f"),
-    *(b"null", b"true", b"~", b"&a ", b"*a", b"!!python/object/apply:os.system [id]", b"<<: ", b"---\n", b"../"),
-    *(b'\\ud800', b"\\u0000", b"[" * 300, b"x" * 100_000, b"@placeholder", b"<script>", b"%s%n"),
-]  # fmt: skip
-PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in BYTES]
-VALUES = [
-    *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, 1e308, math.nan, math.inf, -math.inf),
-    *("", " ", "x", "\0", "\ud800", "../..", "x" * 10_000, "1", "1e-4", "hub", "sample", "cola", "\n", "é\u202e"),
-    *(
-        [],
-        {},
-        [[]],
-        [None],
-        {"": 0},
-        ["x"] * 300,
-        {"a": {"b": {"c": [1]}}},
-        [1, "1"],
-        {"x": None},
-        "~nouser/x",
-        "x.csv",
-    ),
-]
-EDITS = st.lists(
-    st.tuples(st.sampled_from(["flip", "cut", "insert", "replace", "double", "move", "drop", "end", "value", "key"]),
-              st.integers(0, 2**16), st.integers(0, 2**16), st.integers(0, 2**16)),
-    min_size=1, max_size=4,
-)  # fmt: skip
-
-
-def mutated(content: bytes, edits: list[tuple[str, int, int, int]], documents: bool) -> bytes:
-    """The content after some edits; ``documents``: lines are JSON objects, whose values change their types."""
-    for kind, at, size, what in edits:
-        if kind in ("value", "key"):
-            content = _retyped(content, kind, at, what) if documents else content
-        elif kind in ("double", "move", "drop"):
-            content = _lines_moved(content, kind, at, what)
-        else:
-            at %= len(content) + 1
-            piece = PIECES[what % len(PIECES)]
-            if kind == "flip" and at < len(content):
-                content = content[:at] + bytes([content[at] ^ (1 << what % 8)]) + content[at + 1 :]
-            elif kind == "cut":
-                content = content[:at] + content[at + 1 + size % 40 :]
-            elif kind == "insert":
-                content = content[:at] + piece + content[at:]
-            elif kind == "replace":
-                content = content[:at] + piece + content[at + size % 12 :]
-            elif kind == "end":
-                content = content[:at]
-    return content
-
-
-def _lines_moved(content: bytes, kind: str, at: int, to: int) -> bytes:
-    lines = content.splitlines(keepends=True)
-    if not lines:
-        return content
-    line = lines[at % len(lines)] if kind == "double" else lines.pop(at % len(lines))
-    if kind != "drop":
-        lines.insert(to % (len(lines) + 1), line)
-    return b"".join(lines)
-
-
-def _retyped(content: bytes, kind: str, at: int, what: int) -> bytes:
-    lines = content.splitlines(keepends=True)
-    if not lines:
-        return content
-    number = at % len(lines)
-    try:
-        document = json.loads(lines[number])
-    except (ValueError, RecursionError):
-        return content
-    lines[number] = json.dumps(change_node(document, kind, at, what)).encode() + b"\n"
-    return b"".join(lines)
-
-
-def change_node(document: Any, kind: str, at: int, what: int) -> Any:
-    """A document in which one value has another type, or one key another name."""
-    places = list(_places(document))
-    if not places:
-        return copy.deepcopy(VALUES[what % len(VALUES)])
-    parent, key = places[at % len(places)]
-    if kind == "value":
-        parent[key] = copy.deepcopy(VALUES[what % len(VALUES)])
-    elif isinstance(parent, dict):
-        value = parent.pop(key)
-        if what % 3:
-            parent[f"{key}{'s' * (what % 2)}"[what % 2 :]] = value
-    else:
-        parent.insert(what % (len(parent) + 1), parent[key])
-    return document
-
-
-def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in list(children):
-        yield node, key
-        yield from _places(value)
-
-
-def is_message(error: HarnessError) -> bool:
-    """Whether a mistake is told in lines that a terminal bears."""
-    lines = str(error).splitlines()
-    return bool(lines) and all(line and line.isprintable() for line in lines)
 
 
 # Benchmark files -------------------------------------------------------------------------------------------------
@@ -192,12 +66,6 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def command(*arguments: str | Path) -> int:
-    """The exit code of a command; what it prints is of no interest."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return main(list(map(str, arguments)))
-
-
 def as_lines(document: dict[str, Any]) -> bytes:
     """A document with a value or a key a line, for mutations of lines."""
     return json.dumps(document, indent=1).encode()
@@ -206,7 +74,7 @@ def as_lines(document: dict[str, Any]) -> bytes:
 BLOCKS = (Path(__file__).parent.parent / "benchmarks.yaml").read_bytes()
 
 
-@amounts(YAML_FILES)
+@amounts(70, 1000)
 def test_benchmark_files(number, place, monkeypatch):
     monkeypatch.chdir(place)
 
@@ -220,10 +88,10 @@ def test_benchmark_files(number, place, monkeypatch):
         else:
             content = mutated(BLOCKS if kind == "shipped" else as_lines(FILE), edits, documents=False)
         (place / "b.yaml").write_bytes(content)
-        valid = command("validate", "b.yaml", "--offline")
+        valid, _ = command("validate", "b.yaml", "--offline")
         assert valid in (0, 2)
         if valid == 0 and kind != "shipped":  # a dry run of all built-in tasks takes seconds
-            assert command("run", "b.yaml", "--dry-run", "--offline") in (0, 2)
+            assert command("run", "b.yaml", "--dry-run", "--offline")[0] in (0, 2)
         if valid == 2:
             with pytest.raises(HarnessError) as error:
                 read_benchmarks("b.yaml", check_folders=True)
@@ -262,7 +130,7 @@ def read_all(task: Task, source: Any) -> None:
             assert is_message(error)
 
 
-@amounts(DATA_FILES)
+@amounts(140, 1500)
 def test_official_files(number, tmp_path):
     contents: dict[tuple[str, str], bytes] = {}
 
@@ -316,16 +184,16 @@ OWN_TASKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         [{"text": text, "one": "yes", "two": "no", "label": i % 2} for i, text in enumerate(TEXTS)],
     ),
     "words": (
-        {"problem_type": "token_classification"},
+        {"problem_type": "token_classification", "scheme": "auto"},
         [{"tokens": text.split(), "tags": ["B-name", "I-name", "O", "O", "O"][: len(text.split())]} for text in TEXTS],
     ),
 }  # fmt: skip
-SUFFIXES = [".tsv", ".csv", ".jsonl", ".parquet"]
+SUFFIXES = [".tsv", ".csv", ".jsonl", ".json", ".parquet", ".csv.gz", ".jsonl.gz"]
 FORMATS = [(name, ".conll" if name == "words" and suffix == ".csv" else suffix)
            for name in sorted(OWN_TASKS) for suffix in SUFFIXES]  # fmt: skip
 
 
-@amounts(OWN_FILES)
+@amounts(70, 2000)
 def test_files_of_a_users_own(number, tmp_path):
     def check(which: tuple[str, str], how: str, edits: list[tuple[str, int, int, int]]) -> None:
         (spec, records), suffix = OWN_TASKS[which[0]], which[1]
@@ -338,17 +206,28 @@ def test_files_of_a_users_own(number, tmp_path):
                 content = own_file(suffix, records)
             if content is None:
                 return
+        elif how == "packed bytes" and suffix.endswith(".gz"):
+            content = mutated(own_file(suffix, records), edits, documents=False)
         else:
-            content = mutated(own_file(suffix, records), edits, documents=suffix == ".jsonl")
-        (tmp_path / f"train{suffix}").write_bytes(content)
+            plain, packed = suffix.removesuffix(".gz"), suffix.endswith(".gz")
+            content = mutated(own_file(plain, records), edits, documents=plain == ".jsonl")
+            content = gzip.compress(content) if packed else content
+        file = tmp_path / f"train{suffix}"
+        file.write_bytes(content)
         try:
-            task = task_from_files("own", {**spec, "train": f"train{suffix}"}, tmp_path)
+            task = task_from_files("own", {**spec, "train": file.name}, tmp_path)
+            data_summary(task, {"train": load_examples(task, ".", "train")})
         except HarnessError as error:
             assert is_message(error)
         else:
             read_all(task, ".")
+        try:
+            list(rows_of(file))
+        except HarnessError as error:
+            assert is_message(error)
+        assert file.read_bytes() == content
 
-    fuzz(number, check, st.sampled_from(FORMATS), st.sampled_from(["bytes", "rows"]), EDITS)
+    fuzz(number, check, st.sampled_from(FORMATS), st.sampled_from(["bytes", "packed bytes", "rows"]), EDITS)
 
 
 # Records ---------------------------------------------------------------------------------------------------------
@@ -385,7 +264,7 @@ SAMPLE_DATA = {"allow_partial": False, "data": "sample", "limit": None}
 FILES = ["record.json", "efficiency.json", "predictions.jsonl", "history.jsonl", "curve.jsonl"]
 
 
-@amounts(RECORDS)
+@amounts(100, 1000)
 def test_forged_records(number, results):
     paths = [path for path in sorted(results.rglob("*")) if path.name in FILES and "runs" in path.parts]
     manifests = [results / "sample" / name for name in ("manifest.json", "runs.json")]
@@ -405,8 +284,8 @@ def test_forged_records(number, results):
             content = mutated(before, edits, documents=path.suffix == ".jsonl")
         try:
             forged(path, content) if path in paths else path.write_bytes(content)
-            assert command("report", results) in (0, 2)
-            assert command("show", path.parent) in (0, 2)
+            assert command("report", results)[0] in (0, 2)
+            assert command("show", path.parent)[0] in (0, 2)
             Store(results, "sample").choices()
         finally:
             path.write_bytes(before)

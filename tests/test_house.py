@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "config": BASE | {"task", "data"},
     "models": BASE | {"task", "data", "config", "enct5"},
     "training": BASE | {"task", "data", "config", "models"},
+    "search": BASE | {"config"},
     "results": BASE,
     "statistics": BASE | {"results"},
     "format": {"task"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "page": SHOWN | {"report", "inspection"},
     "publish": SHOWN | {"report"},
     "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
-    "runner": BASE | SHOWN | {"data", "config", "models", "training", "planning", "report", "page", "export"},
+    "runner": BASE | SHOWN | {"data", "config", "models", "search", "training", "planning", "report", "page", "export"},
     "workers": BASE | {"data", "config", "training", "results", "runner"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""

@@ -48,6 +48,16 @@ def calls(path: str, bench: Bench) -> dict[str, list[str]]:
         "tasks": ["tasks", path],
         "models": ["models", path],
         "check": ["check-submission", path],
+        "status": ["status", path],
+        "audit": ["audit", path],
+        "errors": ["errors", path],
+        "compare": ["compare", path, path],
+        "compare in": ["compare", "a", "b", path],
+        "export": ["export", path, "--to", "tensorboard", str(bench.folder / "out")],
+        "export to": ["export", str(bench.record().folder), "--to", "hub", path],
+        "predict": ["predict", path, str(bench.path)],
+        "predict of": ["predict", str(bench.record().folder), path],
+        "init": ["init", path],
     }
 
 
@@ -66,7 +76,7 @@ def in_time():
 
 
 def test_no_path_ends_a_command_with_a_traceback_or_a_hang(bench, tmp_path, capsys, in_time):
-    bench.write()
+    bench.write(keep="best")
     bench.run()
     before = content(bench.results)
     (tmp_path / "strange").mkdir()

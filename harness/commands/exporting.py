@@ -32,7 +32,7 @@ def command_export(options: argparse.Namespace) -> int:
         raise HarnessError("export: say where to, as in --to tensorboard FOLDER")
     tool, folder = options.to
     if tool == "hub":
-        return export_to_hub(options, Path(folder))
+        return export_to_hub(options, usable(folder))
     for benchmark, stores in stores_in(options.results, options.benchmark).items():
         count = track_records(stores, [tool], usable(folder) / benchmark, print)
         print(f"{benchmark}: {count} runs to {tool}, in {Path(folder) / benchmark / tool}")

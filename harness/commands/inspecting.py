@@ -57,11 +57,11 @@ def sides(words: Sequence[str]) -> tuple[tuple[str | None, str | None], list[Pat
     from harness.results.store import benchmarks_in
 
     pair: tuple[str | None, str | None] = (None, None)
-    if words and not (Path(words[0]).is_dir() and benchmarks_in(words[0])):
+    if words and not (usable(words[0]).is_dir() and benchmarks_in(words[0])):
         if len(words) < 2:
             raise HarnessError(f"compare {words[0]}: name two models or runs, or none for all pairs")
         pair, words = (words[0], words[1]), words[2:]
-    return pair, [Path(word) for word in words] or [Path("results")]
+    return pair, [usable(word) for word in words] or [Path("results")]
 
 
 def command_errors(options: argparse.Namespace) -> int:

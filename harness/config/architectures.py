@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
-from harness.config.schema import Count, Flag, Model, Share
+from harness.config.recipe import Count, Flag, Share
+from harness.config.schema import Model
 from harness.task.task import Task
 
 

@@ -13,18 +13,17 @@ from typing import Any
 
 from harness.config import yaml as yaml12
 from harness.config.catalogue import Catalogue, read_model, read_tasks
+from harness.config.recipe import Recipe
 from harness.config.schema import (
     SOURCES,
     BenchmarkEntry,
     BenchmarkSpec,
     FileEntry,
-    Grid,
     Model,
     Overrides,
-    Recipe,
-    Sweep,
     absolute,
 )
+from harness.config.sweep import MOST_TRIALS, Sweep, size_of
 from harness.config.yaml import Problems, Report, Where, build, shown, unknown
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError, did_you_mean, in_one_line
@@ -32,7 +31,6 @@ from harness.io import from_json, to_json
 from harness.task.task import Suite, Task
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-MOST_TRIALS = 256
 
 
 @dataclass(frozen=True)
@@ -216,17 +214,15 @@ def _check_recipes(spec: BenchmarkSpec, catalogue: Catalogue, problems: Problems
     report = problems.at("benchmarks", spec.name, "sweep")
     trained, sweep = spec.trained, spec.sweep
     _check_parts(sweep, trained, spec.models, catalogue, report)
-    grids: list[tuple[Where, Grid]] = [((), sweep)]
-    grids += [(("tasks", name), grid) for name, grid in sweep.tasks.items()]
-    grids += [(("models", name), grid) for name, grid in sweep.models.items()]
-    for where, grid in grids:
-        for key, values in grid.swept().items():
-            for value in dict.fromkeys(value for i, value in enumerate(values) if value in values[:i]):
-                report((*where, key), f"{'.'.join(map(str, ('sweep', *where, key)))}: {shown(value)} is listed twice")
+    for where, problem in sweep.problems():
+        report(where, problem)
+    if not sweep.is_whole:
+        return
     for task, model in itertools.product(trained, spec.models):
-        count = math.prod(len(values) for _, values in sweep.grid(task, model).values())
-        if count > MOST_TRIALS:
-            report((), f"sweep: {count:,} combinations of values for '{task}' with '{model}': at most {MOST_TRIALS}")
+        count = size_of({key: values for key, (_, values) in sweep.grid(task, model).items()})
+        if sweep.trials is None and count > MOST_TRIALS:
+            most = f"at most {MOST_TRIALS}, or so many of them as 'trials' says"
+            report((), f"sweep: {count:,} combinations of values for '{task}' with '{model}': {most}")
             return
     for problem in _contradictions(spec):
         problems.add(("benchmarks", spec.name), problem)

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.config.schema import TWO_NAMES, BenchmarkSpec, Recipe, given_by
+from harness.config.recipe import TWO_NAMES, Recipe, given_by
+from harness.config.schema import BenchmarkSpec
+from harness.config.sweep import Range
 
 WIDTH = 110
 SOURCES = ("default", "benchmark", "model", "task recipe", "sweep", "override", "--set")
@@ -24,7 +26,7 @@ def effective_recipes(spec: BenchmarkSpec) -> str:
     """The recipe of each model of a benchmark; below it, what is different for some tasks.
 
     Models with the same recipes share their lines. The first says what most tasks have. The values that a sweep tries
-    stand side by side.
+    stand side by side, and a range as ``0.0001 to 0.001``.
 
     Returns:
         Lines of about `WIDTH` characters: ``bert-base: epochs 5 (model)``.
@@ -46,7 +48,7 @@ def effective_recipes(spec: BenchmarkSpec) -> str:
 def _settings(spec: BenchmarkSpec, task: str, model: str) -> dict[str, Given]:
     """By key, each setting of a task and a model; of two names of a setting the one that decides, under the first."""
     values: dict[str, dict[tuple[str, str], str]] = {}
-    for swept in spec.sweep.combinations(task, model):
+    for swept in spec.swept(task, model):
         given = given_by(spec.layers(task, model, swept))
         for name, field in Recipe.model_fields.items():
             if name in TWO_NAMES.values():
@@ -55,14 +57,18 @@ def _settings(spec: BenchmarkSpec, task: str, model: str) -> dict[str, Given]:
             key = stronger if stronger and given.get(stronger, (None,))[0] is not None else name
             value, source = given.get(key, (field.default, "default"))
             values.setdefault(name, {})[key, _value_text(value)] = source
-    return {name: (_alternatives(tried), [*tried.values()][-1]) for name, tried in values.items()}
+    searched = spec.space(task, model) if spec.is_searched(task, model) else {}
+    between = {name: " to " for name, tried in searched.items() if isinstance(tried, Range)}
+    return {
+        name: (_alternatives(tried, between.get(name, " | ")), [*tried.values()][-1]) for name, tried in values.items()
+    }
 
 
-def _alternatives(tried: Iterable[tuple[str, str]]) -> str:
+def _alternatives(tried: Iterable[tuple[str, str]], between: str) -> str:
     """``learning_rate 0.0001 | 0.001``, ``epochs 3 | max_steps 50``."""
     text = key = ""
     for name, value in tried:
-        text += f"{' | ' if text else ''}{value if name == key else f'{name} {value}'}"
+        text += f"{between if text else ''}{value if name == key else f'{name} {value}'}"
         key = name
     return text.replace(" ", _FIXED)
 

@@ -372,6 +372,8 @@ def _message(path: Where, field: FieldInfo | None, choices: list[str], detail: E
     dotted = ".".join(map(str, path))
     if detail["type"] == "extra_forbidden":
         return unknown("key", path[-1], choices, f" in {'.'.join(map(str, path[:-1])) or title}")
+    if detail["type"] == "range":
+        return f"{dotted}: {detail['msg']}"
     if field is None:
         return f"{title} must be a mapping, not {shown(detail['input'])}"
     words = _choices(field.annotation)

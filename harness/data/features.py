@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.io import digest, disk_errors, file_hash, remove, temporary_name, to_json
+from harness.io import digest, disk_errors, file_hash, from_json, read_file, remove, temporary_name, to_json
+from harness.output import complain
 
 CONTENT = "columns.json"
 """The names of the columns, and the checksums of all files."""
@@ -186,21 +186,21 @@ def cached(folder: Path, key: str, make: Callable[[], Iterable[Group]]) -> Featu
     """The features stored under ``key`` (a content hash), made and stored first when they are not there.
 
     They are written as ``make`` gives them, so that never all of them are in memory, and come memory-mapped. A stored
-    copy that does not fit its checksums is made again; big files are checked once per process.
+    copy that does not fit its checksums is made again, with a line that says so; big files are checked once a process.
 
     Raises:
         HarnessError: a file that the disk does not take or give.
     """
     target = folder / "features" / key
     with disk_errors(target.parent):
-        if not target.is_dir():
-            _save(make(), target)
-        try:
-            return _load(target)
-        except (OSError, ValueError, KeyError, TypeError, HarnessError):
-            _remove(target)
-            _save(make(), target)
-            return _load(target)
+        if os.path.lexists(target):
+            try:
+                return _load(target)
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, HarnessError):
+                complain(f"{target}: damaged, and made again")
+                _remove(target)
+        _save(make(), target)
+        return _load(target)
 
 
 def _save(groups: Iterable[Group], target: Path) -> None:
@@ -229,7 +229,7 @@ def _save(groups: Iterable[Group], target: Path) -> None:
 
 
 def _load(folder: Path) -> Features:
-    content = json.loads((folder / CONTENT).read_bytes())
+    content = from_json(read_file(folder / CONTENT))
     damaged = content.pop("sum") != digest(content)
     if damaged or any(file_hash(folder / name) != expected for name, expected in content["sums"].items()):
         raise ValueError(f"{folder} is damaged")

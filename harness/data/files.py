@@ -20,6 +20,8 @@ from harness.task.task import Example, SplitFile, Task
 LARGEST = 1e18
 """The largest score: its square, in the loss, has to be a number in single precision, too."""
 
+MOST_LABELS, LONGEST_LABEL = 20_000, 1000
+"""Of a task whose labels are taken from its training file: more or longer ones are texts or numbers of rows."""
 
 ONE_HOT = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 """What stands in a one-hot column, in any case."""
@@ -88,6 +90,8 @@ def label_names(spec: SplitFile, path: Path, several: bool = False) -> tuple[str
                 value = parts(value, spec.separator)
             for label in value if several and isinstance(value, list) else [value]:
                 names.add(_name(label))
+            if len(names) > MOST_LABELS:
+                raise BadValue(f"more than {MOST_LABELS:,} labels: is '{column}' the column of the labels?")
         except BadValue as error:
             raise error_at(path, row, str(error)) from None
     if not names:
@@ -109,7 +113,12 @@ def _name(label: Any) -> str:
         raise BadValue("the label is missing")
     if not isinstance(label, str | int):
         raise BadValue(f"a label must be a name, found {shown(label)}")
-    return str(label)
+    if isinstance(label, int) and abs(label) >= 10**LONGEST_LABEL:  # Python writes no number of 5,000 digits
+        raise BadValue(f"a label must be a name of at most {LONGEST_LABEL} characters, found a longer number")
+    check_text("label", name := str(label))
+    if len(name) > LONGEST_LABEL:
+        raise BadValue(f"a label must be a name of at most {LONGEST_LABEL} characters, found {shown(name)}")
+    return name
 
 
 # Examples --------------------------------------------------------------------------------------------------------
@@ -360,7 +369,7 @@ def check_sentence(task: Task, example: Example) -> None:
 def parts(cell: str, separator: str) -> list[Any]:
     """The labels in one cell of a table: a JSON list, or names with separators between them."""
     if cell.lstrip().startswith("["):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             if isinstance(labels := json.loads(cell), list):
                 return labels
     return [part.strip() for part in cell.split(separator) if part.strip()]

@@ -35,6 +35,8 @@ DOCUMENT = "-DOCSTART-"
 DELIMITERS = (";", "\t", "|", ",")
 """What separates the columns of tables; looked for in this order where a header is one column."""
 _SPACE = re.compile(r"[ \t\n\r]*")
+MOST_TIMES, ALWAYS_FITS = 100, 64 * 2**20
+"""A ``.gz`` file may unpack to so many times its size, and to so many bytes in any case: data are not more regular."""
 BLOCK = 2**20
 """Bytes of a text file that are looked at together."""
 BATCH = 1000
@@ -257,7 +259,15 @@ def _parquet_rows(path: Path) -> Rows:
                     yield next(numbers), row
     except OSError as error:
         raise unreadable(path, error) from error
-    except (pyarrow.ArrowException, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (
+        pyarrow.ArrowException,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise HarnessError(printable(f"{path}: not a parquet file: {in_one_line(error)}")) from error
 
 
@@ -337,6 +347,8 @@ def _check_text(spec: SplitFile, path: Path) -> bool:
     with _bytes(path) as file:
         while True:
             block: bytes = file.read(BLOCK)
+            if path.suffix == ZIPPED:
+                _check_size(path, file.tell())
             if name == "utf-8-sig" and not length and not ends and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise error_at(path, 1, "the file is in UTF-16: say `encoding: utf-16`, or save it as UTF-8")
             try:
@@ -355,6 +367,14 @@ def _check_text(spec: SplitFile, path: Path) -> bool:
     if not length:
         raise error_at(path, 1, "the file is empty")
     return bool(ends) and ends == returns
+
+
+def _check_size(path: Path, unpacked: int) -> None:
+    """Refuse a file that unpacks without end: each ``.gz`` file is gone over by `_check_text` before it is read."""
+    most = max(ALWAYS_FITS, MOST_TIMES * path.stat().st_size)
+    if unpacked > most:
+        problem = f"unpacks to more than {most:,} bytes, which no data of its size do: if they do, unpack it first"
+        raise HarnessError(printable(f"{path}: {problem}"))
 
 
 def _undecodable(path: Path, ends: int, error: UnicodeError, name: str) -> HarnessError:

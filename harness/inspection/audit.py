@@ -93,6 +93,8 @@ def audit_records(store: Store, source: Source) -> Audit:
                 _check_record(record, source, found, seen, labels)
             except HarnessError as error:
                 found.differs(record.folder, str(error))
+        elif record.pruned:
+            _check_history(record, found)
     named = {(task, model, seed) for task, model, seed, record in store.current() if record is None}
     for task, model, seed in sorted(named):
         found.unchecked[f"{task} · {model} · seed {seed}: there is no record"] = None

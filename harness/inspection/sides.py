@@ -74,7 +74,9 @@ def compare_runs(
     records = [read_record(path) for path in (a, b)]
     for record in records:
         if not record.finished:
-            raise HarnessError(f"{record.folder}: this run failed: there is nothing to compare")
+            raise HarnessError(
+                f"{record.folder}: this run {'was pruned' if record.pruned else 'failed'}: there is nothing to compare"
+            )
     names = [f"{record.model} seed {record.seed}" for record in records]
     if records[0].folder == records[1].folder:
         raise HarnessError(f"{a} and {b} are the same run")

@@ -17,6 +17,8 @@ from harness.errors import HarnessError, did_you_mean, in_one_line
 if TYPE_CHECKING:
     from torch import nn
 
+MOST_LAYERS = 1000
+"""Of a new model: it would be built for hours."""
 HEADS = ("classifier", "classification_head", "score", "logits_proj")
 """What the auto classes and EncT5 call the part of a model that belongs to the labels of one task."""
 REFUSALS = (
@@ -82,7 +84,9 @@ def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed:
     if model_type not in CONFIG_MAPPING:
         raise HarnessError(f"{name}: there is no model_type '{model_type}'.{did_you_mean(model_type, CONFIG_MAPPING)}")
     defaults = AutoConfig.for_model(model_type)
-    for key in own:
+    for key, value in own.items():
+        if key.endswith("layers") and isinstance(value, int) and value > MOST_LAYERS:
+            raise HarnessError(f"{name}: {key} is at most {MOST_LAYERS:,}, not {value:,}")
         if key not in usual and not hasattr(defaults, key):
             hint = did_you_mean(key, defaults.to_dict())
             raise HarnessError(f"{name}: a config of model_type '{model_type}' has no '{key}'.{hint}")
@@ -125,6 +129,13 @@ def _with_dropout(config: PretrainedConfig, model: Model) -> PretrainedConfig:
 @contextlib.contextmanager
 def loading(model: Model, path: Path) -> Iterator[None]:
     """Turn what the libraries say of a checkpoint's files into a message that names the model and the ``path``."""
+    with refused(f"model '{model.name}': {path}"):
+        yield
+
+
+@contextlib.contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Turn what the libraries say of ``what`` is loaded into a message."""
     try:
         yield
     except REFUSALS as error:
@@ -135,7 +146,7 @@ def loading(model: Model, path: Path) -> Iterator[None]:
             problem = f"needs a library that is not installed ({problem})"
         elif not isinstance(error, OSError | ValueError | StrictDataclassError):
             problem = f"cannot be loaded: damaged, or of another architecture? ({type(error).__name__}: {problem})"
-        raise HarnessError(f"model '{model.name}': {path}: {problem}") from error
+        raise HarnessError(f"{what}: {problem}") from error
 
 
 def class_for(model: Model, config: PretrainedConfig, classes: Mapping[type, Any], what: str) -> Any:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from harness.config.schema import Model
 from harness.errors import HarnessError
-from harness.io import unreadable
+from harness.io import open_regular, read_file, unreadable
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"[^/\\:\0]+\.safetensors")
@@ -56,7 +56,7 @@ def _shards(checkpoint: str, folder: Path) -> Iterable[str]:
 
 def _json(checkpoint: str, path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_file(path))
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError):
@@ -66,7 +66,7 @@ def _json(checkpoint: str, path: Path) -> Any:
 def _problem(path: Path) -> str | None:
     """What is wrong with a safetensors file; None where its header is sound and fits its size."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(len(POINTER)) == POINTER:
                 return "is only a pointer of Git LFS: fetch the file itself with `git lfs pull`"
         with safe_open(path, framework="numpy"):

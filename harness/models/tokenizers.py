@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import StrictDataclassError
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError, in_one_line
-from harness.io import replacing
+from harness.io import read_checked, read_file, remove, write_checked
 from harness.models.truncation import Fields, kept_tokens, owners, without_end
+from harness.output import complain
 from harness.task.functions import bare_text, source_places
 from harness.task.plugins import builtin_files
 from harness.task.task import Example, Task
@@ -84,7 +85,7 @@ def _unsaid(folder: Path, model_type: str) -> dict[str, Any]:
 def _settings(file: Path) -> dict[str, Any]:
     """A file of settings; empty where there is none. transformers names what is wrong with one that it reads."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_file(file))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -95,7 +96,7 @@ def _is_uncased(vocabulary: Path) -> bool:
 
     Of a cased one about a third have; an uncased one may hold a few of a script that has capitals only since lately.
     """
-    lines = vocabulary.read_text(encoding="utf-8").splitlines()
+    lines = read_file(vocabulary).decode().splitlines()
     words = [word for word in lines if not (word.startswith("[") and word.endswith("]"))]
     return sum(word != word.lower() for word in words) <= STRAY * len(words)
 
@@ -268,7 +269,10 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
-    """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``)."""
+    """A tiny tokenizer made from the sample text, kept in ``cache``: WordPiece (``bert``) or T5-like (``t5``).
+
+    A kept one that is damaged is made again, with a line that says so.
+    """
     from harness.data import sample
     from harness.task import entities, functions, problem_types
 
@@ -276,19 +280,31 @@ def sample_tokenizer(family: str, cache: Path) -> PreTrainedTokenizerBase:
     sources = [*(Path(str(module.__file__)) for module in modules), sample.WORD_LISTS, Path(__file__), *builtin_files()]
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     file = cache / "tokenizers" / f"sample-{family}-{version}.json"
-    if not file.is_file():
+    tokenizer = _kept_tokenizer(file)
+    if tokenizer is None:
         tokenizer = (_make_wordpiece if family == "bert" else _train_t5)(sample.sample_texts())
-        with replacing(file) as draft:
-            tokenizer.save(str(draft))
+        write_checked(file, tokenizer.to_str(pretty=True).encode())
     if family == "bert":
         special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-        return PreTrainedTokenizerFast(tokenizer_file=str(file), mask_token="[MASK]", **special)
-    return PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **special)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def _make_wordpiece(texts: list[str]) -> Any:
+def _kept_tokenizer(file: Path) -> Tokenizer | None:
+    """The tokenizer in a file; None where there is none. A damaged file goes."""
+    try:
+        return Tokenizer.from_str(read_checked(file).decode())
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # the library has no narrower one for what is no tokenizer
+        complain(f"{file}: damaged, and made again: {in_one_line(error)}")
+        remove(file)
+        return None
+
+
+def _make_wordpiece(texts: list[str]) -> Tokenizer:
     """Whole words and single characters: the library's own trainer breaks ties differently in every process."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
@@ -308,8 +324,8 @@ def _make_wordpiece(texts: list[str]) -> Any:
     return tokenizer
 
 
-def _train_t5(texts: list[str]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+def _train_t5(texts: list[str]) -> Tokenizer:
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

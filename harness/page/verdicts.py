@@ -84,7 +84,7 @@ def _verdict(
         found[which].append(quality.title)
         ends = sorted([sign * comparison.low, sign * comparison.high])
         details = f"p {p_text(comparison.p_adjusted)}, Holm over all pairs"
-        if which == 0:
+        if which == 0 and comparison.detectable is not None:
             details += (
                 f"; a true difference of {in_unit(comparison.detectable, comparison.lower_is_better)} would be seen"
             )

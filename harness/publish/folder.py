@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +37,10 @@ def write_hub_folder(
         HarnessError: the folder has something in it; the disk refuses.
     """
     kept.check()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"{target}: is there already: name a new folder")
     card = card_text(record, scores_of(record, tasks, suites))
-    with replacing(target) as draft:
+    with replacing(Path(os.path.realpath(target))) as draft:
         draft.mkdir()
         for name in kept.files:
             shutil.copyfile(kept.folder / name, draft / name)

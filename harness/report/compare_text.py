@@ -72,9 +72,11 @@ def interval_text(low: float, high: float, error: bool = False) -> str:
 
 
 def verdict_text(comparison: Comparison) -> str:
-    """``better``; where nothing can be told, from which difference on it would be."""
+    """``better``; where nothing can be told, from which difference on it would be, or that nothing varies."""
     if comparison.verdict is not Verdict.TIED:
         return str(comparison.verdict)
+    if comparison.detectable is None:
+        return f"{comparison.verdict} (no run differs from another)"
     return f"{comparison.verdict} (seen from {in_unit(comparison.detectable, comparison.lower_is_better)} on)"
 
 

@@ -19,7 +19,8 @@ def sweep_page(board: Leaderboard) -> str:
     if rows:
         words = (
             "The best score to be expected after so many trials, drawn at random from those that were made (times 100, "
-            "on the data that chose): compare models at equal numbers of trials."
+            "on the data that chose): compare models at equal numbers of trials. A pruned trial counts with the best "
+            "score that it had reached."
         )
         blocks += ["## Expected best score", words, markdown_table(headers, rows)]
     return "\n\n".join(blocks) + "\n"
@@ -53,7 +54,7 @@ def best_table(board: Leaderboard) -> Table:
     """The expected best score after 1, 2, 4, ... trials, and after all; no rows where none has a score."""
     from harness.statistics.runs import expected_best  # loads scipy.stats, which takes a second
 
-    scores = [[trial.score for trial in choice.trials if trial.score is not None] for _, choice in board.sweeps]
+    scores = [[trial.reached for trial in choice.trials if trial.reached is not None] for _, choice in board.sweeps]
     most = max(map(len, scores), default=0)
     numbers = sorted({*(2**i for i in range(most.bit_length())), *filter(None, map(len, scores))})
     rows = []
@@ -67,7 +68,7 @@ def best_table(board: Leaderboard) -> Table:
 
 
 def trial_table(board: Leaderboard) -> Table:
-    """Every trial: its values, its score, whether it failed or was chosen, the time that it took, and its folder."""
+    """Every trial: its values, its score, how it ended or that it was chosen, the time that it took, and its folder."""
     settings = _swept(board)
     rows = []
     for row, choice in board.sweeps:
@@ -96,17 +97,22 @@ def _train_seconds(trial: Trial) -> float | None:
 
 
 def _trials(choice: Choice) -> str:
-    """``4``, ``4, 1 failed`` or ``1 of 4 so far``."""
-    number, made = len(choice.trials), [trial.record for trial in choice.trials if trial.record]
-    failed = sum(not record.finished for record in made)
+    """``4``, ``4, 2 pruned, 1 failed`` or ``1 of 4 so far``."""
+    number = max(len(choice.trials), choice.planned)
+    made = [trial.record for trial in choice.trials if trial.record]
+    pruned, failed = sum(record.pruned for record in made), sum(record.failed for record in made)
     text = str(number) if len(made) == number else f"{len(made)} of {number} so far"
-    return f"{text}, {failed} failed" if failed else text
+    others = [f"{count} {what}" for count, what in ((pruned, "pruned"), (failed, "failed")) if count]
+    return ", ".join([text, *others])
 
 
 def _status(trial: Trial, choice: Choice) -> str:
     if trial.record is None:
         return "no record yet"
-    if not trial.record.finished:
+    if trial.record.pruned:
+        best = in_unit(trial.reached, choice.lower_is_better)
+        return f"pruned at step {trial.record.steps:,}, best until then {best}"
+    if trial.record.failed:
         return cut(failure(trial.record.error), 68)
     return "chosen" if trial.fingerprint == choice.chosen else ""
 

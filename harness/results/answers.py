@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, from_json, number, open_regular, read_file, to_json, write_file
+from harness.io import disk_errors, from_json, number, open_regular, read_checked, read_file, to_json, write_checked
 from harness.results.folder import CHECKSUMS
 from harness.results.record import PREDICTIONS, STRICT, Answer, Count, Damaged, Digest, Record
 
@@ -104,7 +104,7 @@ def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], A
         answers = _read(path)
         if file:
             with contextlib.suppress(HarnessError):  # a folder that is only to be read needs no cache
-                write_file(file, _json([_columns(*key, own) for key, own in answers.items()]))
+                write_checked(file, _json([_columns(*key, own) for key, own in answers.items()]))
     return answers
 
 
@@ -138,8 +138,8 @@ def _cache_file(folder: Path) -> Path | None:
 
 def _from_cache(file: Path) -> dict[tuple[str, str], Answers] | None:
     try:
-        columns = _CACHED.validate_json(read_file(file))
-    except (OSError, ValidationError):
+        columns = _CACHED.validate_json(read_checked(file))
+    except (OSError, ValueError):
         return None
     answers = {}
     for own in columns:

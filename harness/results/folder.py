@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from harness.io import (
     from_json,
     hash_file,
     leftovers,
+    plain,
     put,
     read_file,
     remove,
@@ -31,12 +32,12 @@ from harness.results.record import (
     LOG,
     OLD_HISTORY,
     PREDICTIONS,
+    ROWS,
     SCHEMA,
     CaveatKind,
     Damaged,
     Efficiency,
     Record,
-    checked_rows,
     in_order,
     problem,
     renamed,
@@ -128,6 +129,19 @@ def write_folder(
     # efficiency.json and the log are left out: equal runs leave equal checksums.
     _write(folder / CHECKSUMS, [to_json({name: sums[name] for name in (RECORD, PREDICTIONS, HISTORY)})])
     sync_folder(folder)
+
+
+def checked_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows for the file of this ``name``, as they can be read again.
+
+    Raises:
+        HarnessError: a row that could not.
+    """
+    for row in rows:
+        try:
+            yield ROWS[name].validate_python(plain(row))
+        except ValidationError as error:
+            raise HarnessError(f"{name}: a row that no record can hold ({problem(error)})") from None
 
 
 def replace_efficiency(record: Record, efficiency: Efficiency) -> None:

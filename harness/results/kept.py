@@ -16,7 +16,7 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from harness.errors import HarnessError
-from harness.io import from_json, hash_file, open_regular, read_file, sync, sync_folder, to_json
+from harness.io import from_json, hash_file, open_regular, read_file, sync, sync_folder, to_json, unreadable
 from harness.results.index import DIGITS
 from harness.results.record import Amount, Count, Damaged, Digest, Record, RunSettings, Score, Stored
 
@@ -79,16 +79,19 @@ class KeptModel(Stored):
         Raises:
             Damaged: which file, and what is wrong with it.
         """
+        if WEIGHTS not in self.files:
+            raise Damaged(f"{self.folder / NOTES}: altered (it names no weights)")
         for name, file in self.files.items():
             path = self.folder / name
             try:
                 with open_regular(path) as opened:
                     size = os.fstat(opened.fileno()).st_size
-            except (OSError, HarnessError):
-                raise Damaged(f"{path}: missing") from None
+                altered = size == file.bytes and content and hash_file(path) != file.sha256
+            except OSError as error:
+                raise Damaged(f"{path}: missing, or cannot be read ({error.strerror})") from None
             if size != file.bytes:
                 raise Damaged(f"{path}: altered or cut short (it has {size} bytes)")
-            if content and hash_file(path) != file.sha256:
+            if altered:
                 raise Damaged(f"{path}: altered (its checksum does not fit)")
         try:
             with safe_open(self.folder / WEIGHTS, framework="numpy"):
@@ -145,6 +148,8 @@ def read_notes(folder: Path) -> KeptModel:
         notes = KeptModel.model_validate(from_json(read_file(folder / NOTES)))
     except (ValueError, FileNotFoundError) as error:
         raise Damaged(f"{folder / NOTES}: no notes of a kept model, or damaged") from error
+    except OSError as error:
+        raise unreadable(folder / NOTES, error) from error
     return notes.model_copy(update={"folder": folder})
 
 

@@ -57,9 +57,10 @@ class LiveFiles:
             if self._written[LOG] < 0:
                 write_file(self.folder / ABOUT, to_json(self.about.model_dump()))
             for name, new in contents.items():
-                first = self._written[name] < 0
-                if new or first:
-                    with open(self.folder / name, "wb" if first else "ab") as file:
+                if self._written[name] < 0:
+                    write_file(self.folder / name, b"".join(new))  # whatever was there: a pipe would be waited for
+                elif new:
+                    with open(self.folder / name, "ab") as file:
                         file.write(b"".join(new))
         except Exception:  # the record will have all of it
             return

@@ -10,7 +10,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.io import from_json, to_json
-from harness.results.record import SCHEMA, Digest, Json, Name, Pairs, Record, Scalar, Seed, Stored, TaskColumn, Texts
+from harness.results.record import (
+    SCHEMA,
+    Count,
+    Digest,
+    Json,
+    Name,
+    Pairs,
+    Record,
+    Scalar,
+    Seed,
+    Stored,
+    TaskColumn,
+    Texts,
+)
 
 MANIFEST = "manifest.json"
 MANIFESTS = (MANIFEST, "runs.json")
@@ -41,12 +54,17 @@ class Trial(Stored):
         """
         return self.record.selection_score if self.record is not None and self.record.finished else None
 
+    @property
+    def reached(self) -> float | None:
+        """Its score or, where it was pruned, the best one until then."""
+        return self.record.selection_score if self.record is not None and not self.record.failed else None
+
 
 class Choice(Stored):
     """The trials of a (task, model) in order, all with one seed, and the one that was ``chosen``, by fingerprint.
 
     None is chosen before all were tried, and where all failed. ``selection`` is the benchmark's; ``lower_is_better``
-    where the score is an error.
+    where the score is an error. ``planned`` is how many trials a search will have made in the end.
     """
 
     task: Name
@@ -56,6 +74,7 @@ class Choice(Stored):
     trials: Annotated[tuple[Trial, ...], Field(strict=False)]
     chosen: Digest | None = None
     lower_is_better: bool = False
+    planned: Count = 0
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -70,7 +89,7 @@ class Choice(Stored):
     @property
     def settled(self) -> bool:
         """Whether every trial was made; some may have failed."""
-        return all(trial.record is not None for trial in self.trials)
+        return len(self.trials) >= self.planned and all(trial.record is not None for trial in self.trials)
 
     def best(self) -> str | None:
         """The trial to choose: of those with the best score the first; an undefined one is worse than every number."""

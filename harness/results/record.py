@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdap
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError, printable
-from harness.io import disk_errors, fingerprint, from_json, number, open_regular, plain, read_file
+from harness.io import disk_errors, fingerprint, from_json, number, open_regular, read_file
 from harness.results.caveats import STRICT as STRICT
 from harness.results.caveats import Caveat as Caveat
 from harness.results.caveats import CaveatKind as CaveatKind
@@ -268,7 +268,7 @@ class Record(Stored):
     """
 
     fingerprint: Digest
-    status: Literal["finished", "failed"]
+    status: Literal["finished", "failed", "pruned"]
     benchmark: str = ""
     task: str
     model: str
@@ -310,8 +310,18 @@ class Record(Stored):
 
     @property
     def finished(self) -> bool:
-        """Whether the run did not fail."""
+        """Whether the run was done to its end."""
         return self.status == "finished"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run failed."""
+        return self.status == "failed"
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the run, a trial of a search, was ended early: it has a history, but no scores."""
+        return self.status == "pruned"
 
     @property
     def seed(self) -> int:
@@ -369,19 +379,6 @@ class Record(Stored):
 def in_order(scores: Mapping[str, float], order: Iterable[str]) -> dict[str, float]:
     """Scores in the order of some metrics; others follow."""
     return {**{metric: scores[metric] for metric in order if metric in scores}, **scores}
-
-
-def checked_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows for the file of this ``name``, as they can be read again.
-
-    Raises:
-        HarnessError: a row that could not.
-    """
-    for row in rows:
-        try:
-            yield ROWS[name].validate_python(plain(row))
-        except ValidationError as error:
-            raise HarnessError(f"{name}: a row that no record can hold ({problem(error)})") from None
 
 
 def problem(error: ValidationError) -> str:

@@ -103,7 +103,7 @@ class Store:
         return self.folder / "runs" / check_name("task", task) / check_name("model", model) / name
 
     def find(self, fingerprint: str, task: str, model: str, seed: int) -> Record | None:
-        """The finished or failed record of exactly this run; None where there is none that can be trusted.
+        """The record of exactly this run, however it ended; None where there is none that can be trusted.
 
         A finished record of the same fingerprint in another benchmark, or under another name of the model, is that of
         this run; it bears the name ``model``.
@@ -153,8 +153,8 @@ class Store:
     ) -> Record:
         """Keep a run's result: the whole folder appears at once or, on any failure, nothing changes.
 
-        A failed or damaged record of the same run is replaced. A finished one is never touched: it is returned, and
-        the new one forgotten.
+        A failed, pruned or damaged record of the same run is replaced. A finished one is never touched: it is returned,
+        and the new one forgotten.
 
         Args:
             lease: on the run; the record is accepted from its holder alone.
@@ -262,6 +262,8 @@ class Store:
 
     def _current(self, run: CurrentRun) -> Record | None:
         record = self.find(run.fingerprint, *run.key) if run.fingerprint else None
+        if record is not None and record.pruned:
+            return None  # a result for a search alone
         if record is None or run.tests is None:
             return record
         return record.model_copy(update={"tests": self.find(run.tests, *run.key)})

@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with disk_errors(path), safe_open(path, framework="pt") as file:
             yield file, json.loads((file.metadata() or {})["harness"])
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path}: altered or cut short ({error})") from error
 
 
@@ -102,15 +102,18 @@ def load_state(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     tensors = load_tensors(path)
-    state = json.loads(tensors.pop(PLAIN).numpy().tobytes()) if PLAIN in tensors else {}
-    if state.pop("version", None) != STATE_VERSION:
-        raise Damaged(f"{path}: written by another version of this program")
-    for name, tensor in tensors.items():
-        *way, last = json.loads(name)
-        node = state
-        for key in way:
-            node = node[key]
-        node[last] = tensor
+    try:
+        state: dict[str, Any] = json.loads(tensors.pop(PLAIN).numpy().tobytes()) if PLAIN in tensors else {}
+        if state.pop("version", None) != STATE_VERSION:
+            raise Damaged(f"{path}: written by another version of this program")
+        for name, tensor in tensors.items():
+            *way, last = json.loads(name)
+            node = state
+            for key in way:
+                node = node[key]
+            node[last] = tensor
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path}: no training state ({error})") from error
     return state
 
 

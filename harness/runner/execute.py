@@ -27,6 +27,7 @@ from harness.runner.progress import score_text
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
 from harness.runner.resume import CheckpointDirectory, stop
+from harness.runner.search import should_end
 from harness.runner.tracking import tracking
 from harness.training.device import deterministic_algorithms
 from harness.training.efficiency import efficiency_of
@@ -47,7 +48,7 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
         lease: this command's lease on the run's checkpoint directory, where it has one.
 
     Returns:
-        Whether it finished; None when another command took it over.
+        Whether it did not fail; None when another command took it over.
     """
     alone, before = context.accelerator.num_processes == 1, record_stamp(context, run)
     try:
@@ -78,11 +79,11 @@ def do_run(context: Context, run: Run, lease: Lease | None = None) -> bool | Non
                 context.display.message(str(error))
                 return None
             raise
-        if result.record.finished and lease is not None:
+        if not result.record.failed and lease is not None:
             lease.empty()
-        (context.display.run_finished if result.record.finished else context.display.run_failed)(record)
+        (context.display.run_failed if result.record.failed else context.display.run_finished)(record)
     context.accelerator.wait_for_everyone()
-    return result.record.finished
+    return not result.record.failed
 
 
 def record_stamp(context: Context, run: Run) -> tuple[int, int] | None:
@@ -112,7 +113,8 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
             directory.live = live_files(context, run, training, folder)
         try:
             with context.interrupts.deferred():
-                train_run(context, run, training, state, directory)
+                if not train_run(context, run, training, state, directory):
+                    return pruned_result(context, run, training, state, usage)
             last = last_scores(context, run, training, state)
             if state.best.weights is not None:
                 training.load_weights(state.best.weights)
@@ -126,8 +128,8 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
         return result_of(context, run, training, state, evaluated, last, tests, usage)
 
 
-def train_run(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> None:
-    """Train to the end; show, keep and save what is asked for on the way."""
+def train_run(context: Context, run: Run, training: Training, state: RunState, directory: CheckpointDirectory) -> bool:
+    """Train to the end; show, keep and save what is asked for on the way. False: the run was pruned before."""
     resources, spec = context.resources, context.spec
     if state.evaluated < 0:
         state.note(f"{run.task.name} · {run.model.name} · seed {run.seed} · {run.fingerprint[:12]}")
@@ -148,7 +150,10 @@ def train_run(context: Context, run: Run, training: Training, state: RunState, d
                     score = row["selection_score"]
                     made = trained_model(run, training, training.weights(), score, state)
                     keep_model(context, run, made, best=False)
+                if "scores" in row and training.step < training.steps and should_end(context, run, state.history):
+                    return False
             pause(context, run, training, state, directory)
+    return True
 
 
 def live_files(context: Context, run: Run, training: Training, folder: Path) -> LiveFiles:
@@ -227,8 +232,7 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         HarnessError: it is of another model than this.
     """
     saved, problem = directory.load(run.fingerprint)
-    best = saved["run"]["best"] if saved is not None else None
-    if best is not None and best["step"] >= 0 and best["weights"] is None and needs_best_weights(context, run):
+    if saved is not None and _lacks_best(saved) and needs_best_weights(context, run):
         saved, problem = None, "the best model was not wanted before, but is now: the run starts from the beginning"
     if problem is not None:
         announce(context, state, problem)
@@ -237,7 +241,7 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
         try:
             training.load_state_dict(saved["training"])
             state = RunState.of_state(saved["run"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except UNFIT as error:
             directory.discard()
             raise HarnessError(
                 f"{directory.state}: does not fit the model of this version of the program or its libraries: "
@@ -250,6 +254,19 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
     if limit is not None and limit < training.plan.micro_batch_tokens:
         training.set_micro_batch_tokens(limit)
     return state
+
+
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model, an optimizer or a dataclass raises for a state that is not theirs."""
+
+
+def _lacks_best(saved: Mapping[str, Any]) -> bool:
+    """Whether a state has a best checkpoint, but not its weights."""
+    try:
+        best = saved["run"]["best"]
+        return bool(best["step"] >= 0 and best["weights"] is None)
+    except UNFIT:
+        return False
 
 
 # Results ---------------------------------------------------------------------------------------------------------
@@ -311,6 +328,29 @@ def result_of(
         state.log,
         best,
     )
+
+
+def pruned_result(context: Context, run: Run, training: Training, state: RunState, usage: Usage) -> Result:
+    """What is left of a trial that a search ended early: its learning curve and what it took, but no scores."""
+    state.note(f"pruned at step {training.step}: its best score is below the median of the other trials by now")
+    used = usage.read()
+    shared = context.at_once > 1
+    efficiency = shared_efficiency(context, state, used) if shared else efficiency_of(training, state, used, {})
+    record = record_of_run(
+        context,
+        run,
+        status="pruned",
+        efficiency=efficiency,
+        steps=training.step,
+        best_step=state.best.step,
+        selection_score=state.best.selection_score,
+        parameters=training.parameters,
+        batch_size=training.plan.batch_size,
+        updates_per_epoch=training.plan.updates_per_epoch,
+        micro_batch_tokens=training.plan.micro_batch_tokens,
+        evaluations=state.evaluations,
+    )
+    return Result(record, history=state.history, log=state.log)
 
 
 def efficiency_in(

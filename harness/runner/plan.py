@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ class Run:
         parent: the run whose model this one starts from.
         is_parent: whether another run starts from its model.
         trial: the values of the swept settings that make it one of several trials of a sweep.
+        rivals: of a trial of a search, the fingerprints of those whose learning curves it is compared with.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class Run:
     parent: Run | None
     trial: Mapping[str, Any]
     is_parent: bool = False
+    rivals: tuple[str, ...] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,14 +106,23 @@ Wanted = Callable[[Pair, list[Recipe]], list[tuple[Recipe, tuple[int, ...]]]]
 """Which recipes of a pair's are used, and with which seeds."""
 
 
+Suggestions = Mapping[Pair, Sequence[Recipe]]
+"""The recipes of searches, which the file does not list."""
+
+
 def expand(
-    file: BenchmarkFile, resources: Resources, device: torch.device, chosen: Mapping[Pair, Recipe] | None = None
+    file: BenchmarkFile,
+    resources: Resources,
+    device: torch.device,
+    chosen: Mapping[Pair, Recipe] | None = None,
+    suggested: Suggestions | None = None,
 ) -> list[Run]:
     """All runs of a benchmark: trained tasks x models x seeds, a parent before those that start from it.
 
     Args:
         chosen: the recipes that a sweep chose. Where several are swept and none is chosen, the first trial stands for
             all runs.
+        suggested: the recipes that searches try.
 
     Raises:
         HarnessError: data or checkpoints that are not there or cannot be used; all of them at once.
@@ -125,13 +136,18 @@ def expand(
             return [(chosen[pair], spec.seeds)]
         return [(recipes[0], (spec.first_seed,))]
 
-    return [replace(run, trial={}) for run in _expand(file, resources, device, wanted)]
+    return [replace(run, trial={}) for run in _expand(file, resources, device, wanted, suggested or {})]
 
 
-def trials(file: BenchmarkFile, resources: Resources, device: torch.device) -> list[Run]:
+def trials(
+    file: BenchmarkFile, resources: Resources, device: torch.device, suggested: Suggestions | None = None
+) -> list[Run]:
     """The runs that choose the recipes of a sweep: every recipe of each swept (task, model), with the first seed.
 
     Runs that those start from are among them; they have no ``trial``.
+
+    Args:
+        suggested: the recipes that searches try.
 
     Raises:
         HarnessError: as `expand`.
@@ -139,7 +155,11 @@ def trials(file: BenchmarkFile, resources: Resources, device: torch.device) -> l
     spec = resources.spec
     if all(len(spec.recipes_for(task, model)) == 1 for task in spec.trained for model in spec.models):
         return []
-    runs = _expand(file, resources, device, lambda pair, recipes: [(recipe, (spec.first_seed,)) for recipe in recipes])
+
+    def wanted(pair: Pair, recipes: list[Recipe]) -> list[tuple[Recipe, tuple[int, ...]]]:
+        return [(recipe, (spec.first_seed,)) for recipe in recipes]
+
+    runs = _expand(file, resources, device, wanted, suggested or {})
     needed: set[Run] = set()
     for run in runs:
         part = run if run.trial else None
@@ -149,7 +169,9 @@ def trials(file: BenchmarkFile, resources: Resources, device: torch.device) -> l
     return [replace(run, tests=()) for run in runs if run in needed]
 
 
-def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wanted: Wanted) -> list[Run]:
+def _expand(
+    file: BenchmarkFile, resources: Resources, device: torch.device, wanted: Wanted, suggested: Suggestions
+) -> list[Run]:
     spec = resources.spec
     runs: list[Run] = []
     parents: dict[Key, Run] = {}
@@ -157,7 +179,8 @@ def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wan
     for name in parents_first(spec, spec.trained):
         for model in spec.models:
             try:
-                new = _runs_of(file, resources, device, file.tasks[name], file.models[model], parents, wanted)
+                own = suggested.get((name, model))
+                new = _runs_of(file, resources, device, file.tasks[name], file.models[model], parents, wanted, own)
                 runs += new
                 parents |= {run.label: run for run in new}
             except HarnessError as error:
@@ -165,7 +188,7 @@ def _expand(file: BenchmarkFile, resources: Resources, device: torch.device, wan
     if problems:
         raise HarnessError("\n".join(problems))
     started_from = {run.parent for run in runs}
-    return [replace(run, is_parent=run in started_from) for run in dict.fromkeys(runs)]
+    return resources.settled(replace(run, is_parent=run in started_from) for run in dict.fromkeys(runs))
 
 
 def parents_first(spec: BenchmarkSpec, names: Iterable[str]) -> list[str]:
@@ -192,11 +215,14 @@ def _runs_of(
     model: Model,
     parents: Mapping[Key, Run],
     wanted: Wanted,
+    suggested: Sequence[Recipe] | None,
 ) -> list[Run]:
     spec = resources.spec
     own = _own_splits(task, resources)
     diagnostics, missing = _diagnostics(file, resources, task)
-    recipes = _recipes(resources, device, task, model)
+    listed = spec.recipes_for(task.name, model.name)
+    recipes = _distinct(resolved_recipes(resources, device, task, model, listed if suggested is None else suggested))
+    varied = _varied(recipes if suggested is None else listed)
     tests = _tests(file, resources, task) if spec.predict else ()
     parent_task = spec.parent(task.name)
     caveats = tuple(_caveats(resources, task, model))
@@ -219,26 +245,32 @@ def _runs_of(
             settings = RunSettings(
                 **shared, recipe=recipe.deciding(), seed=seed, parent=parent.fingerprint if parent else None
             )
-            differences = _differences(recipe, recipes)
+            differences = {name: value for name, value in recipe if name in varied}
             runs.append(
                 Run(task, model, recipe, settings, own, diagnostics, caveats, missing, tests, parent, differences)
             )
     return runs
 
 
-def _recipes(resources: Resources, device: torch.device, task: Task, model: Model) -> list[Recipe]:
-    """The recipes of a (task, model) as they will be used here, each once; several where they are swept."""
+def resolved_recipes(
+    resources: Resources, device: torch.device, task: Task, model: Model, recipes: Iterable[Recipe]
+) -> list[Recipe]:
+    """The recipes of a (task, model) as they will be used here."""
+    return [resources.resolved(recipe, model, task, device) for recipe in recipes]
+
+
+def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """Each once."""
     distinct: dict[str, Recipe] = {}
-    for recipe in resources.spec.recipes_for(task.name, model.name):
-        resolved = resources.resolved(recipe, model, task, device)
-        distinct.setdefault(resolved.model_dump_json(), resolved)
+    for recipe in recipes:
+        distinct.setdefault(recipe.model_dump_json(), recipe)
     return list(distinct.values())
 
 
-def _differences(recipe: Recipe, recipes: Iterable[Recipe]) -> dict[str, Any]:
-    """The settings of a recipe that are not the same in all."""
-    dumps = [other.model_dump() for other in recipes]
-    return {name: value for name, value in recipe if any(dump[name] != value for dump in dumps)}
+def _varied(recipes: Iterable[Recipe]) -> set[str]:
+    """The settings that are not the same in all recipes."""
+    dumps = [recipe.model_dump() for recipe in recipes]
+    return {name for dump in dumps for name, value in dump.items() if value != dumps[0][name]}
 
 
 def _own_splits(task: Task, resources: Resources) -> tuple[str, ...]:

@@ -24,9 +24,10 @@ from harness.results.live import UnderWay, under_way
 from harness.results.manifest import Choice
 from harness.results.record import Record, RunSettings
 from harness.results.store import Store, benchmarks_in
-from harness.runner.plan import Run, expand, trials
+from harness.runner.plan import Run, expand
 from harness.runner.queue import TO_TRAIN, Statuses, statuses_of
 from harness.runner.resources import Context, Resources
+from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes, run_table
 from harness.runner.works import work_of_run
 from harness.task.task import Task
@@ -45,10 +46,17 @@ class Alone:
     num_processes: int = 1
     process_index: int = 0
     is_main_process: bool = True
+    device: None = None
 
 
 class PlannedResources(Resources):
-    """What is read from outside, as far as it is on this machine; `auto` settings stay what they are."""
+    """What is read from outside, as far as it is on this machine; `auto` settings are those of runs that are there."""
+
+    earlier: Earlier | None = None
+
+    def settled(self, runs: Iterable[Run]) -> list[Run]:
+        """The runs with the settings of what is there of them."""
+        return super().settled(runs) if self.earlier is None else self.earlier.settled(runs)
 
     def checkpoint(self, model: Model) -> Checkpoint | None:
         """The model's checkpoint; of one on the Hub that is not in its cache only the commit, where it is pinned."""
@@ -252,12 +260,12 @@ def planned(
     resources = PlannedResources(spec, store.cache)
     context = Context(file, resources, store, *cast(Any, (Alone(), None, None, None)))
     records, begun = _records(results), under_way(store.work)
-    earlier = Earlier.of(resources, records, begun)
+    earlier = resources.earlier = Earlier.of(resources, records, begun)
     earlier.engine = engine
-    device = cast(Any, None)  # nothing is resolved
-    tried = earlier.settled(trials(file, resources, device))
+    tried = trials_of(context)
     choices = choose(context, tried)
-    runs = earlier.settled(expand(file, resources, device, chosen_recipes(tried, choices)))
+    device, chosen = cast(Any, None), chosen_recipes(tried, choices)  # nothing is resolved
+    runs = expand(file, resources, device, chosen, recipes_of(context))
     tried_statuses, statuses = statuses_of(context, tried), statuses_of(context, runs)
     works = {run: work_of_run(resources, run) for run in dict.fromkeys([*tried, *runs])}
     todo = [run for run, status in {**statuses, **tried_statuses}.items() if status in TO_TRAIN]

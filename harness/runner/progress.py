@@ -125,7 +125,9 @@ class Lines(Display):
 
 
 def summary(record: Record) -> str:
-    """Scores of the trained task, time and speed of a finished run, in one line."""
+    """Scores of the trained task, time and speed of a finished run, in one line; of a pruned one where it ended."""
+    if record.pruned:
+        return f"pruned at step {record.steps:,} in {duration(record.efficiency.total_seconds)}"
     texts = [score_text(scores) for scores in record.scores.get(record.task, {}).values()]
     efficiency = record.efficiency
     speed = efficiency.train_examples_per_second

@@ -12,7 +12,9 @@ from harness.results.leases import Lease
 from harness.results.record import Record
 from harness.runner.keeping import has_sound_model, kept_model
 from harness.runner.plan import Run, test_fingerprint
+from harness.runner.processes import shared
 from harness.runner.resources import Context
+from harness.runner.search import record_of_trial
 
 ABANDONED = 30 * 24 * 3600
 """Seconds after which a training state that was not touched is removed."""
@@ -29,6 +31,9 @@ class Status(Enum):
     TESTS_NEEDED = "tests needed"
     RETRAINING_NEEDED = "retraining needed"
     """Finished, but without test predictions, and its model was not kept."""
+    PRUNED = "pruned"
+    GIVEN_UP = "failed, not tried again"
+    """Of a search, whose later trials were suggested by what the others gave."""
 
 
 Statuses = dict[Run, Status]
@@ -40,23 +45,29 @@ TO_TRAIN = (Status.TO_DO, Status.FAILED, Status.MODEL_NEEDED)
 
 def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
     """The status of each run, the same in all processes."""
-    statuses: Statuses = {}
     context.store.look_around()
-    for run in runs:
-        record = record_of(context, run)
-        statuses[run] = Status.TO_DO if record is None else Status.DONE if record.finished else Status.FAILED
+    records = {run: record_of(context, run) for run in runs}
+    searches = {run.pair for run, record in records.items() if run.rivals is not None and record and not record.failed}
+    statuses = {
+        run: _status(record, of_search=run.rivals is not None and run.pair in searches)
+        for run, record in records.items()
+    }
     if context.spec.predict:
         for run in having(statuses, Status.DONE):
             if not has_tests(context, run):
                 kept = kept_model(context, run) is not None
                 statuses[run] = Status.TESTS_NEEDED if kept else Status.RETRAINING_NEEDED
     _need_models(context, statuses, having(statuses, Status.TO_DO, Status.FAILED))
-    values = list(statuses.values())
-    if context.accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
-
-        [values] = broadcast_object_list([values])
+    values = shared(context.accelerator, list(statuses.values()))
     return dict(zip(statuses, values, strict=True))
+
+
+def _status(record: Record | None, of_search: bool) -> Status:
+    if record is None:
+        return Status.TO_DO
+    if record.failed:
+        return Status.GIVEN_UP if of_search else Status.FAILED
+    return Status.PRUNED if record.pruned else Status.DONE
 
 
 def _need_models(context: Context, statuses: Statuses, children: Iterable[Run]) -> None:
@@ -86,8 +97,8 @@ def runs_to_train(context: Context, statuses: Statuses, retrain: bool) -> list[R
 
 
 def record_of(context: Context, run: Run) -> Record | None:
-    """The run's record, finished or failed."""
-    return context.store.find(run.fingerprint, *run.label)
+    """The run's record, finished or failed; pruned where it is the trial of a search that prunes it."""
+    return record_of_trial(context, run)
 
 
 def has_tests(context: Context, run: Run) -> bool:
@@ -157,7 +168,7 @@ def done_since(context: Context, run: Run, before: Status, has_children: bool) -
 
 def tidy(context: Context, statuses: Statuses) -> None:
     """Remove training states that no command resumes: of runs that are done, and those untouched for a month."""
-    done = {run.fingerprint for run in having(statuses, Status.DONE)}
+    done = {run.fingerprint for run in having(statuses, Status.DONE, Status.PRUNED)}
     done -= {run.fingerprint for run in having(statuses, *TO_TRAIN)}
     for folder in context.store.checkpoint_directories():
         with contextlib.suppress(FileNotFoundError):  # another command was faster

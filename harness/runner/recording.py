@@ -19,7 +19,7 @@ from harness.training.evaluation import Split, prediction_rows
 
 
 def record_of_run(context: Context, run: Run, **fields: Any) -> Record:
-    """The record of a run that finished, or failed where ``fields`` have an ``error``."""
+    """The record of a run that finished, failed where ``fields`` have an ``error``, or has a ``status`` of theirs."""
     checkpoint = context.resources.checkpoint(run.model)
     common = {
         "fingerprint": run.fingerprint,

@@ -20,6 +20,7 @@ from harness.models import architecture_class
 from harness.models.files import check_files
 from harness.results.leases import Leases
 from harness.results.store import Store
+from harness.search.study import Suggested
 from harness.task.baseline import constant_answer, constant_predictions
 from harness.task.functions import repairs
 from harness.task.task import Example, Task, is_unlabelled
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harness.models import Architecture
+    from harness.runner.plan import Run
     from harness.runner.progress import Display
     from harness.runner.resume import Interrupts
     from harness.training.device import Machine
@@ -59,6 +61,10 @@ class Context:
     """How many runs the command does at a time."""
     sweeping: bool = False
     """Whether the runs that are done now are those that choose the recipes of a sweep."""
+    suggested: dict[tuple[str, str], Suggested] = field(default_factory=dict)
+    """What searches have suggested so far, by (task, model)."""
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Learning curves of trials, by fingerprint."""
 
     @property
     def spec(self) -> BenchmarkSpec:
@@ -249,6 +255,10 @@ class Resources:
             recipe.max_length,
             recipe.label_smoothing,
         )
+
+    def settled(self, runs: Iterable[Run]) -> list[Run]:
+        """The runs, as their settings are."""
+        return list(runs)
 
     def resolved(self, recipe: Recipe, model: Model, task: Task, device: torch.device) -> Recipe:
         """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""

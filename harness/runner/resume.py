@@ -105,7 +105,7 @@ class CheckpointDirectory:
             state = load_state(self.state)
         except Damaged as damage:
             state, problem = None, f"{damage}: not used; the run starts from the beginning"
-        if state is not None and state["fingerprint"] != fingerprint:
+        if state is not None and state.get("fingerprint") != fingerprint:
             state = None
         if self.accelerator.num_processes > 1:
             step = state["training"]["step"] if state else -1

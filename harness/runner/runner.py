@@ -31,7 +31,7 @@ from harness.runner.companions import end_alone, lost_connection, watching
 from harness.runner.execute import do_run, reason
 from harness.runner.keeping import drop_models, drop_worse_seeds, load_model
 from harness.runner.needs import network_for
-from harness.runner.plan import Run, expand, parents_first, test_fingerprint, trials
+from harness.runner.plan import Run, expand, parents_first, test_fingerprint
 from harness.runner.prepare import prepare
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -49,6 +49,7 @@ from harness.runner.reading import read_data
 from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
+from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, verdict
 from harness.runner.works import work_of_run
 from harness.training.device import Machine, deterministic_algorithms, make_accelerator, together
@@ -125,8 +126,7 @@ def run_benchmark(
             context = Context(file, resources, store, accelerator, display, interrupts, leases)
             failed = set[Run]()
             with contextlib.suppress(Detached):
-                tried = together(accelerator, lambda: trials(file, resources, accelerator.device))
-                choices, failed = sweep(context, tried, engine)
+                tried, choices, failed = sweep(context, engine)
                 runs = runs_of(context, tried, choices)
                 if context.main:
                     drop_losers(context, tried, choices, runs)
@@ -140,31 +140,39 @@ def run_benchmark(
         raise
 
 
-def sweep(context: Context, tried: Sequence[Run], engine: Engine) -> tuple[list[Choice], set[Run]]:
-    """Do the trials of a sweep that have no finished record, and let the trials choose.
+def sweep(context: Context, engine: Engine) -> tuple[list[Run], list[Choice], set[Run]]:
+    """Do the trials of a sweep that have no record, round by round where they are searched for, and let them choose.
 
     Returns:
-        What is chosen so far, and the runs that failed.
+        The trials, what is chosen so far, and the runs that failed.
     """
-    statuses, display = statuses_of(context, tried), context.display
-    todo, failed = runs_to_train(context, statuses, retrain=False), set[Run]()
-    [choices] = broadcast_object_list([choose(context, tried)])
-    if todo:
-        together(context.accelerator, lambda: read_data(context, todo))
-        update_manifest(context, runs_of(context, tried, choices), choices, statuses)
-        display.message(f"sweep: {len(tried)} runs with seed {choices[0].seed} choose the recipes")
-        display.plan(len(tried), len(tried) - len(todo))
-        failed = train_all(replace(context, sweeping=True), statuses, todo, engine)
+    display, failed, begun, read = context.display, set[Run](), False, set[tuple[str, str, int]]()
+    while True:
+        tried = trials_of(context)
+        statuses = statuses_of(context, tried)
+        todo = [run for run in runs_to_train(context, statuses, retrain=False) if run not in failed]
         [choices] = broadcast_object_list([choose(context, tried)])
-        for choice in choices:
-            display.message(verdict(choice, context.file.tasks[choice.task]))
-    return choices, failed
+        if not todo:
+            break
+        unread = {key: run for run in todo if (key := (*run.pair, run.recipe.max_length)) not in read}
+        together(context.accelerator, lambda: read_data(context, list(unread.values())))  # noqa: B023
+        read |= unread.keys()
+        update_manifest(context, runs_of(context, tried, choices), choices, statuses)
+        if not begun:
+            number = len(tried) + sum(max(0, choice.planned - len(choice.trials)) for choice in choices)
+            display.message(f"sweep: {number} runs with seed {choices[0].seed} choose the recipes")
+            display.plan(number, len(tried) - len(todo))
+        begun = True
+        failed |= train_all(replace(context, sweeping=True), statuses, todo, engine)
+    for choice in choices if begun else ():
+        display.message(verdict(choice, context.file.tasks[choice.task]))
+    return tried, choices, failed
 
 
 def runs_of(context: Context, tried: Sequence[Run], choices: Sequence[Choice]) -> list[Run]:
     """The benchmark's runs, with the recipes that were chosen."""
-    chosen, accelerator = chosen_recipes(tried, choices), context.accelerator
-    return together(accelerator, lambda: expand(context.file, context.resources, accelerator.device, chosen))
+    chosen, accelerator, suggested = chosen_recipes(tried, choices), context.accelerator, recipes_of(context)
+    return together(accelerator, lambda: expand(context.file, context.resources, accelerator.device, chosen, suggested))
 
 
 def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Choice], statuses: Statuses) -> None:
@@ -328,7 +336,7 @@ def _predict_tests_of(context: Context, run: Run) -> None:
 def show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:
     """Show what another command has done."""
     context.display.run_started(*run.label, 0, in_words(run.trial))
-    if record.finished:
+    if not record.failed:
         context.display.run_finished(record)
     else:
         context.display.run_failed(record)

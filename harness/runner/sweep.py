@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.config.schema import BenchmarkSpec, Recipe
-from harness.format import in_unit
+from harness.format import in_unit, plural
 from harness.leaderboard.columns import column_of
 from harness.report.words import score_words
 from harness.results.live import UnderWay
@@ -24,7 +24,7 @@ def choose(context: Context, trials: Iterable[Run]) -> list[Choice]:
     """What the trials choose, each (task, model) by its present records.
 
     The best score on the data that ``selection`` names decides, of equal ones the first in the order of the sweep. A
-    trial that failed is not chosen; nothing is before every trial was made.
+    trial that failed or was pruned is not chosen; nothing is before every trial was made.
     """
     groups: dict[Pair, list[Run]] = {}
     for run in trials:
@@ -39,8 +39,16 @@ def _choice(context: Context, runs: list[Run]) -> Choice:
         Trial(values=dict(run.trial), fingerprint=run.fingerprint, record=record_of(context, run)) for run in runs
     )
     lower = runs[0].task.lower_is_better
+    suggested = context.suggested.get((task, model))
+    ended = suggested is None or suggested.complete or all(trial.record and trial.record.failed for trial in made)
     choice = Choice(
-        task=task, model=model, seed=seed, selection=context.spec.selection, trials=made, lower_is_better=lower
+        task=task,
+        model=model,
+        seed=seed,
+        selection=context.spec.selection,
+        trials=made,
+        lower_is_better=lower,
+        planned=len(made) if ended else context.spec.sweep.trials or 0,
     )
     return choice.model_copy(update={"chosen": choice.best()})
 
@@ -95,9 +103,14 @@ def run_table(
     winners = {(choice.pair, choice.chosen) for choice in choices}
     undecided = {choice.pair for choice in choices if choice.chosen is None}
     unfinished = {run: status for run, status in trials.items() if status is not Status.DONE}
+    unknown = [(choice, left) for choice in choices if (left := choice.planned - len(choice.trials)) > 0]
     statuses = {**trials, **runs, **unfinished}
     later = [run for run in runs if run not in trials and run.pair not in undecided]
     rows = [_row(run, statuses[run], begun, (run.pair, run.fingerprint) in winners) for run in trials]
+    rows += [
+        [*choice.pair, choice.seed, "", "", plural(number, "trial"), "suggested by the results of the others", ""]
+        for choice, number in unknown
+    ]
     rows += [_row(run, statuses[run], begun) for run in later]
     rows += [
         [*pair, seed, "", "", "", "waits for the sweep", ""]
@@ -105,11 +118,12 @@ def run_table(
         for seed in spec.seeds
         if seed != spec.first_seed
     ]
-    done = sum(statuses[run] is Status.DONE for run in (*trials, *later))
+    done = sum(statuses[run] in (Status.DONE, Status.PRUNED) for run in (*trials, *later))
+    number = len(rows) + sum(number - 1 for _, number in unknown)
     headers = ["task", "model", "seed", "also answers", "starts from", "trial", "state", "fingerprint"]
     if not trials:
         headers, rows = [h for h in headers if h != "trial"], [[*row[:5], *row[6:]] for row in rows]
-    return f"{spec.name}: {len(rows)} runs, {done} done\n\n{tabulate(rows, headers, tablefmt='simple')}"
+    return f"{spec.name}: {number} runs, {done} done\n\n{tabulate(rows, headers, tablefmt='simple')}"
 
 
 def _row(run: Run, status: Status, begun: Mapping[str, UnderWay], chosen: bool = False) -> list[Any]:

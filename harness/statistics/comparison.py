@@ -59,7 +59,8 @@ class Comparison:
         p_adjusted: after Holm's correction in the family that the caller chose (`holm`); p before.
         n_examples: examples, or clusters of examples; of a suite their sum over tasks.
         n_seeds: runs of the first and the second model.
-        detectable: the smallest true difference that would be found with a chance of 80 %, without correction.
+        detectable: the smallest true difference that would be found with a chance of 80 %, without correction; None
+            where neither runs nor examples differ.
         method: the test, in words.
         lower_is_better: whether the score is an error, of which less is better.
     """
@@ -73,7 +74,7 @@ class Comparison:
     p_adjusted: float
     n_examples: int
     n_seeds: tuple[int, int]
-    detectable: float
+    detectable: float | None
     method: str
     lower_is_better: bool = False
 
@@ -258,12 +259,14 @@ def estimate(runs: Observations) -> Comparison:
 # What could have been seen ---------------------------------------------------------------------------------------
 
 
-def detectable_difference(se: float, df: float) -> float:
+def detectable_difference(se: float, df: float) -> float | None:
     """The true difference that a test at 5 % finds with a chance of 80 %: (t(0.975) + t(0.8)) se.
+
+    None without a variance, as between two models that give one answer to everything: what is not there says nothing.
 
     Source: Bloom 1995, Minimum detectable effects; Card et al. 2020, With little power comes great responsibility.
     """
-    return float(stdtrit(df, 1 - ALPHA / 2) + stdtrit(df, POWER)) * se
+    return float(stdtrit(df, 1 - ALPHA / 2) + stdtrit(df, POWER)) * se if se else None
 
 
 def seeds_needed(a: Observations, b: Observations, difference: float, most: int = 1000) -> int | None:
@@ -287,7 +290,7 @@ def seeds_needed(a: Observations, b: Observations, difference: float, most: int 
         of_seeds = of_one_seed / seeds
         total = examples + of_seeds
         parts = examples**2 / (variance.n - 1) + of_seeds**2 / (2 * (seeds - 1))
-        if detectable_difference(math.sqrt(total), total**2 / parts if parts else math.inf) <= difference:
+        if (detectable_difference(math.sqrt(total), total**2 / parts if parts else math.inf) or 0.0) <= difference:
             return seeds
     return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean, printable
+from harness.io import opened
 from harness.task.task import Suite, Task
 
 
@@ -126,7 +127,8 @@ def _modules(folders: Iterable[str | Path], mistakes: list[str]) -> Iterable[tup
             mistakes.append(f"{folder}: no such folder of task plugins")
         for file in sorted(folder.glob("*.py")):
             try:
-                namespace = _load_file(file)
+                with opened(file):  # a pipe would be waited for
+                    namespace = _load_file(file)
             except HarnessError as error:
                 mistakes.append(str(error))
             else:

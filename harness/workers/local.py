@@ -217,8 +217,8 @@ class Dispatch:
             self.elsewhere[run] = time.monotonic() + POLL_SECONDS
             return
         if process.started:
-            (process.display.run_finished if record.finished else process.display.run_failed)(record)
-            if not record.finished:
+            (process.display.run_failed if record.failed else process.display.run_finished)(record)
+            if record.failed:
                 self.failed.add(run)
         else:  # another command has done it
             show_done(replace(self.context, display=process.display), run, record, self.failed)

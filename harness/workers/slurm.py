@@ -33,6 +33,8 @@ TIME_OUTS = 1000
 """How often a job is queued again because its time was over: as often as its run needs."""
 ARRAY = 1000
 """Runs in an array job; SLURM's own default for the most is 1,001."""
+PARALLEL = 256
+"""Runs that SLURM does at a time where it has room and nothing else is said."""
 SIGNAL_SECONDS = 90
 """So long before the end of its time a job is told."""
 FAREWELL = 10.0
@@ -142,12 +144,15 @@ class SlurmJobs:
         with disk_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
+            for result in self.folder.glob("*_0_result.pkl"):  # of jobs that no command waited for
+                self._remove(result.name.removesuffix("_0_result.pkl"))
         self._executor(1)  # SLURM is there, and takes these options
         if self.where.executor == "slurm":
-            self.at_once = min(len(loads), self.most or len(loads))
+            self.at_once = min(len(loads), self.most or PARALLEL)
             self.in_flight = len(loads)
         else:
             self.at_once = self.in_flight = 1 if self.where.executor == "debug" else self.most or cores()
+        context.display.message(f"SLURM ({self.where.executor}): up to {self.at_once} runs at a time")
 
     def _executor(self, threads: int, **options: Any) -> Any:
         """Submits jobs that compute with so many threads.
@@ -156,6 +161,7 @@ class SlurmJobs:
             HarnessError: there is no SLURM here, or an option that it has not.
         """
         where = self.where
+        cpus = None if self.gpus else max(1, threads)
         try:
             made = load_submitit().AutoExecutor(
                 self.folder, where.executor, slurm_max_num_timeout=TIME_OUTS, local_max_num_timeout=TIME_OUTS
@@ -164,11 +170,12 @@ class SlurmJobs:
                 name="harness",
                 timeout_min=minutes(where.time),
                 gpus_per_node=self.gpus or None,
-                cpus_per_task=max(1, threads) if not self.gpus else None,
+                cpus_per_task=cpus,
+                slurm_srun_args=[f"--cpus-per-task={cpus}"] if cpus else None,  # srun does not take over the job's
                 slurm_partition=where.partition,
                 slurm_setup=list(where.setup) or None,
                 slurm_signal_delay_s=SIGNAL_SECONDS,
-                slurm_array_parallelism=self.most or 256,
+                slurm_array_parallelism=self.most or PARALLEL,
                 slurm_additional_parameters={**where.options, **options} or None,
                 local_setup=list(where.setup) or None,
             )
@@ -238,9 +245,13 @@ class SlurmJobs:
         except Exception as error:
             words = (job.stderr() or "").strip()[-LAST_WORDS:].splitlines()[-1:] or str(error).splitlines()[:1]
             return Ending(run, problem=f"job {job.job_id} ({job.state}): {' '.join(words)}")
-        for path in self.folder.glob(f"{job.job_id}_*"):
-            path.unlink(missing_ok=True)
+        self._remove(job.job_id)
         return ending
+
+    def _remove(self, job: str) -> None:
+        """Remove the files of a job that ended well."""
+        for path in self.folder.glob(f"{job}_*"):
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Cancel all jobs; those under way save their states."""
@@ -252,5 +263,8 @@ class SlurmJobs:
                 break
             time.sleep(0.1)
         self.jobs.clear()
+        for pattern in (".submission_file_*.sh", "*_submission.sh"):  # SLURM has them
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is empty where all went well
             self.folder.rmdir()

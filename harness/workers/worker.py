@@ -27,11 +27,12 @@ from harness.errors import HarnessError
 from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.execute import do_run
-from harness.runner.plan import Run, expand, trials
+from harness.runner.plan import Run, expand
 from harness.runner.progress import Display
 from harness.runner.queue import Status, done_since
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import Interrupts
+from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes
 from harness.training.device import Machine, make_accelerator
 from harness.workers.job import Assignment, Job
@@ -127,11 +128,11 @@ class Worker:
     def _expand(self, sweeping: bool) -> list[Run]:
         """The trials of a sweep, or the runs with what the trials chose."""
         context, device = self.context, self.context.accelerator.device
-        tried = trials(context.file, context.resources, device)
+        tried = trials_of(context)
         if sweeping:
             return tried
         chosen = chosen_recipes(tried, choose(context, tried))
-        return expand(context.file, context.resources, device, chosen)
+        return expand(context.file, context.resources, device, chosen, recipes_of(context))
 
 
 @contextlib.contextmanager

@@ -95,10 +95,21 @@ def test_equal_models_cannot_be_told_apart_and_the_page_says_what_could_have_bee
     assert {str(c.verdict) for one in found.tasks if (c := one.comparison)} == {"cannot be told apart"}
     text = report.text()
     comparison = found.tasks[0].comparison
-    assert comparison and f"cannot be told apart (seen from {100 * comparison.detectable:.1f} on)" in text
+    assert comparison and comparison.detectable
+    assert f"cannot be told apart (seen from {100 * comparison.detectable:.1f} on)" in text
     assert "p is corrected by Holm over the tasks" in text
     assert comparison.p_adjusted >= comparison.p
     assert [line.title for line in found.averages] == ["average of 2 tasks"]
+
+
+def test_models_of_one_answer_say_nothing_of_what_would_be_seen(answered: Answered) -> None:
+    made = [answered("one", model, seed, [1] * N) for model in ("a", "b") for seed in (1, 2, 3)]
+    answered.store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in made}, {"data": "hub"})
+    report = harness.compare("a", "b", answered.store.results)
+    comparison = pair(report).tasks[0].comparison
+    assert comparison is not None and comparison.detectable is None
+    assert "cannot be told apart (no run differs from another)" in report.text() and "seen from —" not in report.text()
+    assert json.loads(report.text("json"))["pairs"][0]["tasks"][0]["detectable"] is None
 
 
 def test_costs_have_ratios_with_intervals_over_runs(answered: Answered) -> None:

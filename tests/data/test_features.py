@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import THINGS, in_time, replaced
 from transformers import PreTrainedTokenizerFast
 
 from harness.data.features import cached, pack
@@ -58,13 +59,39 @@ def test_cache_makes_once_and_maps_into_memory(tmp_path):
     assert second.columns["labels"][1].tolist() == first.columns["labels"][1].tolist() == [1.0]
 
 
-@pytest.mark.parametrize("file", ["groups.npy", "input_ids.values.npy", "labels.offsets.npy", "columns.json"])
-def test_a_truncated_cache_is_made_again(tmp_path, file):
+@pytest.mark.parametrize("damage", ["cut", "flipped", *THINGS])
+@pytest.mark.parametrize("file", ["", "groups.npy", "input_ids.values.npy", "labels.offsets.npy", "columns.json"])
+def test_a_damaged_cache_is_made_again_and_told(tmp_path, capsys, file, damage):
     cached(tmp_path, "key", sample)
     path = tmp_path / "features" / "key" / file
-    path.write_bytes(path.read_bytes()[:-3])
-    again = cached(tmp_path, "key", sample)
+    if damage in THINGS:
+        replaced(path, damage)
+    elif file:
+        content = path.read_bytes()
+        path.write_bytes(content[:-3] if damage == "cut" else content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    with in_time():
+        again = cached(tmp_path, "key", sample)
     assert again.columns["input_ids"][0].tolist() == [1, 2, 3]
+    sound = not file and damage in ("cut", "flipped", "nothing")
+    assert ("damaged, and made again" in capsys.readouterr().err) != sound
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another", *THINGS])
+def test_a_damaged_sample_tokenizer_is_made_again_and_told(tmp_path, capsys, damage):
+    texts = ["The farmer sees the boats."]
+    expected = encode(sample_tokenizer("bert", tmp_path), texts)
+    [path] = (tmp_path / "tokenizers").iterdir()
+    content = path.read_bytes()
+    if damage in THINGS:
+        replaced(path, damage)
+    else:
+        flipped = content.replace(b'"farmer"', b'"fbrmer"')
+        assert flipped != content
+        path.write_bytes({"cut": content[:5000], "flipped": flipped, "emptied": b""}.get(damage, b"{}"))
+    with in_time():
+        assert encode(sample_tokenizer("bert", tmp_path), texts) == expected
+    assert ("damaged, and made again" in capsys.readouterr().err) == (damage not in ("nothing", "nowhere"))
+    assert path.read_bytes() == content
 
 
 @given(rows)

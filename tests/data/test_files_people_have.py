@@ -148,6 +148,45 @@ def test_what_is_wrong_with_a_file_names_the_key(tmp_path, kind):
         list(load_examples(task_from_files("own", {**CLASSES, "train": name, **keys}, tmp_path), ".", "train"))
 
 
+def test_a_packed_file_that_unpacks_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.data.formats.ALWAYS_FITS", 10_000)
+    for name, content in (
+        ("a.csv.gz", table(",") + '"x",good\n' * 100_000),
+        ("a.jsonl.gz", '{"text": "x"}\n' * 100_000),
+    ):
+        (tmp_path / name).write_bytes(gzip.compress(content.encode()))
+        size = (tmp_path / name).stat().st_size
+        with pytest.raises(HarnessError, match=f"{name}: unpacks to more than {max(10_000, 100 * size):,} bytes"):
+            task_from_files("own", {**CLASSES, "train": name}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["9" * 5000], "a label must be a name of at most 1000 characters, found '9999"),
+        (["x" * 1001], "at most 1000 characters"),
+        ([10**1000], "found a longer number"),
+        (["\ud800"], "'label' holds half a character"),
+        (
+            [f"row {i}" for i in range(20_001)],
+            "a.jsonl:20001: more than 20,000 labels: is 'label' the column of the labels?",
+        ),
+    ],
+)
+def test_labels_that_are_none(tmp_path, labels, message):
+    rows = (json.dumps({"text": f"{i}", "label": label}) + "\n" for i, label in enumerate([*labels, "good"]))
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    with pytest.raises(HarnessError, match=message):
+        task_from_files("own", {**CLASSES, "train": "a.jsonl"}, tmp_path)
+
+
+def test_labels_may_be_long_numbers(tmp_path):
+    rows = (json.dumps({"text": f"{i}", "label": label}) + "\n" for i, label in enumerate([10**30, 2, "3" * 999]))
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    task = task_from_files("own", {**CLASSES, "train": "a.jsonl"}, tmp_path)
+    assert task.labels == ("2", "1" + "0" * 30, "3" * 999)
+
+
 ODD = "text\tlabel\n" + "Fine.\tgood\n" * 30 + "Fine.\tbad\n" + " \tgood\n" + "long " * 300 + "\tgood\n"
 YAML = """
 tasks: {odd: {problem_type: single_label_classification, text: text, train: odd.tsv, validation: odd.tsv}}

@@ -612,6 +612,7 @@ def test_prompts_without_positions_do_not_know_their_order(make):
     [
         ({"hiden_size": 32}, "a config of model_type 'bert' has no 'hiden_size'. Did you mean 'hidden_size'?"),
         ({"model_type": "brt"}, "there is no model_type 'brt'. Did you mean 'bert'?"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers is at most 1,000, not 1,000,000"),
         ({"pad_token_id": 10**6}, "its config is refused: Padding_idx must be within num_embeddings"),
         ({"hidden_size": "32"}, "its config is refused: .*Field 'hidden_size' expected int, got str"),
     ],

@@ -185,7 +185,42 @@ def test_set_ends_the_sweep_of_its_key(tmp_path):
         ),
         (
             "sweep: " + json.dumps({key: [*range(1, 21)] for key in ("batch_size", "epochs", "max_steps")}),
-            ["9: sweep: 8,000 combinations of values for 'rte' with 'm': at most 256"],
+            [
+                "9: sweep: 8,000 combinations of values for 'rte' with 'm': at most 256, "
+                "or so many of them as 'trials' says"
+            ],
+        ),
+        (
+            "sweep:\n      learning_rate: {low: 1e-5, high: 1e-3, log: true}\n"
+            "      tasks: {rte: {batch_size: {low: 8, high: 64}}}",
+            [
+                "10: sweep.learning_rate: a range needs 'trials' in the sweep: how many recipes to try",
+                "11: sweep.tasks.rte.batch_size: a range needs 'trials' in the sweep: how many recipes to try",
+            ],
+        ),
+        (
+            "sweep:\n      trials: 1\n      learning_rate: {low: 1e-3, high: 1e-5}\n"
+            "      weight_decay: {low: 0, high: 0.1, log: true}\n      batch_size: {low: 8.5, hi: 64}\n"
+            "      optimizer: {low: 1, high: 2}\n      epochs: {low: -1, high: many, log: 3}",
+            [
+                "10: sweep.trials must be a whole number from 2 to 256, not 1",
+                "11: sweep.learning_rate: low 0.001 must be below high 1e-05",
+                "12: sweep.weight_decay: log: true needs a low above 0",
+                "13: sweep.batch_size: unknown key 'hi' in a range. Did you mean 'high'?; "
+                "low must be a whole number from 1 to 10^9, not 8.5; a range needs 'high'",
+                "14: sweep.optimizer: a range is of numbers: list the values instead",
+                "15: sweep.epochs: low must be a number above 0, at most a million, not -1; "
+                "high must be a number above 0, at most a million, not 'many'; log must be true or false, not 3",
+            ],
+        ),
+        ("sweep: {trials: 8}", ["9: sweep.trials: there are no values or ranges to try"]),
+        ("sweep: {trials: 8, prune: maybe, epochs: [1, 2]}", ["9: sweep.prune must be true or false, not 'maybe'"]),
+        (
+            "sweep: {trials: 8, min_steps: {low: 5, high: 50}, max_steps: [40, 60]}",
+            [
+                "6: 'rte' with 'm': min_steps 50 is above max_steps 40",
+                "6: 'rte' with 'n': min_steps 50 is above max_steps 40",
+            ],
         ),
         (
             "init_from: {rte: mnli}\n    sweep: {epochs: [1, 2]}",

@@ -71,13 +71,13 @@ def test_a_machine_is_lost(reference, sample_cache, monkeypatch, capsys):
     assert "efficiency of 6 models is not measured" in output  # the command does not know what it runs on
 
 
-def test_ctrl_c_saves_the_states(reference, sample_cache, monkeypatch):
-    results = elsewhere(reference, sample_cache, "stopped")
+def test_ctrl_c_saves_the_states(bench, monkeypatch):
+    bench.write({"max_steps": 5000, "eval_every": 50})
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        at_the_first_scores(patched, results, lambda: os.kill(os.getpid(), signal.SIGINT) or [True])
-        run(reference, results)
-    assert list((results / ".work").glob("*/state.safetensors"))
-    assert not list((results / ".work").glob("*/lease.*"))
+        at_the_first_scores(patched, bench.results, lambda: os.kill(os.getpid(), signal.SIGINT) or [True])
+        run(bench, bench.results)
+    assert list((bench.results / ".work").glob("*/state.safetensors"))
+    assert not list((bench.results / ".work").glob("*/lease.*"))
 
 
 def test_a_cluster_that_is_not_there(reference, sample_cache):

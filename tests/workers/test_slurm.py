@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 import time
 from pathlib import Path
@@ -135,20 +134,3 @@ def test_detached_processes_go_on_alone(reference, sample_cache, capsys):
         time.sleep(0.5)
     run(reference, results, executor="local")
     check_bytes(reference, results)
-
-
-@pytest.mark.slow
-def test_ctrl_c_saves_the_states(reference, sample_cache, monkeypatch):
-    results = elsewhere(reference, sample_cache, "stopped")
-    look = Watch.look
-
-    def stopping(self, begun, runs):
-        look(self, begun, runs)
-        if any(begun[r.fingerprint].scores for r in runs if r.fingerprint in begun):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Watch, "look", stopping)
-        run(reference, results, executor="local")
-    assert list((results / ".work").glob("*/state.safetensors"))
-    assert not list((results / ".work").glob("*/lease.*"))
