@@ -54,7 +54,7 @@ class PlannedResources(Resources):
 
     earlier: Earlier | None = None
 
-    def settled(self, runs: Iterable[Run]) -> list[Run]:
+    def settled(self, runs: Iterable[Any]) -> list[Any]:
         """The runs with the settings of what is there of them."""
         return super().settled(runs) if self.earlier is None else self.earlier.settled(runs)
 

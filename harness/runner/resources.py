@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harness.models import Architecture
-    from harness.runner.plan import Run
     from harness.runner.progress import Display
     from harness.runner.resume import Interrupts
     from harness.training.device import Machine
@@ -256,8 +255,8 @@ class Resources:
             recipe.label_smoothing,
         )
 
-    def settled(self, runs: Iterable[Run]) -> list[Run]:
-        """The runs, as their settings are."""
+    def settled(self, runs: Iterable[T]) -> list[T]:
+        """Runs, with the settings that they have here."""
         return list(runs)
 
     def resolved(self, recipe: Recipe, model: Model, task: Task, device: torch.device) -> Recipe:
