@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ RETRIES = 3
 """How often Ray makes a task again whose process or machine is lost."""
 STORE_BYTES = 100_000_000
 """Ray's shared memory, of which the tasks use nothing: where Ray is started for the command."""
+REACH_SECONDS = 10.0
+"""So long a cluster has to answer."""
 FAREWELL = 60.0
 """Seconds that the tasks have to save their states when the command ends before them."""
 
@@ -100,6 +103,7 @@ class RayTasks:
         context.display.message(f"Ray on {where}: up to {self.at_once} runs at a time")
 
     def _connect(self, ray: Any) -> None:
+        check_address(self.where.address)
         how: dict[str, Any] = {"address": self.where.address}
         if self.where.address is None:
             how = {"address": "local", "num_cpus": cores(), "object_store_memory": STORE_BYTES}
@@ -155,6 +159,21 @@ class RayTasks:
             self.started = False
             with own_signals():
                 ray.shutdown()
+
+
+def check_address(address: str | None) -> None:
+    """Refuse a host and port where nothing answers: Ray would try for minutes.
+
+    Raises:
+        HarnessError: as it says.
+    """
+    host, sign, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not sign or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise HarnessError(f"--address {address}: nothing answers there: {error}") from None
 
 
 @contextlib.contextmanager

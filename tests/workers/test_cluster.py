@@ -22,6 +22,7 @@ from harness.training.device import Machine
 from harness.workers.cluster import Request, longest_first, waves
 from harness.workers.job import Assignment, Job, OnRay, OnSlurm
 from harness.workers.load import Load
+from harness.workers.ray_tasks import check_address
 from harness.workers.slurm import minutes
 from harness.workers.worker import Worker, do_one
 
@@ -135,3 +136,10 @@ def test_without_the_library_the_extra_is_named(monkeypatch, tmp_path):
     with pytest.raises(HarnessError, match=r"enct5-harness\[ray\]"):
         workers_for(job, None, on=OnRay())
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_an_address_where_nothing_answers():
+    with pytest.raises(HarnessError, match="nothing answers there"):
+        check_address("127.0.0.1:1")
+    check_address("auto")
+    check_address(None)
