@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
 load_predictions, load_model = trained.load_predictions, trained.load_model
-predict, predict_file, export_model = trained.predict, trained.predict_file, trained.export_model
+predict, predict_file = trained.predict, trained.predict_file
+export_model, push_model = trained.export_model, trained.push_model
 compare, show_errors, show_task, audit = api.compare, api.show_errors, api.show_task, api.audit
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "load_tasks",
     "predict",
     "predict_file",
+    "push_model",
     "report",
     "run",
     "show",

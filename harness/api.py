@@ -158,29 +158,15 @@ def report(
     Raises:
         HarnessError: a folder that does not exist, no results, no such benchmark; plots without the extra ``plots``.
     """
-    from harness.export.write import write_exports
-    from harness.inspection.source import source_of
-    from harness.page.content import content_of
-    from harness.page.pictures import check_formats, write_pictures
-    from harness.page.write import write_page
-    from harness.report.boards import leaderboard_and_runs_of
-    from harness.report.tables import write_leaderboard
-    from harness.results.store import stores_in
-    from harness.task.plugins import load_plugins
+    from harness.page.pictures import check_formats
+    from harness.reports import Files, reports_of
 
     check_interval(interval)
-    formats = check_formats(plots)
-    stores = stores_in(results, benchmark)
-    loaded = load_plugins(plugins)
-    how: dict[str, Any] = {"references": references, "interval": interval}
+    files = Files(long, check_formats(plots), texts, export)
     boards = {}
-    for name, own in stores.items():
-        boards[name], runs = leaderboard_and_runs_of(own, loaded.tasks, loaded.suites, **how)
-        write_leaderboard(own[0].folder, boards[name], long)
-        shown = content_of(boards[name], runs)
-        write_page(own[0].folder, shown, source_of(own[0], loaded.tasks) if texts else None)
-        write_pictures(own[0].folder / "plots", shown, formats)
-        write_exports(own, loaded, export)
+    for made in reports_of(results, benchmark, plugins, references=references, interval=interval):
+        made.write(files)
+        boards[made.stores[0].benchmark] = made.board
     return boards
 
 
@@ -194,11 +180,15 @@ def show(run: str | Path) -> str:
     Raises:
         HarnessError: no record there, or one that was altered or cut short.
     """
+    from harness.config.effective import default_settings
     from harness.report.show import show_run
     from harness.report.status import begun_text
     from harness.results.folder import read_record
 
-    return begun_text(Path(run)) or show_run(read_record(run))
+    if text := begun_text(Path(run)):
+        return text
+    record = read_record(run)
+    return show_run(record, default_settings(record.architecture))
 
 
 def show_task(name: str, file: str | Path | None = None, data: str | Path = "sample") -> str:

@@ -12,6 +12,7 @@ from harness.io import usable
 
 if TYPE_CHECKING:
     from harness.prediction.predictor import Predictor
+    from harness.publish.upload import Pushed
     from harness.results.kept import KeptModel
 
 
@@ -167,7 +168,7 @@ def export_model(
     """Write a folder that is ready for the Hub: the files of a run's kept model, and a model card.
 
     The card has a ``model-index`` with the run's scores, its data, recipe and cost, and the mean and the 95 % interval
-    over the seeds of its benchmark; licence and intended use are left to fill. Nothing is uploaded.
+    over the seeds of its benchmark; licence and intended use are left to fill. `push_model` uploads it.
 
     Args:
         run: its folder.
@@ -183,6 +184,27 @@ def export_model(
 
     defined = definitions(file, plugins)
     return write_hub_folder(find_model(run), read_record(run), usable(folder), defined.tasks, defined.suites)
+
+
+def push_model(folder: str | Path, name: str, *, public: bool = False) -> Pushed:
+    """Upload a folder that `export_model` wrote to the Hub, perhaps with its card filled since, with the user's login.
+
+    Args:
+        folder: with a card, config.json and weights.
+        name: of the repository, ``owner/name``; made where it is not there, one that is there gets a new commit.
+        public: whether a new repository is public.
+
+    Returns:
+        A `Pushed`: ``url``, ``private``, ``to_fill``.
+
+    Raises:
+        HarnessError: no such folder, no token, no network, no right to write.
+    """
+    from harness.data.hub_access import network
+    from harness.publish.upload import push_folder
+
+    with network():
+        return push_folder(Path(folder), name, public)
 
 
 def _predictor(where: str | Path, file: str | Path | None, plugins: Sequence[str | Path]) -> Predictor:

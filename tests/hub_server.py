@@ -1,16 +1,20 @@
-"""A small Hugging Face Hub on loopback: what the real clients ask for, and the ways in which a Hub fails.
+"""A small Hugging Face Hub on loopback: what the real clients ask for and send, and the ways in which a Hub fails.
 
     with HubServer() as hub:
         hub.add_dataset("nyu-mll/glue", "cola", commit, {"train": pyarrow_table})
         hub.add_model("org/tiny", folder, commit)
+        hub.writers["a token"] = {"org"}  # who may write where
         hub.fail("429", times=2)
         subprocess.run([...], env={**os.environ, **hub.environment()})
 
-The clients read ``HF_ENDPOINT`` when they are imported: give `HubServer.environment` to a new process.
+The clients read ``HF_ENDPOINT`` when they are imported: give `HubServer.environment` to a new process, or call
+functions in the process of `calling`.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -18,9 +22,11 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -42,6 +48,12 @@ class Repo:
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    private: bool = False
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Those of the branch main."""
+        return self.commits[self.refs["main"]]
 
 
 @dataclass
@@ -67,11 +79,13 @@ class HubServer:
     """A Hub on 127.0.0.1 for as long as the ``with`` block lasts.
 
     ``requests`` lists what the clients asked for. ``url`` is the address that `environment` sets as ``HF_ENDPOINT``.
+    ``writers`` are the tokens that it accepts from those who write, each with the owners for whom it may.
     """
 
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.blobs: dict[str, bytes] = {}
+        self.writers: dict[str, set[str]] = {}
         self.requests: list[Request] = []
         self.failures: list[Failure] = []
         self._lock = threading.Lock()
@@ -176,6 +190,18 @@ class HubServer:
         return None
 
 
+@contextlib.contextmanager
+def calling(hub: HubServer) -> Iterator[Callable[..., Any]]:
+    """A block with a process in which the server is the Hub: ``call(function, *arguments)`` calls it there."""
+    before = dict(os.environ)
+    os.environ.update(hub.environment())
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(len, ()).result()
+        os.environ.clear()
+        os.environ.update(before)
+        yield lambda function, *args, **options: pool.submit(function, *args, **options).result()
+
+
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -196,12 +222,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve()
 
+    def do_PUT(self) -> None:
+        self._serve()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length).decode()
+        body = self.rfile.read(length)
         mode = self.hub.failure_for(self.command, self.path)
         if mode == "drop":
             self.close_connection = True
@@ -213,16 +242,27 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._route(body, mode)
 
-    def _route(self, body: str, mode: str | None) -> None:
+    def _route(self, body: bytes, mode: str | None) -> None:
         url = urlsplit(self.path)
         path = url.path  # a revision's slashes are quoted: refs%2Fpr%2F1
-        if blob := re.fullmatch("/cdn/([0-9a-f]{64})", path):
+        write = re.fullmatch(
+            r"/api/(?:repos/(create)|(validate-yaml)|models/([^/]+/[^/]+)/(preupload|commit)/main)", path
+        )
+        if write:
+            self._write(write[1] or write[2] or write[4], write[3], body)
+        elif batch := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
+            self._write("batch", batch[1], body)
+        elif self.command == "PUT" and (blob := re.fullmatch("/cdn/([0-9a-f]{64})", path)):
+            assert hashlib.sha256(body).hexdigest() == blob[1]
+            self.hub.blobs[blob[1]] = body
+            self._json({})
+        elif blob := re.fullmatch("/cdn/([0-9a-f]{64})", path):
             self._bytes(self.hub.blobs[blob[1]], {"ETag": f'"{blob[1]}"'}, mode)
         elif api := re.fullmatch(
             r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)/?(.*))?", path
         ):
             kind, repo_id, what, revision, folder = (part and unquote(part) for part in api.groups())
-            self._api(kind, repo_id, what, revision, folder, body, parse_qs(url.query))
+            self._api(kind, repo_id, what, revision, folder, body.decode(), parse_qs(url.query))
         elif file := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file("datasets" if file[1] else "models", *map(unquote, file.groups()[1:]), mode)
         else:
@@ -256,8 +296,61 @@ class _Handler(BaseHTTPRequestHandler):
             everything = _tree(files, "", recursive=True)
             self._json([entry for entry in everything if entry["path"] in wanted])
         else:
-            info = {"id": repo_id, "sha": commit, "private": False, "gated": False, "disabled": False, "tags": []}
+            private = self.hub.repos[kind, repo_id].private
+            info = {"id": repo_id, "sha": commit, "private": private, "gated": False, "disabled": False, "tags": []}
             self._json({**info, "siblings": [{"rfilename": name} for name in files]})
+
+    def _write(self, what: str, repo_id: str | None, body: bytes) -> None:
+        """The answers to those who upload a model, as the Hub's documentation and clients have them."""
+        if what == "validate-yaml":
+            broken = "model-index" not in json.loads(body)["content"]
+            errors = [{"message": "there is no model-index"}] if broken else []
+            return self._json({"errors": errors, "warnings": []}, 400 if broken else 200)
+        lines = [json.loads(line) for line in body.splitlines()]
+        owner = repo_id.split("/")[0] if repo_id else lines[0]["organization"]
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in self.hub.writers:
+            return self._error(401, "", "Invalid credentials in Authorization header")
+        if owner not in self.hub.writers[token]:
+            return self._error(403, "", f"You don't have the rights to create a model under {owner}")
+        if what == "create":
+            return self._create(f"{owner}/{lines[0]['name']}", lines[0].get("visibility") == "private")
+        repo = self.hub.repos.get(("models", str(repo_id)))
+        if repo is None:
+            return self._error(404, "RepoNotFound", "Repository not found")
+        answers = {"preupload": self._preupload, "batch": self._batch, "commit": self._commit_files}
+        answers[what](repo, str(repo_id), lines)
+
+    def _create(self, repo_id: str, private: bool) -> None:
+        taken = ("models", repo_id) in self.hub.repos
+        if not taken:
+            self.hub.repos["models", repo_id] = Repo({"0" * 40: {}}, {"main": "0" * 40}, private)
+        self._json({"url": f"{self.hub.url}/{repo_id}"}, 409 if taken else 200)
+
+    def _preupload(self, repo: Repo, repo_id: str, lines: list[Any]) -> None:
+        paths = [file["path"] for file in lines[0]["files"]]
+        modes = {path: "lfs" if path.endswith(LARGE) else "regular" for path in paths}
+        self._json({"files": [{"path": p, "uploadMode": modes[p], "shouldIgnore": False} for p in paths]})
+
+    def _batch(self, repo: Repo, repo_id: str, lines: list[Any]) -> None:
+        objects = [
+            {**wanted, "actions": {"upload": {"href": f"{self.hub.cdn}/{wanted['oid']}"}}}
+            for wanted in lines[0]["objects"]
+        ]
+        self._json({"objects": objects, "transfer": "basic"})
+
+    def _commit_files(self, repo: Repo, repo_id: str, lines: list[Any]) -> None:
+        files = dict(repo.files)
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.blobs[value["oid"]]
+        commit = hashlib.sha1(b"".join(sorted(files.values())) + str(len(repo.commits)).encode()).hexdigest()
+        repo.commits[commit], repo.refs["main"] = files, commit
+        self.hub.blobs.update({hashlib.sha256(data).hexdigest(): data for data in files.values()})
+        self._json({"commitUrl": f"{self.hub.url}/{repo_id}/commit/{commit}", "commitOid": commit})
 
     def _file(self, kind: str, repo_id: str, revision: str, name: str, mode: str | None) -> None:
         found = self._commit(kind, repo_id, revision)
@@ -272,8 +365,8 @@ class _Handler(BaseHTTPRequestHandler):
         linked = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(files[name])), "X-Repo-Commit": commit}
         self._answer(302, {**linked, "Location": f"{self.hub.cdn}/{sha256}"}, b"")
 
-    def _json(self, value: object) -> None:
-        self._answer(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+    def _json(self, value: object, status: int = 200) -> None:
+        self._answer(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
     def _error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         named = {"X-Error-Code": code} if code else {}

@@ -1,6 +1,8 @@
 """The commands as a user gives them: what they print, what they refuse, and what they return."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -235,6 +237,38 @@ def test_show_tells_everything_about_a_run(done, capsys):
                  "sample data", "learning_rate", "trained parameters", "step 4", "cola.validation"):  # fmt: skip
         assert part in text, part
     assert "no such folder" in shown(capsys, "show", done.folder / "absent", code=2)
+
+
+def test_show_puts_scores_first_and_then_what_is_not_the_default(done, capsys):
+    blocks = shown(capsys, "show", done.record(model="t5").folder).split("\n\n")
+    assert blocks[1].startswith("Scores x 100\n")
+    [changed] = [block for block in blocks if block.startswith("Settings that differ from the defaults\n")]
+    assert blocks.index(changed) < next(i for i, block in enumerate(blocks) if block.startswith("Run\n"))
+    rows = dict(line.split() for line in changed.splitlines()[1:])
+    assert rows["learning_rate"] == "0.001" and rows["batch_size"] == "8"
+    assert not {"epochs", "precision", "optimizer"} & rows.keys()
+
+
+def test_run_says_first_where_results_go(bench, capsys, monkeypatch, tmp_path):
+    bench.write()
+    monkeypatch.chdir(tmp_path)
+    lines = shown(capsys, "run", bench.path, "--results", "results").splitlines()
+    assert lines[0] == f"results: {tmp_path / 'results' / 'b'}"
+
+
+def test_report_on_a_folder_that_is_only_to_be_read(done, capsys, monkeypatch):
+    table = shown(capsys, "report", done.results).split("\nwritten:")[0]
+
+    def refuse(*paths):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert main(["report", str(done.results)]) == 2
+    output = capsys.readouterr()
+    assert output.out.strip() == table.strip() and "Read-only file system" in output.err
+    assert "--format md, csv, tex or json" in output.err and "--results" not in output.err
+    assert main(["report", str(done.results), "--format", "md"]) == 0
+    assert capsys.readouterr().out == (done.results / "b" / "leaderboard.md").read_text()
 
 
 def test_names_of_benchmarks_may_stand_after_options(done, capsys):

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,10 @@ def test_a_leaderboard_shows_itself(bench_and_board):
     board = bench_and_board[1]
     assert repr(board).startswith("Leaderboard 'b': 2 models x 2 tasks\n") and board.text.rstrip() in repr(board)
     assert board._repr_markdown_() == board.markdown
+    html = board._repr_html_()
+    assert html.count("<table>") >= 2 and "<h1>Leaderboard: b</h1>" in html and "&lt;" not in html
+    words = board.markdown.replace("# Leaderboard: b", "# <script>alert(1)</script>")
+    assert "<script>" not in replace(board, markdown=words)._repr_html_()
 
 
 def test_a_mapping_is_as_good_as_a_file(bench, monkeypatch):

@@ -1,6 +1,8 @@
 """The wheel carries the built-in tasks, and a user's own `tasks` folder does not shadow them."""
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -32,6 +34,9 @@ def test_the_wheel_finds_the_built_in_tasks(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
+        [metadata] = [archive.read(name).decode() for name in names if name.endswith("/METADATA")]
+    assert "Description-Content-Type: text/markdown" in metadata and "EncT5, T5 or BERT: which is better" in metadata
+    assert "(https://arxiv.org/abs/2110.08426)" in metadata and not re.search(r"\]\((?!https://)", metadata)
     data = {"harness/data/sample_words.yaml", "harness/leaderboard/references.yaml"}
     data |= {f"harness/page/{p.relative_to(PAGE)}" for p in PAGE.rglob("*.*") if p.suffix not in (".py", ".pyc")}
     assert {"harness/page/vendor/vega.min.js", "harness/page/vendor/vega-LICENSE.txt"} <= data
@@ -47,3 +52,16 @@ def test_a_folder_called_tasks_shadows_nothing(tmp_path):
     (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError('imported')")
     found, _ = tasks_in(tmp_path, ROOT)
     assert {"cola", "record"} <= found
+
+
+def test_links_of_the_readme_lead_into_the_repository_once_it_has_an_address():
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    text = "![A page](docs/page.png) [tasks](docs/tasks.md#files) [paper](https://a.b/c) [below](#below)"
+    address = "https://example.org/me/harness"
+    assert hook.readable_anywhere(text, f"{address}/") == (
+        f"![A page]({address}/raw/HEAD/docs/page.png) [tasks]({address}/blob/HEAD/docs/tasks.md#files) "
+        "[paper](https://a.b/c) [below](#below)"
+    )
+    assert hook.readable_anywhere(text, "") == " tasks [paper](https://a.b/c) [below](#below)"

@@ -272,6 +272,7 @@ def test_functions_for_python():
         harness.predict,
         harness.predict_file,
         harness.export_model,
+        harness.push_model,
         harness.load_tasks,
         harness.load_examples,
     ):

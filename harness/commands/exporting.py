@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import harness
 from harness.errors import HarnessError
 from harness.io import usable
 
 
 def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
-    about = "give finished runs to an experiment tracker, or a kept model to the Hub as a folder"
+    about = "give finished runs to an experiment tracker, or a kept model to the Hub: as a folder, and uploaded"
     export = commands.add_parser("export", help=about, parents=[offline])
-    export.add_argument("results", type=usable, nargs="?", default=Path("results"), help="a results folder, or a run's")
+    words = "a results folder, or a run's; with --push alone, a folder that --to hub wrote"
+    export.add_argument("results", type=usable, nargs="?", default=Path("results"), help=words)
     words = "tensorboard, wandb, trackio or mlflow, and the folder for what it writes; or hub, and a new folder"
     export.add_argument("--to", nargs=2, metavar=("TOOL", "DIR"), help=words)
     export.add_argument("--benchmark", help="only this benchmark")
@@ -21,6 +23,9 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="to the Hub: of a results folder, every kept model of this name"
     )
     export.add_argument("--file", type=usable, help="to the Hub: a benchmarks.yaml, for its own tasks and plugins")
+    about = "upload the folder for the Hub to this repository, with your login; a new one is private"
+    export.add_argument("--push", metavar="OWNER/NAME", help=about)
+    export.add_argument("--public", action="store_true", help="with --push: a new repository is public")
     export.set_defaults(command=command_export)
 
 
@@ -28,11 +33,18 @@ def command_export(options: argparse.Namespace) -> int:
     from harness.export.trackers import track_records
     from harness.results.store import stores_in
 
+    if options.public and not options.push:
+        raise HarnessError("export --public goes with --push OWNER/NAME")
+    if options.push and not options.to:
+        print(harness.push_model(options.results, options.push, public=options.public))
+        return 0
     if not options.to:
         raise HarnessError("export: say where to, as in --to tensorboard FOLDER")
     tool, folder = options.to
     if tool == "hub":
         return export_to_hub(options, usable(folder))
+    if options.push:
+        raise HarnessError("export --push goes with --to hub FOLDER, or with the folder that it wrote")
     for benchmark, stores in stores_in(options.results, options.benchmark).items():
         count = track_records(stores, [tool], usable(folder) / benchmark, print)
         print(f"{benchmark}: {count} runs to {tool}, in {Path(folder) / benchmark / tool}")
@@ -40,10 +52,20 @@ def command_export(options: argparse.Namespace) -> int:
 
 
 def export_to_hub(options: argparse.Namespace, folder: Path) -> int:
-    import harness
+    from harness.publish.upload import check_push
 
-    for run, target in _kept_runs(options, folder):
-        print(harness.export_model(run, target, file=options.file))
+    runs = _kept_runs(options, folder)
+    if options.push:
+        if len(runs) > 1:
+            raise HarnessError(
+                f"export --push: {len(runs)} models are kept, and a repository holds one: name the folder of a run, "
+                "or push their folders one by one"
+            )
+        check_push(options.push)
+    for run, target in runs:
+        print(harness.export_model(run, target, file=options.file), flush=True)
+        if options.push:
+            print(harness.push_model(target, options.push, public=options.public))
     return 0
 
 

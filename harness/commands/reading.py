@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness.commands.arguments import INTERVAL, names, print_board
-from harness.errors import HarnessError
+from harness.errors import HarnessError, in_one_line
 from harness.io import usable
+from harness.output import complain
 
 if TYPE_CHECKING:
     from harness.leaderboard.board import Leaderboard
@@ -60,31 +61,36 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
 
 def command_report(options: argparse.Namespace) -> int:
+    """Tables are printed before they are written: a folder that is only to be read can be looked at, too."""
+    from harness.page.pictures import check_formats
     from harness.report.status import running_text
+    from harness.reports import Files, reports_of
 
-    boards = harness.report(
-        options.results,
-        options.benchmark,
-        plugins=options.plugins,
-        references=options.references,
-        interval=options.interval,
-        long=options.long,
-        export=options.export,
-        plots=[form.strip() for form in options.plots.split(",") if form.strip()],
-        texts=options.texts,
-    )
+    plots = check_formats(names(options.plots))
+    files = Files(options.long, plots, options.texts, options.export)
+    how = {"references": options.references, "interval": options.interval}
+    boards, written, problems = {}, [], []
+    for made in reports_of(options.results, options.benchmark, options.plugins, **how):
+        name = made.board.benchmark
+        boards[name] = made.board
+        if not options.format:
+            print_board(made.board)
+            for running in filter(None, (running_text(folder, name) for folder in options.results)):
+                print(f"\n{running}")
+        try:
+            made.write(files)
+            written += [str(made.folder / file) for file in ("leaderboard.md", "index.html")]
+        except HarnessError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            problems.append(f"{made.folder}: not written: {in_one_line(error.__cause__)}")
     if options.format:
         print(form_of(boards, options.format), end="")
-        return 0
-    for name, board in boards.items():
-        print_board(board)
-        for folder in options.results:
-            if running := running_text(folder, name):
-                print(f"\n{running}")
-    folders = [next(folder / name for folder in options.results if (folder / name).is_dir()) for name in boards]
-    files = [str(folder / file) for folder in folders for file in ("leaderboard.md", "index.html")]
-    print(f"\nwritten: {', '.join(files)}")
-    return 0
+    elif written:
+        print(f"\nwritten: {', '.join(written)}")
+    for problem in problems:
+        complain(f"{problem}; --format md, csv, tex or json prints the tables for a file elsewhere")
+    return 2 if problems and not options.format else 0
 
 
 def form_of(boards: Mapping[str, Leaderboard], form: str) -> str:

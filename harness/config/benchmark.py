@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.config import yaml as yaml12
 from harness.config.catalogue import Catalogue, read_model, read_tasks
+from harness.config.machine import check_machine
 from harness.config.recipe import Recipe
 from harness.config.schema import (
     SOURCES,
@@ -67,7 +68,8 @@ def read_benchmarks(
     Args:
         path: the file, or its content; relative paths in a content start from the present folder.
         overrides: settings that win over the file's, in every recipe: ``{"recipe.learning_rate": "1e-4"}``.
-        check_folders: also report folders of data and checkpoints that do not exist on this machine.
+        check_folders: also report folders of data and checkpoints that are not on this machine, and bad rows of the
+            user's own tables.
 
     Raises:
         HarnessError: the mistakes of the file, all of them, a line each: ``benchmarks.yaml:12: unknown key ...``.
@@ -99,7 +101,7 @@ def read_benchmarks(
         plugins=tuple(catalogue.folders),
     )
     if check_folders:
-        _check_folders(file, problems)
+        check_machine(file.models.values(), file.benchmarks.values(), file.tasks.values(), problems)
     problems.raise_all()
     return file
 
@@ -324,21 +326,6 @@ def _source(name: str, base: Path, where: Where, report: Report) -> str:
     if hint and not os.path.exists(path):
         report(where, f"data: there is no folder {name!r}.{hint}")
     return path
-
-
-def _check_folders(file: BenchmarkFile, problems: Problems) -> None:
-    """Report folders of checkpoints, tokenizers and data that are not on this machine."""
-    paths: dict[Where, str | None] = {
-        ("models", model.name, key): getattr(model, key)
-        for model in file.models.values()
-        for key in ("checkpoint", "tokenizer")
-    }
-    for spec in file.benchmarks.values():
-        sources = {"": spec.data} if isinstance(spec.data, str) else spec.data
-        paths |= {("benchmarks", spec.name, "data", name): source for name, source in sources.items()}
-    for where, path in paths.items():
-        if path is not None and os.path.isabs(path) and not os.path.isdir(path):
-            problems.add(where, f"{where[2]}: no such folder: {path!r}")
 
 
 # Narrowing -------------------------------------------------------------------------------------------------------

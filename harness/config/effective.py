@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.config.architectures import ARCHITECTURES
 from harness.config.recipe import TWO_NAMES, Recipe, given_by
-from harness.config.schema import BenchmarkSpec
+from harness.config.schema import BenchmarkEntry, BenchmarkSpec
 from harness.config.sweep import Range
 
 WIDTH = 110
@@ -43,6 +44,13 @@ def effective_recipes(spec: BenchmarkSpec) -> str:
     for of_models, names in models.items():
         text += [f"  {', '.join(names)}", *of_models]
     return "\n".join(text)
+
+
+def default_settings(architecture: str) -> dict[str, Any]:
+    """A recipe's settings, the options of an architecture and the ``selection`` as they are where nothing sets them."""
+    known = ARCHITECTURES.get(architecture)
+    options = known(name="", architecture=architecture).options() if known else {}
+    return {**options, **Recipe().model_dump(), "selection": BenchmarkEntry.model_fields["selection"].default}
 
 
 def _settings(spec: BenchmarkSpec, task: str, model: str) -> dict[str, Given]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.files import LARGEST, BadValue, column_names, label_names, other_separator, tag_scheme
-from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS, delimiter_hint, encoding_problem, kind_of
+from harness.data.formats import FORMATS, TABLES, TAGS, TOKENS, delimiter_hint, encoding_problem, kind_of, read_rows
 from harness.errors import HarnessError, did_you_mean, printable, shown
 from harness.task.entities import OUTSIDE, SCHEMES, entity_types, tag_names_problem, tag_order
 from harness.task.metrics import METRICS
@@ -302,6 +302,24 @@ def data_notes(task: Task) -> list[str]:
     told_by = file.scheme_told_by if file else ""
     found = f"task '{task.name}': the tags are {file.scheme.upper()} ({told_by})" if file and told_by else None
     return [line for line in (separator_warning(task), found) if line]
+
+
+def row_problems(task: Task) -> list[str]:
+    """The first row with too few or too many cells of each of a task's own tables, and how many others are short."""
+    problems = []
+    for file in task.files.values():
+        short: list[HarnessError] = []
+        if not os.path.isabs(file.path) or kind_of(file, Path(file.path)) not in TABLES:
+            continue
+        try:
+            for _ in read_rows(file, Path(file.path), short):
+                pass
+        except HarnessError as error:
+            short.insert(0, error)
+        if short:
+            others = f" (and {len(short) - 1} more rows)" if len(short) > 1 else ""
+            problems.append(f"{short[0]}{others}")
+    return problems
 
 
 def _columns(

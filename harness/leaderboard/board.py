@@ -312,6 +312,12 @@ class Leaderboard:
         """What a notebook shows."""
         return self.markdown
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows that prefers HTML; what stands in it as HTML is shown as text."""
+        from markdown_it import MarkdownIt
+
+        return MarkdownIt("js-default").render(self.markdown)
+
     def to_dataframe(self) -> Any:
         """The `scores` as a `pandas.DataFrame`.
 

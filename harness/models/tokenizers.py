@@ -50,6 +50,11 @@ def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokeni
         options = _unsaid(folder, model_type)
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):  # what transformers advises, and the harness never does
+            raise HarnessError(
+                f"{name}: the tokenizer in {folder} needs code of its own, and no remote code is run: name another one "
+                "(tokenizer: ...), or save it as tokenizer.json"
+            ) from None
         problem = f"no tokenizer that can be loaded in {folder} for a model of type '{model_type}'"
         raise HarnessError(f"{name}: {problem}: {in_one_line(error)}") from error
     if not tokenizer.is_fast:

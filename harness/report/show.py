@@ -26,15 +26,22 @@ from harness.results.record import Efficiency, Record, in_order
 LAST_EVALUATIONS = 12
 
 
-def show_run(record: Record) -> str:
-    """All that a record says: scores, settings, costs, provenance, the last evaluations, why a failed run failed."""
+def show_run(record: Record, defaults: Mapping[str, Any] | None = None) -> str:
+    """All that a record says: scores, settings, costs, provenance, the last evaluations, why a failed run failed.
+
+    Args:
+        record: of the run.
+        defaults: of its settings; what differs from them stands behind the scores.
+    """
     title = f"{record.task} · {record.model} · seed {record.seed}: {record.status}"
-    blocks = [[title, "=" * len(title), *_where(record)]]
+    blocks = [[title, "=" * len(title)]]
     if record.error is not None:
         blocks.append(["Error", f"  {record.error}", *(f"  {line}" for line in _lines(record.traceback))])
     blocks += [
         _block("Scores x 100", _scores(record)),
         _block("Scores x 100 of the last checkpoint", _by_metric(_last_scores(record))),
+        _block("Settings that differ from the defaults", _changed(record, defaults or {})),
+        _block("Run", _where(record)),
         *(
             _block(f"{task} {split} by label, x 100", map(_label_row, of_split.scores))
             for (task, split), of_split in label_scores(record).items()
@@ -53,16 +60,22 @@ def show_run(record: Record) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _where(record: Record) -> list[str]:
-    benchmark = record.benchmark or None
-    return _table(
-        [
-            ("fingerprint", record.fingerprint),
-            ("benchmark", benchmark),
-            ("folder", record.folder),
-            ("model", _kept(record)),
-        ]
-    )
+def _where(record: Record) -> Iterable[tuple[str, Any]]:
+    yield "fingerprint", record.fingerprint
+    yield "benchmark", record.benchmark or None
+    yield "folder", record.folder
+    yield "model", _kept(record)
+
+
+def _changed(record: Record, defaults: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The settings that somebody gave; ``auto`` is what each machine makes of it."""
+    settings = record.settings
+    given = {"selection": settings.selection, **settings.model.options, **settings.recipe}
+    for name, value in given.items():
+        if name in defaults and defaults[name] not in (value, "auto"):
+            yield name, value
+    yield from _flat(settings.limit, "limit")
+    yield "init_from", record.init_from
 
 
 def _kept(record: Record) -> Path | None:
@@ -127,7 +140,7 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         if isinstance(value, str):
             yield words, value
         elif isinstance(value, dict):
-            for size, of_size in value.items():
+            for size, of_size in sorted(value.items(), key=lambda item: int(item[0])):
                 yield f"inference in batches of {size}", "n/a" if of_size is None else f"{rate(of_size)} examples/s"
         elif "flops" in name:
             yield words, flops(value)
@@ -139,7 +152,7 @@ def _time(efficiency: Efficiency) -> Iterable[tuple[str, Any]]:
         elif unit == "bytes":
             yield words.removesuffix(" bytes"), memory(value)
         else:
-            yield words, f"{percent(value)} %" if unit == "rate" else value
+            yield words, f"{percent(value)} %" if unit == "rate" else f"{value:,.6g}"
 
 
 def _settings(record: Record) -> Iterable[tuple[str, Any]]:
@@ -182,7 +195,11 @@ def _block(title: str, rows: Iterable[tuple[str, Any]]) -> list[str]:
 def _table(rows: Iterable[tuple[str, Any]]) -> list[str]:
     shown = [(name, value) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
-    return [f"  {name:{width}}  {value}".rstrip() for name, value in shown]
+    return [f"  {name:{width}}  {_rounded(value)}".rstrip() for name, value in shown]
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:

@@ -27,6 +27,7 @@ from harness.io import (
     usable,
     write_file,
 )
+from harness.results.index import run_name
 from harness.results.record import (
     HISTORY,
     LOG,
@@ -103,7 +104,10 @@ def load(
         on_lost_times(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
         efficiency = Efficiency()
     record = parse_record(content, folder, efficiency)
-    if (target or folder).parts[-3:] != (record.task, record.model, f"seed{record.seed}-{record.fingerprint[:12]}"):
+    place = target or folder
+    tests = {False, record.predicts_tests_of is not None}
+    names = {run_name(record.seed, record.fingerprint, of_tests) for of_tests in tests}
+    if place.parts[-3:-1] != (record.task, record.model) or place.name not in names:
         raise Damaged("the record of another run, copied or renamed")
     return record
 

@@ -10,11 +10,16 @@ from pathlib import Path
 
 DIGITS = 12
 """Of a fingerprint, in the name of a record's folder."""
-_RUN = re.compile(rf"seed\d+-([0-9a-f]{{{DIGITS}}})")
+_RUN = re.compile(rf"seed\d+(?:-tests)?-([0-9a-f]{{{DIGITS}}})")
+
+
+def run_name(seed: int, fingerprint: str, tests: bool = False) -> str:
+    """The name of a record's folder; ``tests``: of one that holds the predictions of test splits."""
+    return f"seed{seed}-tests-{fingerprint[:DIGITS]}" if tests else f"seed{seed}-{fingerprint[:DIGITS]}"
 
 
 def record_folders(results: Path) -> dict[str, list[Path]]:
-    """The folders that are named like records, ``<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>``.
+    """The folders that are named like records, ``<benchmark>/runs/<task>/<model>/`` and `run_name`.
 
     Returns:
         By the first digits of the fingerprint; several where equal runs have several names.

@@ -1,8 +1,8 @@
 """What the harness remembers: one folder per run, written whole or not at all, and which runs are the current ones.
 
-``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>/`` holds a record, and
-``results/<benchmark>/manifest.json`` names the records that the present settings ask for. A run is known by its
-fingerprint: names are labels, and its record counts in whichever benchmark of the results folder it lies.
+``results/<benchmark>/runs/<task>/<model>/seed<seed>-<fingerprint>/`` holds a record, ``seed<seed>-tests-<fingerprint>``
+one of test predictions. ``results/<benchmark>/manifest.json`` names the records that the present settings ask for. A
+run is known by its fingerprint: names are labels, and its record counts in whichever benchmark of the folder it lies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from harness.errors import HarnessError, did_you_mean
 from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
-from harness.results.index import DIGITS, record_folders
+from harness.results.index import DIGITS, record_folders, run_name
 from harness.results.leases import Lease, Leases
 from harness.results.manifest import (
     MANIFEST,
@@ -95,11 +95,11 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def run_folder(self, fingerprint: str, task: str, model: str, seed: int) -> Path:
-        """Where the record of this run is, or will be."""
+    def run_folder(self, fingerprint: str, task: str, model: str, seed: int, tests: bool = False) -> Path:
+        """Where the record of this run is, or will be; ``tests``: that of its predictions of test splits."""
         if not isinstance(seed, int):
             raise HarnessError(f"seed {seed!r}: a seed is an integer")
-        name = f"seed{seed}-{_check_fingerprint(fingerprint)[:DIGITS]}"
+        name = run_name(seed, _check_fingerprint(fingerprint), tests)
         return self.folder / "runs" / check_name("task", task) / check_name("model", model) / name
 
     def find(self, fingerprint: str, task: str, model: str, seed: int) -> Record | None:
@@ -109,6 +109,9 @@ class Store:
         this run; it bears the name ``model``.
         """
         folder = self.run_folder(fingerprint, task, model, seed)
+        if not folder.exists():
+            tests = self.run_folder(fingerprint, task, model, seed, tests=True)
+            folder = tests if tests.exists() else folder
         record = self._read(folder)
         if record is not None and record.fingerprint != fingerprint:
             self._warn(f"{record.folder}: the record of another fingerprint: not used")
@@ -163,7 +166,8 @@ class Store:
             TakenOver: another process holds the run now.
         """
         record = record.model_copy(update={"benchmark": self.benchmark})
-        target = self.run_folder(record.fingerprint, record.task, record.model, record.seed)
+        key = (record.fingerprint, record.task, record.model, record.seed)
+        target = self.run_folder(*key, tests=record.predicts_tests_of is not None)
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             settle_leftovers(target.parent)

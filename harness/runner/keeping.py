@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -64,6 +65,22 @@ def keep_model(context: Context, run: Run, model: Trained, best: bool = True) ->
     with replacing(context.store.models / name) as draft:
         save_pretrained(model.architecture, model.module, model.weights, draft)
         write_notes(draft, notes)
+
+
+def keep_again(context: Context, run: Run, kept: KeptModel) -> None:
+    """Keep a model as that of another run, which has the same weights, in place of the one that it was kept for.
+
+    Raises:
+        HarnessError: the disk says no.
+    """
+    changed = {"fingerprint": run.fingerprint, "configuration": run.configuration, "settings": run.settings}
+    with replacing(context.store.models / kept_name(*run.label, run.fingerprint)) as draft:
+        draft.mkdir()
+        for name in kept.files:
+            shutil.copyfile(kept.folder / name, draft / name)
+        write_notes(draft, kept.model_copy(update={**changed, "model": run.model.name}))
+    if kept.folder.parent == context.store.models:
+        remove(kept.folder)
 
 
 def kept_model(context: Context, run: Run) -> KeptModel | None:

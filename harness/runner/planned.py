@@ -24,6 +24,7 @@ from harness.results.live import UnderWay, under_way
 from harness.results.manifest import Choice
 from harness.results.record import Record, RunSettings
 from harness.results.store import Store, benchmarks_in
+from harness.runner.diagnostics import left_out, settled
 from harness.runner.plan import Run, expand
 from harness.runner.queue import TO_TRAIN, Statuses, statuses_of
 from harness.runner.resources import Context, Resources
@@ -154,7 +155,11 @@ class Earlier:
         for run in runs:
             parent = new[run.parent] if run.parent is not None else None
             settings = run.settings.model_copy(update={"parent": parent.fingerprint if parent else None})
-            settings = self._match(run, settings) or settings
+            begun = self._match(run, settings)
+            if begun is not None:
+                own = {"model": begun.model, "recipe": begun.recipe}
+                unread = {"tasks": begun.tasks, "data": begun.data} if self._is_unread(run) else {}
+                settings = settings.model_copy(update={**own, **unread})
             decided = {key: settings.recipe[key] for key in HERE if key in settings.recipe}
             recipe = run.recipe.model_copy(update=decided)
             new[run] = replace(run, settings=settings, recipe=recipe, parent=parent)
@@ -175,12 +180,13 @@ class Earlier:
         exact.sort(key=lambda begun: begun.device != self.device)
         return exact[0].settings if exact else None
 
+    def _is_unread(self, run: Run) -> bool:
+        """Whether the data of its diagnostics would have to be read to know which ones have labels."""
+        return self.resources.source(run.task) == "hub"
+
     def _fits(self, run: Run, settings: RunSettings) -> bool:
         """Whether what `_sketch` leaves out fits."""
         if run.recipe.compile not in ("auto", settings.recipe.get("compile")):
-            return False
-        known = run.settings.tasks.keys() == settings.tasks.keys()
-        if not known and self.resources.source(run.task) != "hub":
             return False
         try:
             return self.resources.tokenizer_identity(run.model) in (None, settings.model.tokenizer)
@@ -193,6 +199,7 @@ def _sketch(settings: RunSettings, task: str) -> str:
     content = settings.model_dump()
     content["recipe"] = {k: v for k, v in content["recipe"].items() if k not in HERE}
     content["model"] = {**content["model"], "tokenizer": None}
+    content["parent"] = None
     for part in ("tasks", "data"):
         content[part] = {name: value for name, value in content[part].items() if name == task}
     return fingerprint(content)
@@ -265,7 +272,7 @@ def planned(
     tried = trials_of(context)
     choices = choose(context, tried)
     device, chosen = cast(Any, None), chosen_recipes(tried, choices)  # nothing is resolved
-    runs = expand(file, resources, device, chosen, recipes_of(context))
+    runs = settled(context, expand(file, resources, device, chosen, recipes_of(context)), retrain=False)
     tried_statuses, statuses = statuses_of(context, tried), statuses_of(context, runs)
     works = {run: work_of_run(resources, run) for run in dict.fromkeys([*tried, *runs])}
     todo = [run for run, status in {**statuses, **tried_statuses}.items() if status in TO_TRAIN]
@@ -297,7 +304,7 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Els
     plan = planned(file, spec, results, engine=engine)
     table = run_table(spec, plan.tried, plan.choices, plan.runs, plan.begun)
     left = [summary(plan.forecast, plan.device)] if plan.left else []
-    return "\n\n".join([table, *left, effective_recipes(spec)])
+    return "\n\n".join([table, *left_out(plan.runs), *left, effective_recipes(spec)])
 
 
 def plan_text(plan: Planned, devices: Sequence[int], price: float | None) -> str:

@@ -10,6 +10,7 @@ from enum import Enum
 
 from harness.results.leases import Lease
 from harness.results.record import Record
+from harness.runner.diagnostics import base_model, base_of
 from harness.runner.keeping import has_sound_model, kept_model
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.processes import shared
@@ -28,6 +29,8 @@ class Status(Enum):
     FAILED = "failed"
     MODEL_NEEDED = "model needed"
     """Finished, but a run to be trained starts from its model, which was not kept."""
+    EVALUATION_NEEDED = "evaluation needed"
+    """Finished, but for diagnostics whose data is new: its kept model answers them."""
     TESTS_NEEDED = "tests needed"
     RETRAINING_NEEDED = "retraining needed"
     """Finished, but without test predictions, and its model was not kept."""
@@ -52,6 +55,9 @@ def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
         run: _status(record, of_search=run.rivals is not None and run.pair in searches)
         for run, record in records.items()
     }
+    for run in having(statuses, Status.TO_DO, Status.FAILED):
+        if (base := base_of(context, run)) and base_model(context, base):
+            statuses[run] = Status.EVALUATION_NEEDED
     if context.spec.predict:
         for run in having(statuses, Status.DONE):
             if not has_tests(context, run):

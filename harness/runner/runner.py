@@ -25,36 +25,31 @@ from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
 from harness.runner.alone import measure_alone
-from harness.runner.answers import predict_tests
 from harness.runner.board import LiveBoard, make_board
-from harness.runner.companions import end_alone, lost_connection, watching
-from harness.runner.execute import do_run, reason
-from harness.runner.keeping import drop_models, drop_worse_seeds, load_model
+from harness.runner.companions import watching
+from harness.runner.diagnostics import left_out, settled
+from harness.runner.execute import do_run
+from harness.runner.keeping import drop_models, drop_worse_seeds
+from harness.runner.later import answer_diagnostics_of, predict_tests_of
 from harness.runner.needs import network_for
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint
-from harness.runner.prepare import prepare
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
     RunQueue,
     Status,
     Statuses,
-    has_tests,
     having,
-    record_of,
     runs_to_train,
     statuses_of,
     tidy,
 )
 from harness.runner.reading import read_data
-from harness.runner.recording import write_tests
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.search import recipes_of, trials_of
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, verdict
 from harness.runner.works import work_of_run
-from harness.training.device import Machine, deterministic_algorithms, make_accelerator, together
-from harness.training.loop import RunState
-from harness.training.threads import own_threads
+from harness.training.device import Machine, make_accelerator, together
 
 POLL_SECONDS = 2.0
 """How often to look whether other commands are done with the runs that this one waits for."""
@@ -127,7 +122,7 @@ def run_benchmark(
             failed = set[Run]()
             with contextlib.suppress(Detached):
                 tried, choices, failed = sweep(context, engine)
-                runs = runs_of(context, tried, choices)
+                runs = runs_of(context, tried, choices, retrain)
                 if context.main:
                     drop_losers(context, tried, choices, runs)
                 failed |= train_and_predict(context, runs, choices, failed, retrain, engine)
@@ -169,10 +164,12 @@ def sweep(context: Context, engine: Engine) -> tuple[list[Run], list[Choice], se
     return tried, choices, failed
 
 
-def runs_of(context: Context, tried: Sequence[Run], choices: Sequence[Choice]) -> list[Run]:
+def runs_of(context: Context, tried: Sequence[Run], choices: Sequence[Choice], retrain: bool = False) -> list[Run]:
     """The benchmark's runs, with the recipes that were chosen."""
     chosen, accelerator, suggested = chosen_recipes(tried, choices), context.accelerator, recipes_of(context)
-    return together(accelerator, lambda: expand(context.file, context.resources, accelerator.device, chosen, suggested))
+    file, resources, device = context.file, context.resources, accelerator.device
+    runs = together(accelerator, lambda: expand(file, resources, device, chosen, suggested))
+    return settled(context, runs, retrain)
 
 
 def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Choice], statuses: Statuses) -> None:
@@ -219,12 +216,18 @@ def train_and_predict(
         The runs that failed.
     """
     accelerator, display, statuses = context.accelerator, context.display, statuses_of(context, runs)
+    for line in left_out(runs):
+        display.message(line)
+    if new := having(statuses, Status.EVALUATION_NEEDED):
+        together(accelerator, lambda: read_data(context, new))
+        failed |= {run for run in new if not answer_diagnostics_of(context, run)}
+        statuses = statuses_of(context, runs)
     undecided = {choice.pair for choice in choices if choice.chosen is None}
     todo = [run for run in runs_to_train(context, statuses, retrain) if run not in failed and run.pair not in undecided]
     together(accelerator, lambda: read_data(context, todo))
     update_manifest(context, runs, choices, statuses)
     display.plan(len(runs), len(runs) - len(todo))
-    failed_now = train_all(context, statuses, todo, engine)
+    failed_now = train_all(context, statuses, todo, engine) | set(having(statuses, Status.EVALUATION_NEEDED))
     for run in having(statuses, Status.TESTS_NEEDED):
         if not predict_tests_of(context, run):
             failed_now.add(run)
@@ -289,48 +292,6 @@ class InThisProcess:
 
     def close(self) -> None:
         """There is nothing to close."""
-
-
-def predict_tests_of(context: Context, run: Run) -> bool:
-    """Predict the test splits of a finished run with its kept model, unless another command does.
-
-    Returns:
-        False where that failed.
-    """
-    lease = None
-    if context.main and not has_tests(context, run):
-        lease = context.leases.take(context.store.checkpoint_directory(test_fingerprint(run, context.resources)))
-    [is_ours] = broadcast_object_list([lease is not None])
-    if not is_ours:
-        return True
-    with lease or contextlib.nullcontext():
-        try:
-            _predict_tests_of(context, run)
-        except Exception as error:
-            if context.accelerator.num_processes > 1:
-                if lost_connection(error):
-                    raise
-                end_alone(context.accelerator.process_index, reason(error))
-            context.display.message(f"{run.task.name} with {run.model.name}: no test predictions: {reason(error)}")
-            return False
-    return True
-
-
-@own_threads()
-def _predict_tests_of(context: Context, run: Run) -> None:
-    state, record = RunState(), record_of(context, run)
-    if record is not None and record.threshold is not None:
-        state.best.threshold = record.threshold
-    name = f"{run.task.name} with {run.model.name}, seed {run.seed}"
-    with deterministic_algorithms(run.recipe.deterministic):
-        training = prepare(context, run, initial=None)
-        training.load_weights(load_model(context, run))
-        context.display.message(f"predicting the test data of {name}")
-        tests = predict_tests(context, run, training, state)
-    context.accelerator.free_memory()
-    if context.main:
-        write_tests(context, run, tests)
-    context.accelerator.wait_for_everyone()
 
 
 def show_done(context: Context, run: Run, record: Record, failed: set[Run]) -> None:

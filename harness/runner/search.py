@@ -14,6 +14,7 @@ from typing import Any
 from harness.config.recipe import Recipe
 from harness.io import number
 from harness.results.record import Point, Record
+from harness.runner.diagnostics import settled
 from harness.runner.plan import Pair, Run, resolved_recipes, trials
 from harness.runner.processes import shared, together
 from harness.runner.resources import Context
@@ -39,7 +40,7 @@ def _known_trials(context: Context) -> list[Run]:
     runs = together(
         accelerator, lambda: trials(context.file, context.resources, accelerator.device, recipes_of(context))
     )
-    return _with_rivals(context, runs)
+    return _with_rivals(context, settled(context, runs, retrain=False, models=False))
 
 
 def recipes_of(context: Context) -> dict[Pair, tuple[Recipe, ...]]:

@@ -88,7 +88,7 @@ def measured_matrix_rate(device: torch.device, precision: str) -> float:
 # B200 (HGX, 2024), whose values "with sparsity" are twice these; the architecture whitepapers of the GeForce cards
 # (GA102 2.1, Ada 1.1, RTX Blackwell 1.1), of which these are the rates with sums in fp32.
 PEAKS: dict[str, dict[str, float]] = {
-    r"H100 80GB HBM3|H100 SXM.*|H200": {"bf16": 989.4, "fp16": 989.4, "tf32": 494.7, "fp32": 66.9},
+    r"H100 80GB HBM3|H100 SXM5?( \d+GB)?|H200": {"bf16": 989.4, "fp16": 989.4, "tf32": 494.7, "fp32": 66.9},
     r"H100 PCIe": {"bf16": 756.0, "fp16": 756.0, "tf32": 378.0, "fp32": 51.0},
     r"H100 NVL|H200 NVL": {"bf16": 835.5, "fp16": 835.5, "tf32": 417.5, "fp32": 60.0},
     r"A100-(SXM4|PCIE|PCIe)-\d+GB|A100 80GB PCIe": {"bf16": 312.0, "fp16": 312.0, "tf32": 156.0, "fp32": 19.5},
@@ -97,7 +97,7 @@ PEAKS: dict[str, dict[str, float]] = {
     r"T4": {"fp16": 65.0, "fp32": 8.1},
     r"V100-SXM2-\d+GB": {"fp16": 125.0, "fp32": 15.7},
     r"V100-PCIE-\d+GB": {"fp16": 112.0, "fp32": 14.0},
-    r"B200": {"bf16": 2250.0, "fp16": 2250.0},
+    r"B200": {"bf16": 2250.0, "fp16": 2250.0, "tf32": 1100.0, "fp32": 75.0},
     r"GeForce RTX 3090": {"bf16": 71.0, "fp16": 71.0, "tf32": 35.6, "fp32": 35.6},
     r"GeForce RTX 4090": {"bf16": 165.2, "fp16": 165.2, "tf32": 82.6, "fp32": 82.6},
     r"GeForce RTX 5090": {"bf16": 209.5, "fp16": 209.5, "tf32": 104.8, "fp32": 104.8},

@@ -26,6 +26,7 @@ from harness.data.hub_access import network
 from harness.errors import HarnessError
 from harness.results.leases import Leases
 from harness.results.store import Store
+from harness.runner.diagnostics import settled
 from harness.runner.execute import do_run
 from harness.runner.plan import Run, expand
 from harness.runner.progress import Display
@@ -132,7 +133,8 @@ class Worker:
         if sweeping:
             return tried
         chosen = chosen_recipes(tried, choose(context, tried))
-        return expand(context.file, context.resources, device, chosen, recipes_of(context))
+        runs = expand(context.file, context.resources, device, chosen, recipes_of(context))
+        return [*runs, *settled(context, runs, retrain=False)]
 
 
 @contextlib.contextmanager

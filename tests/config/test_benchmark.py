@@ -403,6 +403,37 @@ def test_missing_folders_are_reported_on_demand(read, mistakes, tmp_path):
     ]
 
 
+def test_a_folder_without_a_configuration_is_reported_on_demand(read, mistakes, tmp_path):
+    model = "architecture: t5, checkpoint: ./mine"
+    (tmp_path / "mine").mkdir()
+    read(model=model)
+    assert mistakes(model=model, check_folders=True) == [
+        f"3: checkpoint: no config.json in '{tmp_path / 'mine'}': it is no checkpoint in the form of transformers"
+    ]
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    assert read(model=model, check_folders=True).models["n"].checkpoint == str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("good,1\n\nbad\nshort\n", ":4: found 1 columns, expected 2 columns (text, label) (and 1 more rows)"),
+        ("good,1\nlong,1,2\n", ":3: found 3 columns, expected 2 columns (text, label)"),
+    ],
+)
+def test_rows_that_do_not_fit_are_reported_on_demand(tmp_path, rows, problem):
+    (tmp_path / "mine.csv").write_text(f"text,label\n{rows}")
+    task = "{problem_type: single_label_classification, text: text, train: mine.csv, labels: ['1', '2']}"
+    (tmp_path / "mine.yaml").write_text(
+        f"tasks:\n  mine: {task}\nmodels:\n  m: {{architecture: t5, config: {{d_model: 8}}, tokenizer: sample}}\n"
+        "benchmarks: {b: {tasks: mine, models: m}}\n"
+    )
+    read_benchmarks(tmp_path / "mine.yaml")
+    with pytest.raises(HarnessError) as caught:
+        read_benchmarks(tmp_path / "mine.yaml", check_folders=True)
+    assert str(caught.value) == f"{tmp_path / 'mine.yaml'}:2: task 'mine': {tmp_path / 'mine.csv'}{problem}"
+
+
 def test_options_are_those_of_the_architecture(read):
     models = read(model="architecture: enct5, checkpoint: x, num_decoder_layers: 2").models
     tasks = load_tasks()
@@ -511,6 +542,12 @@ def test_the_shipped_file():
     assert all(file.models[name].config for name in sample.models)
     assert all(len(file.models[name].revision) == 40 for name in glue.models)
     assert {file.models[name].architecture for name in glue.models} == {"enct5", "t5", "bert"}
+    quick = file.benchmark("quick")
+    assert (quick.tasks, quick.seeds, quick.selection) == (("rte", "mrpc"), (1, 2, 3), "holdout")
+    assert all(len(file.models[name].revision) == 40 for name in quick.models)
+    assert {file.models[name].architecture for name in quick.models} == {"enct5", "t5", "bert"}
+    recipes = [quick.recipe_for("rte", name) for name in quick.models]
+    assert {(recipe.epochs, recipe.batch_size, recipe.max_length) for recipe in recipes} == {(10, 32, 128)}
     bert = glue.recipe_for("rte", "bert-base")
     assert (bert.learning_rate, bert.epochs, bert.batch_size, bert.max_length) == (2e-5, 3, 32, 128)
     assert [glue.recipe_for(task, "bert-base").epochs for task in ("mrpc", "wnli")] == [5, 5]

@@ -13,15 +13,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
 import pytest
-from hub_server import HubServer
+from hub_server import HubServer, calling
 
 from harness import HarnessError, load_examples, load_tasks
 from harness.data import hub_access
@@ -60,13 +58,8 @@ def hub(server) -> HubServer:
 @pytest.fixture(scope="module")
 def call(server) -> Iterator[Callable]:
     """Call a function in the process in which the server is the Hub."""
-    before = dict(os.environ)
-    os.environ.update(server.environment())
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pool.submit(len, ()).result()
-        os.environ.clear()
-        os.environ.update(before)
-        yield lambda function, *args, **options: pool.submit(function, *args, **options).result()
+    with calling(server) as process:
+        yield process
 
 
 @pytest.fixture

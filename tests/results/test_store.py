@@ -82,6 +82,20 @@ def store(tmp_path: Path) -> Store:
 # Writing and finding ---------------------------------------------------------------------------------------------
 
 
+def test_the_folder_of_test_predictions_says_so(store: Store) -> None:
+    write(store)
+    tests = write(store, fingerprint=OTHER, predicts_tests_of=FINGERPRINT)
+    assert tests.folder is not None and tests.folder.name == f"seed1-tests-{OTHER[:12]}"
+    old = tests.folder.with_name(f"seed1-{OTHER[:12]}")  # as older versions called it
+    for folder in (tests.folder, old):
+        if folder == old:
+            tests.folder.rename(old)
+        for seen in (store, Store(store.results, "other")):
+            found = find(seen, OTHER)
+            assert found is not None and found.folder == folder and found.predicts_tests_of == FINGERPRINT
+        assert len(store.records()) == 2 and not store.warnings
+
+
 def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
     assert find(store) is None
     write(store)

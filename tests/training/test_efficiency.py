@@ -249,7 +249,15 @@ def test_peaks_are_of_whole_names():
     assert datasheet_peak("NVIDIA A100-SXM4-80GB", "tf32") == datasheet_peak("NVIDIA A100 80GB PCIe", "tf32") == 156e12
     assert datasheet_peak("Tesla V100-PCIE-16GB", "fp16") == 112e12
     assert datasheet_peak("NVIDIA L4", "bf16") != datasheet_peak("NVIDIA L40S", "bf16")
-    others = ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A100", "cpu", "")
+    assert datasheet_peak("NVIDIA H100 SXM5 80GB", "tf32") == 494.7e12 == datasheet_peak("NVIDIA H200", "tf32")
+    others = (
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA H100 SXM5 80GB MIG 1g.10gb",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA A100",
+        "cpu",
+        "",
+    )
     assert [datasheet_peak(name, "fp32") for name in others] == [None] * len(others)
     for peaks in PEAKS.values():  # tensor cores multiply halves at least twice as fast as single precision
         assert min(peaks[name] for name in ("bf16", "fp16") if name in peaks) >= 2 * 0.99 * peaks.get("fp32", 0)
