@@ -17,6 +17,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,8 @@ from harness.training.device import Machine, make_accelerator
 from harness.workers.job import Assignment, Job
 
 Tell = Callable[[Mapping[str, Any]], None]
+LATE = 60.0
+"""Seconds that another machine may need to see the records of trials, from which a sweep's later runs follow."""
 
 
 class Telling(Display):
@@ -116,14 +119,18 @@ class Worker:
         Raises:
             HarnessError: there is none: the file or the data are others than when the command began.
         """
-        key = (given.sweeping, given.fingerprint, given.model)
-        if key not in self._runs:
+        key, started = (given.sweeping, given.fingerprint, given.model), time.monotonic()
+        while key not in self._runs:
             runs = self._expand(given.sweeping)
             self._runs |= {(given.sweeping, run.fingerprint, run.model.name): run for run in runs}
-        if key not in self._runs:
-            raise HarnessError(
-                f"there is no run {given.fingerprint[:12]} any more: the file or its data changed; start again"
-            )
+            if key in self._runs:
+                break
+            if not self.context.spec.sweep.model_fields_set or time.monotonic() - started > LATE:
+                raise HarnessError(
+                    f"there is no run {given.fingerprint[:12]} any more: the file or its data changed; start again"
+                )
+            time.sleep(1.0)
+            self.context.store.look_around()
         return self._runs[key]
 
     def _expand(self, sweeping: bool) -> list[Run]:

@@ -11,6 +11,7 @@ from running import RECIPE, Bench, Updates, content
 import harness
 from harness.cli import main
 from harness.config.benchmark import read_benchmarks
+from harness.errors import HarnessError
 from harness.results.leases import Leases
 from harness.results.manifest import Choice
 from harness.runner import search
@@ -18,6 +19,7 @@ from harness.runner.progress import Display
 from harness.runner.queue import Status
 from harness.runner.resume import Interrupts
 from harness.training.trainer import Training
+from harness.workers import worker as worker_module
 from harness.workers.job import Assignment, Job
 from harness.workers.worker import Worker
 
@@ -145,6 +147,23 @@ def test_a_worker_that_is_told_a_fingerprint_makes_the_same_suggestions(bench):
         for number, trial in enumerate(found.trials):
             run = worker.find(Assignment(trial.fingerprint, "bert", sweeping=True, status=Status.TO_DO.value))
             assert len(run.rivals) == number // 4 * 4
+
+
+def test_a_worker_waits_for_the_records_that_its_machine_sees_late(bench, monkeypatch):
+    bench.write(sweep={"trials": 6, "learning_rate": RATES})
+    bench.run()
+    found = choice(bench)
+    first, late = found.trials[0].record.folder, bench.folder / "late"
+    first.rename(late)
+    job = Job(str(bench.path), "b", str(bench.results))
+    monkeypatch.setattr(worker_module.time, "sleep", lambda seconds: late.exists() and late.rename(first))
+    with Interrupts() as interrupts, Leases() as leases:
+        worker = Worker.of(job, Display(), interrupts, leases)
+        given = Assignment(found.trials[5].fingerprint, "bert", sweeping=True, status=Status.TO_DO.value)
+        assert worker.find(given).fingerprint == given.fingerprint
+        monkeypatch.setattr(worker_module, "LATE", 0.0)
+        with pytest.raises(HarnessError, match="there is no run 000000000000 any more"):
+            worker.find(Assignment("0" * 64, "bert", sweeping=True))
 
 
 @pytest.mark.slow
