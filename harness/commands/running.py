@@ -71,12 +71,12 @@ def command_run(options: argparse.Namespace) -> int:
 
     how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
-        print_once(f"results: {(options.results / spec.name).absolute()}")
         job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
         engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu, cluster)
         if options.dry_run:
             print_once(dry_run(file, spec, options.results, engine))
             continue
+        print_once(f"results: {(options.results / spec.name).absolute()}")
         board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
         print_board(board)
         failed += failures

@@ -46,21 +46,25 @@ def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokeni
     """
     from transformers import AutoTokenizer  # which loads torch
 
+    needs_code = "auto_map" in _settings(folder / "tokenizer_config.json")
+    own_code = HarnessError(
+        f"{name}: the tokenizer in {folder} needs code of its own, and no remote code is run: name another one "
+        "(tokenizer: ...), or save it as tokenizer.json"
+    )
     try:
         options = _unsaid(folder, model_type)
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
-        if "trust_remote_code" in str(error):  # what transformers advises, and the harness never does
-            raise HarnessError(
-                f"{name}: the tokenizer in {folder} needs code of its own, and no remote code is run: name another one "
-                "(tokenizer: ...), or save it as tokenizer.json"
-            ) from None
+        if needs_code or "trust_remote_code" in str(error):  # which transformers advises, and the harness never does
+            raise own_code from None
         problem = f"no tokenizer that can be loaded in {folder} for a model of type '{model_type}'"
         raise HarnessError(f"{name}: {problem}: {in_one_line(error)}") from error
     if not tokenizer.is_fast:
         raise HarnessError(f"{name}: its tokenizer has no fast version (tokenizer.json), which the harness needs")
     if len(tokenizer.get_vocab().keys() - tokenizer.added_tokens_encoder.keys()) < 2:
         # transformers makes an empty tokenizer of the config alone; it would read every text as unknown words.
+        if needs_code:
+            raise own_code
         raise HarnessError(
             f"{name}: there is no vocabulary in {folder}: it needs tokenizer.json (or vocab.txt, spiece.model, ...), "
             "or name another tokenizer (tokenizer: ...)"
