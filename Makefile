@@ -16,7 +16,7 @@ types:
 check: lint types
 
 test:
-	$(PYTHON) -m pytest -q -n 2 -rs
+	$(PYTHON) -m pytest -q -n 2 -rs --durations=25
 
 slow:
 	$(PYTHON) -m pytest -q -m slow

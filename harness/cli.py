@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import harness
-from harness.commands import exporting, inspecting, reading, running, starting, submitting, using, watching
+from harness.commands import (
+    exporting,
+    inspecting,
+    preparing,
+    reading,
+    running,
+    starting,
+    submitting,
+    using,
+    watching,
+)
 from harness.errors import HarnessError
 from harness.output import complain, guarded_code
 
@@ -18,6 +28,7 @@ SPEAKS_FIRST = 30.0
 """Seconds that the other processes of a machine wait before they print an error: it is the same in all of them, the
 first process prints it at once, and its launcher then ends the others."""
 
+TAKES_BENCHMARKS = (running.command_run, preparing.command_plan, preparing.command_download)
 NO_DOCSTRINGS = (
     "python -OO (or PYTHONOPTIMIZE=2) removes the docstrings, from which transformers makes models and this program "
     "its help: start Python without it, or with -O"
@@ -53,12 +64,12 @@ def _command(arguments: Sequence[str] | None) -> int:
     except HarnessError as error:  # a path
         complain(str(error))
         return 2
-    if options.command is running.command_run and not any(word.startswith("-") for word in rest):
+    if options.command in TAKES_BENCHMARKS and not any(word.startswith("-") for word in rest):
         options.benchmark += rest  # names after an option
     elif rest:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        with network(offline=getattr(options, "offline", False)):
+        with network(offline=getattr(options, "offline", False), wait=getattr(options, "wait", False)):
             return int(options.command(options))
     except HarnessError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0":
@@ -92,6 +103,6 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     offline = argparse.ArgumentParser(add_help=False)
     offline.add_argument("--offline", action="store_true", help="use no network: take from the Hub's cache, or fail")
-    for module in (starting, running, watching, reading, inspecting, using, submitting, exporting):
+    for module in (starting, preparing, running, watching, reading, inspecting, using, submitting, exporting):
         module.add_options(commands, offline)
     return top

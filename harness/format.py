@@ -55,14 +55,15 @@ def count(number: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``3.2 s``, ``45 s``, ``12 min``, ``5.2 h``."""
+    """``3.2 s``, ``45 s``, ``12 min``, ``5.2 h``, ``1,234 h``."""
     if seconds is None:
         return MISSING
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"{seconds / 60:.0f} min" if hours < 2 else f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def rate(value: float | None) -> str:
@@ -77,7 +78,7 @@ def short(value: float) -> str:
 
 def flops(value: float) -> str:
     """``22.5 G``."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if value >= size:
             return f"{short(value / size)} {unit}"
     return f"{short(value / 1e3)} k"

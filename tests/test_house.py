@@ -32,14 +32,15 @@ MAY_IMPORT = {
     "format": {"task"},
     "leaderboard": BASE | {"format", "results", "statistics", "task"},
     "comparison": BASE | {"format", "results", "statistics", "task", "leaderboard"},
-    "report": SHOWN,
+    "planning": BASE | {"format", "task", "config", "results"},
+    "report": SHOWN | {"planning"},
     "submission": BASE | {"results", "task", "data"},
     "export": SHOWN | {"report"},
     "inspection": SHOWN | {"data", "report"},
     "page": SHOWN | {"report", "inspection"},
     "publish": SHOWN | {"report"},
     "prediction": BASE | {"task", "data", "config", "models", "training", "results"},
-    "runner": BASE | SHOWN | {"data", "config", "models", "search", "training", "report", "page", "export"},
+    "runner": BASE | SHOWN | {"data", "config", "models", "search", "training", "planning", "report", "page", "export"},
     "workers": BASE | {"data", "config", "training", "results", "runner"},
 }
 """By room, the rooms whose modules it may import; ``api``, ``commands``, ``cli`` and the package may import any."""
@@ -83,7 +84,18 @@ def test_there_are_no_circles_and_few_levels():
 
 @pytest.mark.parametrize(
     "package",
-    ["cli", "commands", "report", "statistics", "submission", "inspection", "page", "export", "config.benchmark"],
+    [
+        "cli",
+        "commands",
+        "report",
+        "statistics",
+        "submission",
+        "inspection",
+        "page",
+        "export",
+        "planning",
+        "config.benchmark",
+    ],
 )
 def test_reading_needs_no_torch(package):
     if f"harness.{package}" not in MODULES:

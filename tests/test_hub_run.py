@@ -56,9 +56,9 @@ def hub(tmp_path, sample_cache):
         yield server
 
 
-def harness(hub, folder, *arguments):
+def harness(hub, folder, *arguments, **variables):
     """A fresh process whose clients talk to the server."""
-    environment = {**os.environ, **hub.environment(), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **hub.environment(), "OMP_NUM_THREADS": "1", **variables}
     environment.pop("HF_HUB_OFFLINE", None)
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "harness", *arguments]
@@ -99,3 +99,47 @@ def test_a_gated_checkpoint_is_one_message_and_no_traceback(hub, tmp_path):
     assert refused.returncode == 2
     assert "org/encoder" in refused.stderr and "login" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_what_is_downloaded_is_all_that_a_run_without_network_needs(hub, tmp_path):
+    (tmp_path / "hub.yaml").write_text(YAML)
+    nothing = harness(hub, tmp_path, "run", "hub.yaml", "--offline")
+    assert nothing.returncode == 2 and hub.requests == []
+    missing = [line for line in nothing.stderr.splitlines() if "is not in the cache" in line]
+    assert [line.split(" at ")[0] for line in missing] == [
+        "checkpoint org/encoder", "checkpoint org/t5", "data set nyu-mll/glue",
+    ]  # fmt: skip
+    assert "python -m harness download hub.yaml hub fetches all that is missing" in nothing.stderr
+    sizes = harness(hub, tmp_path, "download", "hub.yaml", "--sizes")
+    assert sizes.returncode == 0, sizes.stdout + sizes.stderr
+    assert "3 parts are needed from the Hub, 0 are here already" in sizes.stdout
+    assert "data set nyu-mll/glue, rte" in sizes.stdout and "[1/3]" not in sizes.stderr
+    hub.fail("gated", path="parquet")
+    ended = harness(hub, tmp_path, "download", "hub.yaml")
+    assert ended.returncode == 2 and "is gated" in ended.stderr and "in all" in ended.stdout
+    hub.heal()
+    done = harness(hub, tmp_path, "download", "hub.yaml")  # goes on where it was
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 are here already" in done.stdout and "[1/1] data set nyu-mll/glue, rte: here after" in done.stdout
+    assert not [request for request in hub.requests if "/org/" in request.path]
+    assert "3 are here already" in harness(hub, tmp_path, "download", "hub.yaml", "hub").stdout
+    hub.heal()
+    run = harness(hub, tmp_path, "run", "hub.yaml", "--offline", "--jobs", "1")
+    assert run.returncode == 0 and hub.requests == [], run.stdout + run.stderr
+
+
+def test_a_hub_that_cannot_be_reached_ends_a_command_at_once(hub, tmp_path):
+    (tmp_path / "hub.yaml").write_text(YAML)
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    for command in (["run", "hub.yaml"], ["download", "hub.yaml"]):
+        ended = harness(hub, tmp_path, *command, **nowhere)
+        assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
+        assert "cannot reach the Hub for checkpoint org/encoder" in ended.stderr
+    assert (
+        "cannot reach the Hub for data set nyu-mll/glue" in harness(hub, tmp_path, "run", "hub.yaml", **nowhere).stderr
+    )
+    plan = harness(hub, tmp_path, "run", "hub.yaml", "--dry-run", **nowhere)
+    assert plan.returncode == 0 and "2 runs, 0 done" in plan.stdout
+    assert harness(hub, tmp_path, "download", "hub.yaml").returncode == 0
+    cached = harness(hub, tmp_path, "run", "hub.yaml", "--jobs", "1", **nowhere)  # all is here
+    assert cached.returncode == 0, cached.stdout + cached.stderr

@@ -310,7 +310,11 @@ def test_a_source_on_the_hub_opens_no_socket_offline(bench):
     for models, asked in (
         (
             ["--models", "hub,branch"],
-            [f"checkpoint org/name at revision {'a' * 40} is not", "checkpoint org/name is not"],
+            [
+                f"checkpoint org/name at revision {'a' * 40} is not",
+                "checkpoint org/name is not",
+                "data set nyu-mll/glue at revision ",
+            ],
         ),
         (["--models", "bert"], ["data set nyu-mll/glue at revision "]),
     ):

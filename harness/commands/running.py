@@ -37,6 +37,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--jobs", type=jobs, metavar="N|auto", help=about)
     about = "on GPUs, runs at a time on each (default: 1)"
     run.add_argument("--runs-per-gpu", type=positive, default=1, metavar="K", help=about)
+    run.add_argument("--wait", action="store_true", help="wait for a Hub that cannot be reached (default: end at once)")
     add_cluster_options(run)
     run.set_defaults(command=command_run)
 
@@ -58,20 +59,24 @@ def command_run(options: argparse.Namespace) -> int:
     narrowing["settings"] = settings(options.set)
     file, specs = harness.api.read(options.file, options.benchmark, interval=options.interval, **narrowing)
     from harness.results.leases import check_patience
-    from harness.runner.runner import dry_run, run_benchmark
-    from harness.workers.job import Job
-    from harness.workers.local import workers_for
 
     check_patience(options.patience)
     cluster, failed = cluster_of(options), 0
+    if options.dry_run and cluster is None:
+        return command_dry_run(file, specs, options)
+    from harness.runner.planned import dry_run
+    from harness.runner.runner import run_benchmark
+    from harness.workers.job import Job
+    from harness.workers.local import workers_for
+
     how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
-        print_once(f"results: {(options.results / spec.name).absolute()}")
         job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
         engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu, cluster)
         if options.dry_run:
             print_once(dry_run(file, spec, options.results, engine))
             continue
+        print_once(f"results: {(options.results / spec.name).absolute()}")
         board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
         print_board(board)
         failed += failures
@@ -79,6 +84,17 @@ def command_run(options: argparse.Namespace) -> int:
         print_once(f"\nThe real thing: python -m harness run {options.file} glue")
     leave_group()
     return 1 if failed else 0
+
+
+def command_dry_run(file: Any, specs: Any, options: argparse.Namespace) -> int:
+    """Print what would be done; nothing is asked of the network."""
+    from harness.data.hub_access import network
+    from harness.runner.planned import dry_run
+
+    with network(offline=True):
+        for spec in specs:
+            print_once(dry_run(file, spec, options.results))
+    return 0
 
 
 def leave_group() -> None:

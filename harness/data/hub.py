@@ -17,6 +17,7 @@ from harness.io import digest, file_hash
 from harness.task.task import Example, HubSource, Task
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+NO_FOLDERS = ("*/*",)
 SETTINGS = (
     "config.json",
     "generation_config.json",
@@ -48,7 +49,7 @@ def hub_examples(task: Task, split: str) -> tuple[Callable[[], Iterator[Example]
     """
     source = _source(task)
     commit, _ = hub_revision(task)
-    dataset = _load(source, commit, split)
+    dataset = hub_data(source, commit, split)
     where = f"{Asked('data set', source.id, commit)}, {source.config or 'default'}/{split}"
     for name in task.text_fields:
         if name not in dataset.features:
@@ -101,7 +102,12 @@ def _resolved(asked: Asked) -> str:
     return ask(asked, lambda: HfApi().resolve_revision(asked.id, repo_type=repo_type, revision=asked.revision).resolved)
 
 
-def _load(source: HubSource, commit: str, split: str) -> Any:
+def hub_data(source: HubSource, commit: str, split: str) -> Any:
+    """A split as the Hub has it, by ``datasets``, which fetches all splits of the configuration with it.
+
+    Raises:
+        HarnessError: as `hub_examples`.
+    """
     asked = Asked("data set", source.id, commit)
     dataset = ask(asked, lambda: _load_with_reason(source, commit, split))
     files = [Path(file["filename"]) for file in dataset.cache_files]
@@ -231,16 +237,21 @@ def resolve_checkpoint(checkpoint: str, revision: str | None = None, *, weights:
 def _download(asked: Asked, commit: str, weights: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
-    patterns = [*SETTINGS, *(WEIGHTS if weights else ())]
+    patterns = wanted_files(weights)
     folder = ask(
         asked,
-        lambda: snapshot_download(asked.id, revision=commit, allow_patterns=patterns, ignore_patterns=["*/*"]),
+        lambda: snapshot_download(asked.id, revision=commit, allow_patterns=patterns, ignore_patterns=[*NO_FOLDERS]),
     )
     names = [path.name for path in Path(folder).iterdir()]
     if not _matching(names, WEIGHTS) and weights:
         names = ask(asked, lambda: HfApi().list_repo_files(asked.id, revision=commit))
     _check_files(str(asked), names, weights)
     return Path(folder)
+
+
+def wanted_files(weights: bool) -> list[str]:
+    """The patterns of a checkpoint's files that are fetched."""
+    return [*SETTINGS, *(WEIGHTS if weights else ())]
 
 
 def _check_files(checkpoint: str, names: Sequence[str], weights: bool) -> None:

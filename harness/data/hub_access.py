@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -37,12 +40,25 @@ ON = ("1", "ON", "YES", "TRUE")
 
 
 @contextlib.contextmanager
-def network(offline: bool = False) -> Iterator[None]:
+def network(offline: bool = False, wait: bool = False) -> Iterator[None]:
     """A block without telemetry; ``offline``: also without the network, whatever was imported before.
 
     What is asked of the Hub then comes from its cache, or is a `HarnessError`. Afterwards all is as it was.
+
+    Args:
+        wait: for a Hub that cannot be reached, until it can be.
     """
-    wanted = QUIET | (OFFLINE if offline else {})
+    token = _WAITS.set(wait or _WAITS.get())
+    try:
+        with _without(QUIET | (OFFLINE if offline else {})):
+            yield
+    finally:
+        _WAITS.reset(token)
+
+
+@contextlib.contextmanager
+def _without(wanted: dict[str, str]) -> Iterator[None]:
+    """A block with these environment variables, also for the libraries that have read them already."""
     environment = {name: os.environ.get(name) for name in wanted}
     constants = {(module, name): getattr(sys.modules[module], name) for module, name in _constants(wanted)}
     os.environ.update(wanted)
@@ -68,6 +84,65 @@ def _constants(names: dict[str, str]) -> list[tuple[str, str]]:
 def _default(name: str, value: str | None) -> bool:
     """What a library that was imported in the block would have read before it."""
     return name == "HF_UPDATE_DOWNLOAD_COUNTS" if value is None else value.upper() in ON
+
+
+# Whether there is one ---------------------------------------------------------------------------------------------
+
+REACHED_WITHIN = 8.0
+"""Seconds in which a Hub that can be reached gives its first answer."""
+LOOKS_EVERY = 15.0
+"""Seconds between two attempts to reach one that is waited for."""
+_WAITS: ContextVar[bool] = ContextVar("waits", default=False)
+_LOOKED: dict[str, bool] = {}
+
+
+def reach() -> bool:
+    """Whether the Hub answers at all, with whatever; asked once in a process.
+
+    Its clients would try for minutes. Where `network` waits, so does this.
+    """
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return True  # nothing is asked: the cache answers
+    address = constants.ENDPOINT
+    if address not in _LOOKED:
+        _LOOKED[address] = _answers(address)
+    while _WAITS.get() and not _LOOKED[address]:
+        log.warning("cannot reach %s: trying again every %.0f seconds", address, LOOKS_EVERY)
+        time.sleep(LOOKS_EVERY)
+        _LOOKED[address] = _answers(address)
+    return _LOOKED[address]
+
+
+def is_offline() -> bool:
+    """Whether the network is forbidden, by `network` or by the user's environment."""
+    from huggingface_hub import constants
+
+    return constants.is_offline_mode()
+
+
+def _answers(address: str) -> bool:
+    """Whether a server gives an answer in time; looking up its name may take longer, and is left to itself then."""
+    from huggingface_hub.utils import get_session, httpx
+
+    answers: queue.Queue[bool] = queue.Queue()
+
+    def look() -> None:
+        try:
+            get_session().head(address, timeout=REACHED_WITHIN, follow_redirects=False)
+        except (httpx.TransportError, OSError) as error:
+            answers.put(isinstance(error, httpx.RemoteProtocolError | httpx.ReadError))
+        except Exception:  # a proxy, a certificate: the clients' own message says more
+            answers.put(True)
+        else:
+            answers.put(True)
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        return answers.get(timeout=REACHED_WITHIN)
+    except queue.Empty:
+        return False
 
 
 # Requests --------------------------------------------------------------------------------------------------------
@@ -109,6 +184,8 @@ def ask(asked: Asked, call: Callable[[], T]) -> T:
     Raises:
         HarnessError: what the clients raise for a reason outside of this program.
     """
+    if not reach():
+        return _from_cache(asked, call)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
@@ -125,6 +202,23 @@ def ask(asked: Asked, call: Callable[[], T]) -> T:
         log.warning("%s: the Hub is busy, or a transfer broke off; trying again in %.0f seconds", asked, wait)
         time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _from_cache(asked: Asked, call: Callable[[], T]) -> T:
+    """What a call finds without the Hub, which cannot be reached.
+
+    Raises:
+        HarnessError: it is not there.
+    """
+    try:
+        with network(offline=True):
+            return call()
+    except HarnessError:
+        raise
+    except Exception as error:
+        if _unreachable(asked, error) or _unfit(asked, error):
+            raise HarnessError(no_network(asked)) from error
+        raise
 
 
 def _requested_wait(error: BaseException) -> float:
@@ -213,18 +307,28 @@ def _unreachable(asked: Asked, error: BaseException) -> str | None:
     from huggingface_hub.utils import httpx
 
     if _cause(error, OfflineModeIsEnabled):
-        hint = "run once without" + (
-            "" if is_commit(asked.revision) else ", or name a commit that is in the cache as its revision"
-        )
-        return f"{asked} is not in the cache, and offline mode (--offline, HF_HUB_OFFLINE) forbids the network: {hint}"
+        return not_cached(asked)
     if _broke_off(error):
         return f"the transfer of {asked} broke off, again and again: nothing incomplete is used; run the command again"
     if _cause(error, httpx.TransportError, ConnectionError):
-        return (
-            f"cannot reach the Hub for {asked}: check the network, proxies and HF_ENDPOINT, "
-            "or name a folder on this machine"
-        )
+        return no_network(asked)
     return None
+
+
+def not_cached(asked: Asked) -> str:
+    """What is said of something that offline mode does not find."""
+    hint = "run once without" + (
+        "" if is_commit(asked.revision) else ", or name a commit that is in the cache as its revision"
+    )
+    return f"{asked} is not in the cache, and offline mode (--offline, HF_HUB_OFFLINE) forbids the network: {hint}"
+
+
+def no_network(asked: Asked) -> str:
+    """What is said of something that is asked of a Hub that cannot be reached."""
+    return (
+        f"cannot reach the Hub for {asked}: check the network, proxies and HF_ENDPOINT, "
+        "or name a folder on this machine"
+    )
 
 
 def _unfit(asked: Asked, error: BaseException) -> str | None:

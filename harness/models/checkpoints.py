@@ -1,27 +1,21 @@
-"""Checkpoints: their files, looked at before anything is trained, and the models that are made from them."""
+"""Checkpoints: the models that are made from their files."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
-from torch import nn
+from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from harness.config.schema import Model
 from harness.errors import HarnessError, did_you_mean, in_one_line
-from harness.io import open_regular, read_file, unreadable
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-SHARD = re.compile(r"[^/\\:\0]+\.safetensors")
-POINTER = b"version https://git-lfs"
+if TYPE_CHECKING:
+    from torch import nn
 
 MOST_LAYERS = 1000
 """Of a new model: it would be built for hours."""
@@ -32,73 +26,6 @@ REFUSALS = (
     AssertionError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What the libraries raise for files of a checkpoint that are damaged or do not fit together."""
-
-
-# Files -----------------------------------------------------------------------------------------------------------
-
-
-def check_files(checkpoint: str, folder: Path) -> None:
-    """Refuse weights that are missing, cut short or damaged, and JSON that is not what its name says.
-
-    Args:
-        checkpoint: what messages call it.
-        folder: its files, in the layout of transformers: ``model.safetensors``, or shards and their index.
-
-    Raises:
-        HarnessError: which file, what is wrong with it, and what to do.
-    """
-    config = folder / "config.json"
-    if not isinstance(_json(checkpoint, config), dict):
-        raise HarnessError(f"{checkpoint}: {config} is no configuration: get the checkpoint again")
-    for name in [SINGLE] if (folder / SINGLE).is_file() else _shards(checkpoint, folder):
-        problem = _problem(folder / name)
-        if problem:
-            raise HarnessError(f"{checkpoint}: {folder / name} {problem}")
-
-
-def _shards(checkpoint: str, folder: Path) -> Iterable[str]:
-    index = folder / INDEX
-    if not index.is_file():
-        raise HarnessError(f"{checkpoint}: {folder} has neither {SINGLE} nor {INDEX}: its weights have other names")
-    content = _json(checkpoint, index)
-    shards = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(shards, dict) or not shards:
-        raise HarnessError(f"{checkpoint}: {index} is no index of weights: get the checkpoint again")
-    for shard in shards.values():
-        if not isinstance(shard, str) or not SHARD.fullmatch(shard):
-            raise HarnessError(
-                f"{checkpoint}: {index} names {shard!r}: shards are .safetensors files in the folder itself"
-            )
-    return sorted(set(shards.values()))
-
-
-def _json(checkpoint: str, path: Path) -> Any:
-    try:
-        return json.loads(read_file(path))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except (ValueError, RecursionError):
-        raise HarnessError(f"{checkpoint}: {path} is not valid JSON: get the checkpoint again") from None
-
-
-def _problem(path: Path) -> str | None:
-    """What is wrong with a safetensors file; None where its header is sound and fits its size."""
-    try:
-        with open_regular(path) as file:
-            if file.read(len(POINTER)) == POINTER:
-                return "is only a pointer of Git LFS: fetch the file itself with `git lfs pull`"
-        with safe_open(path, framework="numpy"):
-            return None
-    except FileNotFoundError:
-        return f"is missing, and the index names it: get the checkpoint again, with all files that {INDEX} names"
-    except SafetensorError as error:
-        problem = str(error).removeprefix("Error while deserializing header: ")
-        return f"is cut short or damaged, or no safetensors file ({problem}): get it again"
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
-
-
-# Models ----------------------------------------------------------------------------------------------------------
 
 
 def make(
@@ -115,6 +42,8 @@ def make(
         HarnessError: a configuration that no model can have; files that are damaged or do not fit together; a
             checkpoint that lacks weights, or has them in other shapes.
     """
+    import torch
+
     if folder is None:
         with building(model):
             return auto.from_config(config), set()
@@ -163,17 +92,6 @@ def new_config(model: Model, model_type: str, usual: Mapping[str, Any], **fixed:
             raise HarnessError(f"{name}: a config of model_type '{model_type}' has no '{key}'.{hint}")
     with building(model):
         return _with_dropout(AutoConfig.for_model(model_type, **{**usual, **own, **fixed}), model)
-
-
-def model_type_of(model: Model, folder: Path | None) -> str:
-    """What transformers calls the type of a model: its checkpoint's, its config's, or its architecture's usual one.
-
-    Args:
-        model: the entry of benchmarks.yaml.
-        folder: the files of its checkpoint, checked, or None.
-    """
-    config = _json(f"model '{model.name}'", folder / "config.json") if folder else model.config or {}
-    return str(config.get("model_type", model.tokenizer_family))
 
 
 def kept_config(model: Model, folder: Path, **changes: Any) -> PretrainedConfig:

@@ -7,13 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Encoding, Tokenizer
-from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError, in_one_line
 from harness.io import read_checked, read_file, remove, write_checked
@@ -22,6 +20,9 @@ from harness.output import complain
 from harness.task.functions import bare_text, source_places
 from harness.task.plugins import builtin_files
 from harness.task.task import Example, Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SAMPLE_VOCABULARY = 2000
 SETTINGS = ("bert_config.json", "config.json", "tokenizer_config.json")
@@ -43,21 +44,27 @@ def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokeni
     Raises:
         HarnessError: there is no tokenizer, or only one that needs code from the checkpoint.
     """
+    from transformers import AutoTokenizer  # which loads torch
+
+    needs_code = "auto_map" in _settings(folder / "tokenizer_config.json")
+    own_code = HarnessError(
+        f"{name}: the tokenizer in {folder} needs code of its own, and no remote code is run: name another one "
+        "(tokenizer: ...), or save it as tokenizer.json"
+    )
     try:
         options = _unsaid(folder, model_type)
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
-        if "trust_remote_code" in str(error):  # what transformers advises, and the harness never does
-            raise HarnessError(
-                f"{name}: the tokenizer in {folder} needs code of its own, and no remote code is run: name another one "
-                "(tokenizer: ...), or save it as tokenizer.json"
-            ) from None
+        if needs_code or "trust_remote_code" in str(error):  # which transformers advises, and the harness never does
+            raise own_code from None
         problem = f"no tokenizer that can be loaded in {folder} for a model of type '{model_type}'"
         raise HarnessError(f"{name}: {problem}: {in_one_line(error)}") from error
     if not tokenizer.is_fast:
         raise HarnessError(f"{name}: its tokenizer has no fast version (tokenizer.json), which the harness needs")
     if len(tokenizer.get_vocab().keys() - tokenizer.added_tokens_encoder.keys()) < 2:
         # transformers makes an empty tokenizer of the config alone; it would read every text as unknown words.
+        if needs_code:
+            raise own_code
         raise HarnessError(
             f"{name}: there is no vocabulary in {folder}: it needs tokenizer.json (or vocab.txt, spiece.model, ...), "
             "or name another tokenizer (tokenizer: ...)"
@@ -71,6 +78,8 @@ def _unsaid(folder: Path, model_type: str) -> dict[str, Any]:
     A folder of Google's original BERT, for one, has ``vocab.txt`` and ``bert_config.json``. transformers would take
     lower case for every vocabulary.
     """
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
     if (folder / "tokenizer.json").is_file():
         return {}
     said = {key: value for file in SETTINGS for key, value in _settings(folder / file).items()}

@@ -21,7 +21,7 @@ from harness.data.files import BadValue, check_field, pick
 from harness.errors import HarnessError, did_you_mean, in_one_line
 from harness.io import plain
 from harness.models import Architecture, architecture_class
-from harness.models.checkpoints import model_type_of
+from harness.models.files import model_type_of
 from harness.models.kept import from_kept, quietly
 from harness.models.tokenizers import load_tokenizer
 from harness.prediction.rows import Place, Row

@@ -9,7 +9,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from harness.format import duration, plural, score_text
+from harness.planning.estimate import Rates, forecast, observed
+from harness.planning.work import Work, read_plan
 from harness.results.live import UnderWay, live_log, under_way
+from harness.results.manifest import Key
 from harness.results.record import Record
 from harness.results.store import Store, benchmarks_in
 
@@ -27,6 +30,8 @@ class BenchmarkStatus:
     running: list[UnderWay] = field(default_factory=list)
     stopped: list[UnderWay] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    plan: Sequence[Work] = ()
+    """What the runs compute, as the last command that does them says."""
 
     @property
     def finished(self) -> bool:
@@ -35,14 +40,27 @@ class BenchmarkStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until all is done, at the mean pace of the runs that are; None where nothing tells."""
+        """Until all is done, as fast as the runs that are; None where nothing tells.
+
+        The more runs are done, the better it is: see `harness.planning.estimate`.
+        """
         times = [record.efficiency.total_seconds for record in self.done]
         known = [seconds for seconds in times if seconds]
-        if not known or not self.running:
+        if not known or self.finished:
             return None
+        at_once = max(record.efficiency.at_once or 1 for record in self.done)
         mean = sum(known) / len(known)
-        now = sum(mean if run.seconds_left is None else run.seconds_left for run in self.running)
-        return (now + mean * (len(self.waiting) + len(self.stopped))) / len(self.running)
+        now = [mean if run.seconds_left is None else run.seconds_left for run in self.running]
+        begun = {run.about.title for run in self.stopped}
+        titles = begun | set(self.waiting)
+        left = forecast(
+            [work for work in self.plan if title(work.key) in titles], Rates(observed(self.done, self.plan))
+        )
+        unknown = len(titles) - len(left.works) + left.unknown
+        later = left.device_seconds + unknown * mean / at_once
+        if not now:
+            return later
+        return sum(now) / len(now) + later / max(1.0, len(now) / at_once)
 
 
 def statuses(results: Path, benchmark: str | None = None) -> list[BenchmarkStatus]:
@@ -57,7 +75,7 @@ def statuses(results: Path, benchmark: str | None = None) -> list[BenchmarkStatu
 
 
 def _status(store: Store, begun: Mapping[str, UnderWay]) -> BenchmarkStatus:
-    status = BenchmarkStatus(store.benchmark)
+    status = BenchmarkStatus(store.benchmark, plan=read_plan(store.folder))
     for fingerprint, key, record in store.asked_for():
         run = begun.get(fingerprint or "")
         if record is not None and record.finished:
@@ -67,9 +85,14 @@ def _status(store: Store, begun: Mapping[str, UnderWay]) -> BenchmarkStatus:
         elif record is not None:
             status.failed.append(record)
         else:
-            task, model, seed = key
-            status.waiting.append(f"{task} · {model} · seed {seed}")
+            status.waiting.append(title(key))
     return status
+
+
+def title(key: Key) -> str:
+    """``rte · bert-base · seed 1``, as `About.title` has it."""
+    task, model, seed = key
+    return f"{task} · {model} · seed {seed}"
 
 
 def status_text(benchmarks: Sequence[BenchmarkStatus], most: int = 10) -> str:
@@ -82,7 +105,8 @@ def _benchmark_text(status: BenchmarkStatus, most: int) -> str:
     counts = {name: len(getattr(status, name)) for name in names}
     total = sum(counts.values())
     parts = [f"{count} {name}" for name, count in counts.items() if count or name == "done"]
-    left = "" if status.seconds_left is None else f"; about {duration(status.seconds_left)} to go"
+    seconds = status.seconds_left
+    left = "" if seconds is None else f"; about {duration(seconds)} {'to go' if status.running else 'of work left'}"
     lines = [f"{status.name}: {plural(total, 'run')}: {', '.join(parts)}{left}"]
     if status.running:
         rows = [_row(run) for run in status.running]

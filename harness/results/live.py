@@ -11,14 +11,17 @@ from pydantic import Field, ValidationError
 
 from harness.io import encode, from_json, read_file, to_json, write_file
 from harness.results.leases import holders
-from harness.results.record import HISTORY, LOG, ROWS, Name, Seed, Stored
+from harness.results.record import HISTORY, LOG, ROWS, Name, RunSettings, Seed, Stored
 
 ABOUT = "run.json"
 Steps = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class About(Stored):
-    """Which run it is, how many steps it has, and the step at which the process that does it began."""
+    """Which run it is, how many steps it has, and the step at which the process that does it began.
+
+    ``settings`` are those of its fingerprint; None in what older versions wrote.
+    """
 
     benchmark: Name
     task: Name
@@ -26,6 +29,7 @@ class About(Stored):
     seed: Seed
     steps: Steps
     first_step: Steps
+    settings: RunSettings | None = None
 
     @property
     def title(self) -> str:

@@ -161,7 +161,13 @@ def live_files(context: Context, run: Run, training: Training, folder: Path) -> 
     task, model, seed = run.label
     benchmark = context.spec.name
     about = About(
-        benchmark=benchmark, task=task, model=model, seed=seed, steps=training.steps, first_step=training.step
+        benchmark=benchmark,
+        task=task,
+        model=model,
+        seed=seed,
+        steps=training.steps,
+        first_step=training.step,
+        settings=run.settings,
     )
     return LiveFiles(folder, about)
 

@@ -6,18 +6,20 @@ import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.io import remove, replacing
-from harness.models import Architecture
-from harness.models.kept import from_kept, save_pretrained
 from harness.results.index import DIGITS
 from harness.results.kept import KeptModel, find_kept, kept_models, kept_name, write_notes
 from harness.results.record import Damaged
 from harness.runner.plan import Run
 from harness.runner.resources import Context
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.models import Architecture
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def keep_model(context: Context, run: Run, model: Trained, best: bool = True) ->
     Raises:
         HarnessError: the disk says no.
     """
+    from harness.models.kept import save_pretrained
+
     notes = KeptModel(
         fingerprint=run.fingerprint,
         configuration=run.configuration,
@@ -96,6 +100,8 @@ def load_model(context: Context, run: Run) -> dict[str, Tensor]:
     Raises:
         HarnessError: there is none, or it is damaged.
     """
+    from harness.models.kept import from_kept
+
     kept = kept_model(context, run)
     if kept is None:
         name = f"{run.task.name} with {run.model.name}, seed {run.seed}"

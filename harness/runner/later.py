@@ -9,7 +9,8 @@ from accelerate.utils import broadcast_object_list
 
 from harness.runner.answers import predict_tests
 from harness.runner.companions import end_alone, lost_connection
-from harness.runner.diagnostics import answer_diagnostics, base_of
+from harness.runner.diagnosed import answer_diagnostics
+from harness.runner.diagnostics import base_of
 from harness.runner.execute import reason
 from harness.runner.keeping import load_model
 from harness.runner.plan import Run, test_fingerprint

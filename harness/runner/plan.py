@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
@@ -19,9 +17,10 @@ from harness.io import fingerprint, plain
 from harness.results.manifest import Key
 from harness.results.record import Caveat, CaveatKind, RunSettings
 from harness.runner.resources import HOLDOUT, Resources
-from harness.task.task import Task, is_unlabelled
-from harness.training.device import resolve
-from harness.training.trainer import plan_of, steps_of, trained_parameters
+from harness.task.task import Task
+
+if TYPE_CHECKING:
+    import torch
 
 SCORE_VERSION = 5
 """Part of every fingerprint: raise it when a change of the code changes a score."""
@@ -189,7 +188,7 @@ def _expand(
     if problems:
         raise HarnessError("\n".join(problems))
     started_from = {run.parent for run in runs}
-    return [replace(run, is_parent=run in started_from) for run in dict.fromkeys(runs)]
+    return resources.settled(replace(run, is_parent=run in started_from) for run in dict.fromkeys(runs))
 
 
 def parents_first(spec: BenchmarkSpec, names: Iterable[str]) -> list[str]:
@@ -257,9 +256,7 @@ def resolved_recipes(
     resources: Resources, device: torch.device, task: Task, model: Model, recipes: Iterable[Recipe]
 ) -> list[Recipe]:
     """The recipes of a (task, model) as they will be used here."""
-    return [
-        _resolved(recipe, resources, resources.architecture(model, task, recipe), task, device) for recipe in recipes
-    ]
+    return [resources.resolved(recipe, model, task, device) for recipe in recipes]
 
 
 def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
@@ -299,25 +296,11 @@ def _diagnostics(
         for split in diagnostic.validation_splits:
             if split not in resources.splits(diagnostic):
                 missing[diagnostic.name] = {split: f"its data is not in {source}"}
-            elif any(is_unlabelled(diagnostic, example) for example in resources.examples(diagnostic, split)[:1]):
+            elif not resources.labelled(diagnostic, split):
                 missing[diagnostic.name] = {split: f"{source} has no labels for it"}
             else:
                 labelled.append((diagnostic, split))
     return tuple(labelled), missing
-
-
-def _resolved(recipe: Recipe, resources: Resources, architecture: Any, task: Task, device: torch.device) -> Recipe:
-    """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
-    parameters, tokens, machine = 0, 0.0, resources.machine
-    if recipe.compile == "auto":
-        parameters = trained_parameters(architecture.build_for_sizes())["total"]
-        features = resources.features(architecture, task, str(task.train_split), training=True)
-        plan = plan_of(features, recipe, seed=0)
-        tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)
-    half_precision = architecture.model.half_precision
-    if machine is None:
-        return resolve(recipe, device, half_precision, parameters, tokens)
-    return resolve(recipe, torch.device(machine.device), half_precision, parameters, tokens, machine.fast_bf16)
 
 
 def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]:
@@ -345,7 +328,8 @@ def _caveats(resources: Resources, task: Task, model: Model) -> Iterable[Caveat]
 
 def _is_t5_v1_0(folder: Path) -> bool:
     """Whether a checkpoint is T5 v1.0, whose pre-training mixed in the tasks: its config.json names their prefixes."""
-    config = json.loads((folder / "config.json").read_bytes())
+    file = folder / "config.json"
+    config = json.loads(file.read_bytes()) if file.is_file() else {}
     return config.get("model_type") == "t5" and bool(config.get("task_specific_params"))
 
 

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from accelerate.utils import broadcast_object_list
-
 from harness.results.leases import Lease
 from harness.results.record import Record
 from harness.runner.diagnostics import base_model, base_of
 from harness.runner.keeping import has_sound_model, kept_model
 from harness.runner.plan import Run, test_fingerprint
+from harness.runner.processes import shared
 from harness.runner.resources import Context
 from harness.runner.search import record_of_trial
 
@@ -65,7 +64,7 @@ def statuses_of(context: Context, runs: Iterable[Run]) -> Statuses:
                 kept = kept_model(context, run) is not None
                 statuses[run] = Status.TESTS_NEEDED if kept else Status.RETRAINING_NEEDED
     _need_models(context, statuses, having(statuses, Status.TO_DO, Status.FAILED))
-    [values] = broadcast_object_list([list(statuses.values())])
+    values = shared(context.accelerator, list(statuses.values()))
     return dict(zip(statuses, values, strict=True))
 
 

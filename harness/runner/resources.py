@@ -7,10 +7,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from accelerate import Accelerator
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from harness.config.benchmark import BenchmarkFile
 from harness.config.schema import BenchmarkSpec, Model, Recipe
@@ -19,20 +16,26 @@ from harness.data.features import FEATURES_VERSION, Features, Group, cached
 from harness.data.hub import Checkpoint, resolve_checkpoint
 from harness.errors import HarnessError
 from harness.io import fingerprint
-from harness.models import Architecture, architecture_class
-from harness.models.checkpoints import check_files, model_type_of
-from harness.models.tokenizers import load_tokenizer, sample_tokenizer, tokenizer_fingerprint
+from harness.models import architecture_class
+from harness.models.files import check_files
 from harness.results.leases import Leases
 from harness.results.store import Store
-from harness.runner.progress import Display
-from harness.runner.resume import Interrupts
 from harness.search.study import Suggested
 from harness.task.baseline import constant_answer, constant_predictions
 from harness.task.functions import repairs
-from harness.task.task import Example, Task
+from harness.task.task import Example, Task, is_unlabelled
 from harness.task.texts import normalised
-from harness.training.device import Machine
-from harness.training.evaluation import Split, score
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.models import Architecture
+    from harness.runner.progress import Display
+    from harness.runner.resume import Interrupts
+    from harness.training.device import Machine
+    from harness.training.evaluation import Split
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -90,7 +93,7 @@ class Resources:
     """What `harness.training.inference.counted` gave for a task, a model and a recipe."""
     _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """What ``make`` gave the first time."""
         if key not in self._kept:
             self._kept[key] = make()
@@ -108,7 +111,11 @@ class Resources:
 
     def examples(self, task: Task, split: str) -> list[Example]:
         """A split's examples in memory, where they stay: for splits that are evaluated."""
-        return self._once(("examples", task.name, split), lambda: list(self.open(task, split)))
+        return self.once(("examples", task.name, split), lambda: list(self.open(task, split)))
+
+    def labelled(self, task: Task, split: str) -> bool:
+        """Whether the examples of a split that is there have labels."""
+        return not any(is_unlabelled(task, example) for example in self.examples(task, split)[:1])
 
     def open(self, task: Task, split: str, model: Model | None = None) -> Examples:
         """A split's examples, to be read one by one (``holdout``, and a train split without it where `holds_out`)."""
@@ -126,12 +133,12 @@ class Resources:
             source, limit = self.source(task), self.limit(task, split)
             return open_examples(task, source, split, allow_partial=self.spec.allow_partial, limit=limit)
 
-        return self._once(("opened", task.name, split), opened)
+        return self.once(("opened", task.name, split), opened)
 
     def _held_out(self, task: Task, split: str) -> Examples:
         assert task.train_split is not None
         examples = self._open(task, task.train_split)
-        positions = self._once(
+        positions = self.once(
             ("held out", task.name),
             lambda: held_out(task, examples, HOLDOUT_SHARE, HOLDOUT_MOST, f"the training data of task '{task.name}'"),
         )
@@ -148,18 +155,20 @@ class Resources:
             splits = {(other.name, split): (other, self.examples(other, split)) for other, split in evaluated}
             return overlap(task, self._open(task, str(task.train_split)), splits)
 
-        return self._once(("overlap", task.name, *((other.name, split) for other, split in evaluated)), counted)
+        return self.once(("overlap", task.name, *((other.name, split) for other, split in evaluated)), counted)
 
     def baseline(self, trained: Task, task: Task, split: str) -> dict[str, float]:
         """What one constant answer scores on a split of a task; the labels that are trained on choose it."""
 
+        from harness.training.evaluation import score
+
         def scored() -> dict[str, float]:
             training = self._open(trained, str(trained.train_split))
-            answer = self._once(("constant", trained.name), lambda: constant_answer(trained, training))
+            answer = self.once(("constant", trained.name), lambda: constant_answer(trained, training))
             examples = self.examples(task, split)
             return score(task, examples, constant_predictions(task, answer, examples))
 
-        return self._once(("baseline", trained.name, task.name, split), scored)
+        return self.once(("baseline", trained.name, task.name, split), scored)
 
     def limit(self, task: Task, split: str) -> int | None:
         """The benchmark's ``limit`` for a split, if any."""
@@ -176,7 +185,7 @@ class Resources:
             limits = {split: self.limit(task, split) for split in splits}
             return {**content, "limit": limits} if any(limits.values()) else content
 
-        identity_of_files = self._once(("data", task.name, *splits), identity)
+        identity_of_files = self.once(("data", task.name, *splits), identity)
         if model is None or not self.holds_out(task, model):
             return identity_of_files
         return {**identity_of_files, "held_out": fingerprint({"cluster": task.cluster_definition})}
@@ -185,7 +194,7 @@ class Resources:
 
     def checkpoint(self, model: Model) -> Checkpoint | None:
         """The model's checkpoint on this machine, or None for random weights."""
-        checkpoint = self._once(("checkpoint", model.name), lambda: _checkpoint(model))
+        checkpoint = self.once(("checkpoint", model.name), lambda: _checkpoint(model))
         if isinstance(checkpoint, HarnessError):
             raise checkpoint  # the same for every task, without asking the Hub again
         return checkpoint
@@ -197,13 +206,18 @@ class Resources:
     def _tokenizer(self, model: Model) -> tuple[PreTrainedTokenizerBase, str]:
         """The tokenizer, and its fingerprint before its first use, which changes its state."""
 
+        from harness.models.tokenizers import tokenizer_fingerprint
+
         def loaded() -> tuple[PreTrainedTokenizerBase, str]:
             tokenizer = self._load_tokenizer(model)
             return tokenizer, tokenizer_fingerprint(tokenizer)
 
-        return self._once(("tokenizer", model.name), loaded)
+        return self.once(("tokenizer", model.name), loaded)
 
     def _load_tokenizer(self, model: Model) -> PreTrainedTokenizerBase:
+        from harness.models.files import model_type_of
+        from harness.models.tokenizers import load_tokenizer, sample_tokenizer
+
         name = f"model '{model.name}'"
         if model.tokenizer == "sample":
             return sample_tokenizer(model.tokenizer_family, self.cache)
@@ -241,6 +255,28 @@ class Resources:
             recipe.label_smoothing,
         )
 
+    def settled(self, runs: Iterable[T]) -> list[T]:
+        """Runs, with the settings that they have here."""
+        return list(runs)
+
+    def resolved(self, recipe: Recipe, model: Model, task: Task, device: torch.device) -> Recipe:
+        """The recipe as it will be used here; sizes are looked at only where ``compile: auto`` needs them."""
+        import torch
+
+        from harness.training.device import resolve
+        from harness.training.trainer import plan_of, steps_of, trained_parameters
+
+        architecture, parameters, tokens, machine = self.architecture(model, task, recipe), 0, 0.0, self.machine
+        if recipe.compile == "auto":
+            parameters = trained_parameters(architecture.build_for_sizes())["total"]
+            features = self.features(architecture, task, str(task.train_split), training=True)
+            plan = plan_of(features, recipe, seed=0)
+            tokens = float(features.lengths.mean()) * plan.batch_size * steps_of(plan, recipe)
+        if machine is None:
+            return resolve(recipe, device, model.half_precision, parameters, tokens)
+        device = torch.device(machine.device)
+        return resolve(recipe, device, model.half_precision, parameters, tokens, machine.fast_bf16)
+
     def features(self, architecture: Architecture, task: Task, split: str, training: bool) -> Features:
         """The split as this architecture reads it: tokenised once for all seeds and models that read it so."""
         train = str(task.train_split)
@@ -266,6 +302,8 @@ class Resources:
 
     def evaluated(self, architecture: Architecture, task: Task, split: str) -> Split:
         """A split to evaluate an architecture on."""
+        from harness.training.evaluation import Split
+
         return Split(task, split, self.examples(task, split), self.features(architecture, task, split, training=False))
 
     def _selection(self, task: Task, split: str, model: Model) -> str | None:

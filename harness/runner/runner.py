@@ -13,15 +13,14 @@ from typing import Any, Protocol
 from accelerate.utils import broadcast_object_list
 
 from harness.config.benchmark import BenchmarkFile
-from harness.config.effective import effective_recipes
 from harness.config.schema import BenchmarkSpec
 from harness.errors import HarnessError
 from harness.export.trackers import check_trackers
 from harness.leaderboard.board import Leaderboard
 from harness.leaderboard.columns import described
 from harness.output import complain
+from harness.planning.work import write_plan
 from harness.results.leases import PATIENCE, Leases
-from harness.results.live import under_way
 from harness.results.manifest import Choice, in_words
 from harness.results.record import Record
 from harness.results.store import Store
@@ -32,6 +31,7 @@ from harness.runner.diagnostics import left_out, settled
 from harness.runner.execute import do_run
 from harness.runner.keeping import drop_models, drop_worse_seeds
 from harness.runner.later import answer_diagnostics_of, predict_tests_of
+from harness.runner.needs import network_for
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint
 from harness.runner.progress import Display, make_display
 from harness.runner.queue import (
@@ -47,7 +47,8 @@ from harness.runner.reading import read_data
 from harness.runner.resources import Context, Resources
 from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.search import recipes_of, trials_of
-from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, run_table, verdict
+from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, verdict
+from harness.runner.works import work_of_run
 from harness.training.device import Machine, make_accelerator, together
 
 POLL_SECONDS = 2.0
@@ -109,6 +110,7 @@ def run_benchmark(
         with (
             contextlib.closing(display),
             contextlib.closing(engine),
+            network_for(file, spec, results),
             Interrupts() as interrupts,
             Leases(patience=patience) as leases,
             watching(accelerator, leases, store.work),
@@ -189,6 +191,8 @@ def update_manifest(context: Context, runs: Sequence[Run], choices: Sequence[Cho
             whole.models,
             {run.label: test_fingerprint(run, context.resources) for run in runs if context.spec.predict and run.tests},
         )
+        with contextlib.suppress(HarnessError):
+            write_plan(context.store.folder, [work_of_run(context.resources, run) for run in runs])
         tidy(context, statuses)
 
 
@@ -308,19 +312,6 @@ def _drop_unwanted(context: Context, runs: Sequence[Run]) -> None:
         drop_models(context, runs)
     elif context.spec.keep == "best":
         drop_worse_seeds(context, runs)
-
-
-def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Engine | None = None) -> str:
-    """The runs of a benchmark as a table: which are done, why others would be trained (again); then the recipes."""
-    store = Store(results, spec.name)
-    resources = Resources(spec, store.cache, engine.machine if engine else None)
-    context = Context(file, resources, store, make_accelerator(), Display(), Interrupts(), Leases())
-    tried = trials_of(context)
-    choices = choose(context, tried)
-    runs = runs_of(context, tried, choices)
-    begun = under_way(store.work)
-    table = run_table(spec, statuses_of(context, tried), choices, statuses_of(context, runs), begun)
-    return "\n\n".join([table, *left_out(runs), effective_recipes(spec)])
 
 
 def prepare_libraries() -> None:

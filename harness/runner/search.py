@@ -11,16 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
-
 from harness.config.recipe import Recipe
 from harness.io import number
 from harness.results.record import Point, Record
 from harness.runner.diagnostics import settled
 from harness.runner.plan import Pair, Run, resolved_recipes, trials
+from harness.runner.processes import shared, together
 from harness.runner.resources import Context
 from harness.search.study import ROUND, Suggested, Tried, is_hopeless, suggest
-from harness.training.device import together
 
 
 def trials_of(context: Context) -> list[Run]:
@@ -67,8 +65,7 @@ def _with_rivals(context: Context, runs: Iterable[Run]) -> list[Run]:
 def _next_rounds(context: Context, runs: Iterable[Run]) -> dict[Pair, Suggested]:
     """Of each search whose rounds so far are made, what is suggested with the next one; the same in all processes."""
     new = together(context.accelerator, lambda: dict(_rounds(context, runs)) if context.main else {})
-    [new] = broadcast_object_list([new])
-    return new
+    return shared(context.accelerator, new)
 
 
 def _rounds(context: Context, runs: Iterable[Run]) -> Iterator[tuple[Pair, Suggested]]:
@@ -138,8 +135,7 @@ def should_end(context: Context, run: Run, history: Iterable[Mapping[str, Any]])
     """Whether a trial of a search is pruned after its last evaluation; the same in all processes."""
     if not run.rivals:
         return False
-    [hopeless] = broadcast_object_list([context.main and _is_hopeless(context, run, curve_of(history))])
-    return bool(hopeless)
+    return shared(context.accelerator, context.main and _is_hopeless(context, run, curve_of(history)))
 
 
 def _is_hopeless(context: Context, run: Run, curve: Sequence[float]) -> bool:

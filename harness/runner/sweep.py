@@ -132,4 +132,6 @@ def _row(run: Run, status: Status, begun: Mapping[str, UnderWay], chosen: bool =
     state = status.value + (", chosen" if chosen else "")
     if status in TO_TRAIN and (started := begun.get(run.fingerprint)):
         state = f"{'running' if started.holder else 'stopped'}, step {started.step:,} of {started.about.steps:,}"
-    return [*run.label, diagnostics, parent, in_words(run.trial), state, run.fingerprint[:12]]
+    # One that has left nothing yet is not to be found by its fingerprint, which the device may have a part in.
+    fingerprint = "" if state == Status.TO_DO.value else run.fingerprint[:12]
+    return [*run.label, diagnostics, parent, in_words(run.trial), state, fingerprint]

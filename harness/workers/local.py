@@ -59,8 +59,9 @@ class LocalWorkers:
         at_once = self.at_once(context, list(loads.values()))
         if at_once == 1:
             return InThisProcess()(context, statuses, todo, board)
+        if at_once != self.job.at_once:  # a search comes here again for each of its rounds
+            context.display.message(f"up to {at_once} runs at a time, each in a process of its own")
         self.job = replace(self.job, at_once=at_once, machine=asdict(Machine.of(context.accelerator.device)))
-        context.display.message(f"up to {at_once} runs at a time, each in a process of its own")
         if self.jobs is not None and context.accelerator.device.type == "cpu":
             most = max(1, cores() // at_once)
             loads = {run: replace(load, threads=min(load.threads, most)) for run, load in loads.items()}

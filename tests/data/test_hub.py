@@ -22,6 +22,7 @@ import pytest
 from hub_server import HubServer, calling
 
 from harness import HarnessError, load_examples, load_tasks
+from harness.data import hub_access
 from harness.data.datasets import data_fingerprint, splits_in
 from harness.data.hub import Checkpoint, hub_revision, resolve_checkpoint
 from harness.data.hub_access import Asked, ask
@@ -304,6 +305,7 @@ def test_another_revision_in_the_cache_is_never_used(hub, call, name):
 SCRIPT = """
 import dataclasses, sys
 from harness import HarnessError, load_examples, load_tasks
+from harness.data import hub_access
 from harness.task.task import HubSource
 repo, *commits = sys.argv[1:]
 for commit in commits:
@@ -515,3 +517,37 @@ def test_transformers_loads_from_the_server(hub, call, name, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     hub.add_model(name, tmp_path, ONE)
     assert call(load_tokenizer, name, ONE) == [2, 3]
+
+
+def test_a_hub_that_cannot_be_reached_is_waited_for_on_request(monkeypatch):
+    from huggingface_hub import constants
+
+    looks, slept = [], []
+
+    def answers(address: str) -> bool:
+        looks.append(address)
+        return len(looks) > 3
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_access, "_LOOKED", {})
+    monkeypatch.setattr(hub_access, "_answers", answers)
+    monkeypatch.setattr(hub_access.time, "sleep", slept.append)
+    assert not hub_access.reach() and not hub_access.reach() and len(looks) == 1
+    with hub_access.network(wait=True):
+        assert hub_access.reach() and len(looks) == 4 and len(slept) == 3
+    assert hub_access.reach() and len(looks) == 4
+    with hub_access.network(offline=True):
+        assert hub_access.is_offline()
+
+
+def test_a_server_that_says_anything_can_be_reached(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert hub_access._answers(hub.url)
+    hub.fail("503")
+    assert hub_access._answers(hub.url)
+    hub.fail("drop")
+    assert hub_access._answers(hub.url)
+    assert not hub_access._answers("http://127.0.0.1:9")
+    assert not hub_access._answers("http://no-such-host.invalid")

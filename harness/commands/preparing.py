@@ -1,0 +1,124 @@
+"""Commands before a run: plan, download."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.commands.arguments import names, seeds, settings
+from harness.io import usable
+
+PREFIXES = {"T": 1e12, "P": 1e15, "G": 1e9}
+
+
+def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
+    """The options of these commands."""
+    about = "what a benchmark takes: runs, steps, FLOPs, memory, disk, time and cost; needs no network"
+    plan = commands.add_parser("plan", help=about)
+    _add_choice(plan)
+    plan.add_argument("--results", type=usable, default=Path("results"), help="where results are (default: results)")
+    about = "FLOP/s that a device reaches, e.g. 40T, for all models or for one; may be given several times"
+    plan.add_argument("--rate", type=rate, action="append", default=[], metavar="[MODEL=]FLOPS", help=about)
+    about = "devices, each of which does one run at a time; several numbers with commas (default: 1)"
+    plan.add_argument("--devices", type=devices, default=[1], metavar="N", help=about)
+    plan.add_argument("--price", type=price, help="of a device and an hour, to show the cost")
+    plan.set_defaults(command=command_plan)
+
+    about = "fetch the checkpoints and the data that benchmarks need from the Hub, to run them without a network"
+    download = commands.add_parser("download", help=about)
+    _add_choice(download)
+    download.add_argument("--sizes", action="store_true", help="say only what would be fetched")
+    download.add_argument("--wait", action="store_true", help="wait for a Hub that cannot be reached")
+    download.set_defaults(command=command_download)
+
+
+def _add_choice(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=usable, help="benchmarks.yaml")
+    command.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
+    command.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
+    command.add_argument("--models", type=names, help="only these models")
+    command.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
+    command.add_argument("--data", help="hub, sample, or a folder of official files")
+    command.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
+
+
+def _read(options: argparse.Namespace) -> Any:
+    """The benchmark file, and what is asked for of its benchmarks."""
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in ("tasks", "models", "seeds", "data")}
+    return harness.api.read(options.file, options.benchmark, settings=settings(options.set), **chosen)
+
+
+def rate(text: str) -> tuple[str, float]:
+    """``t5-base=40T`` as (model, FLOP/s); without a model, for all: ``""``."""
+    model, _, number = text.rpartition("=")
+    try:
+        value = float(number[:-1]) * PREFIXES[number[-1]] if number[-1:] in PREFIXES else float(number)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e30:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate, such as 40T or t5-base=40T: 40e12 FLOP/s")
+    return model, value
+
+
+def devices(text: str) -> list[int]:
+    """``8,64`` as a list of whole numbers from 1 on."""
+    numbers = names(text)
+    if not numbers or not all(number.isascii() and number.isdigit() and int(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1 on, such as 8 or 8,64")
+    return [int(number) for number in numbers]
+
+
+def price(text: str) -> float:
+    """A number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price of a device and an hour, such as 2.5")
+    return value
+
+
+def command_plan(options: argparse.Namespace) -> int:
+    """Print what is left to do of each benchmark, and what it takes."""
+    from harness.data.hub_access import network
+    from harness.runner.planned import plan_text, planned
+
+    file, specs = _read(options)
+    stated = dict(options.rate)
+    for model in stated:
+        if model and all(model not in spec.models for spec in specs):
+            raise harness.HarnessError(f"--rate {model}: there is no such model in what is planned")
+    with network(offline=True):
+        texts = [
+            plan_text(planned(file, spec, options.results, stated), options.devices, options.price) for spec in specs
+        ]
+    print("\n\n".join(texts))
+    return 0
+
+
+def command_download(options: argparse.Namespace) -> int:
+    """Fetch what is not here yet, the sizes first."""
+    from harness.format import duration, memory
+    from harness.runner.needs import needs_of
+
+    file, specs = _read(options)
+    needs = list(dict.fromkeys(needed for spec in specs for needed in needs_of(file, spec)))
+    left = [needed for needed in needs if not needed.is_here()]
+    print(f"{len(needs)} parts are needed from the Hub, {len(needs) - len(left)} are here already", flush=True)
+    sizes = [needed.size() for needed in left]
+    for needed, size in zip(left, sizes, strict=True):
+        print(f"  {memory(size):>9}  {needed.title}")
+    if not left or options.sizes:
+        return 0
+    print(f"  {memory(sum(sizes)):>9}  in all", flush=True)
+    for number, (needed, size) in enumerate(zip(left, sizes, strict=True), 1):
+        print(f"[{number}/{len(left)}] {needed.title}, {memory(size)} ...", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        needed.fetch()
+        print(f"[{number}/{len(left)}] {needed.title}: here after {duration(time.monotonic() - started)}", flush=True)
+    return 0
