@@ -7,6 +7,7 @@ An example is a block after ``<!-- example: NAME -->``: a file to write (NAME ha
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -134,8 +135,9 @@ def test_every_page_with_examples_is_run():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_on_a_page_is_one(page):
-    for line in COMMAND.findall("\n".join(re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.DOTALL))):
-        parser().parse_args(line.split("#")[0].split())
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.DOTALL))
+    for line in COMMAND.findall(re.sub(r"\\\n\s*", "", blocks)):
+        parser().parse_args(shlex.split(line, comments=True))
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md"])

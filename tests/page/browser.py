@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,20 @@ class Browser:
         """What a script returns."""
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, script: str, seconds: float = 20.0) -> Any:
-        """What a script returns as soon as that is something."""
+    def wait(self, script: str, *arguments: Any, seconds: float = 20.0) -> Any:
+        """What a script returns as soon as that is something: tables are sorted and plots drawn after an event."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: self.run(script))
+        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: self.run(script, *arguments))
+
+    def becomes(self, script: str, value: Any, seconds: float = 20.0) -> None:
+        """Wait until a script returns this; a table is sorted and filtered some time after the event."""
+        now = None
+        for _ in range(int(seconds / 0.05)):
+            if (now := self.run(script)) == value:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{script} stays {now}, not {value}")
 
     def messages(self) -> list[str]:
         """The warnings and errors of the console since the last call."""
