@@ -305,15 +305,8 @@ def result_of(
         run,
         efficiency=efficiency,
         missing=run.missing,
-        steps=training.step,
-        best_step=state.best.step,
-        selection_score=state.best.selection_score,
-        parameters=training.parameters,
-        batch_size=training.plan.batch_size,
-        updates_per_epoch=training.plan.updates_per_epoch,
-        micro_batch_tokens=training.plan.micro_batch_tokens,
+        **course(training, state),
         threshold=state.best.threshold if run.task.has_threshold and not generates else None,
-        evaluations=state.evaluations,
         last_scores=last or results["scores"],
         **results,
     )
@@ -330,6 +323,20 @@ def result_of(
     )
 
 
+def course(training: Training, state: RunState) -> dict[str, Any]:
+    """What a record says of the course of a training."""
+    return {
+        "steps": training.step,
+        "best_step": state.best.step,
+        "selection_score": state.best.selection_score,
+        "parameters": training.parameters,
+        "batch_size": training.plan.batch_size,
+        "updates_per_epoch": training.plan.updates_per_epoch,
+        "micro_batch_tokens": training.plan.micro_batch_tokens,
+        "evaluations": state.evaluations,
+    }
+
+
 def pruned_result(context: Context, run: Run, training: Training, state: RunState, usage: Usage) -> Result:
     """What is left of a trial that a search ended early: its learning curve and what it took, but no scores."""
     state.note(f"pruned at step {training.step}: its best score is below the median of the other trials by now")
@@ -341,14 +348,7 @@ def pruned_result(context: Context, run: Run, training: Training, state: RunStat
         run,
         status="pruned",
         efficiency=efficiency,
-        steps=training.step,
-        best_step=state.best.step,
-        selection_score=state.best.selection_score,
-        parameters=training.parameters,
-        batch_size=training.plan.batch_size,
-        updates_per_epoch=training.plan.updates_per_epoch,
-        micro_batch_tokens=training.plan.micro_batch_tokens,
-        evaluations=state.evaluations,
+        **course(training, state),
     )
     return Result(record, history=state.history, log=state.log)
 
