@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.io import usable
 
 if TYPE_CHECKING:
     from harness.leaderboard.board import Leaderboard
@@ -59,3 +60,25 @@ def print_once(text: str) -> None:
     """Print from the only process of a launch, or from the first of several."""
     if os.environ.get("RANK", "0") == "0":
         print(text)
+
+
+def add_choice(command: argparse.ArgumentParser) -> None:
+    """What names runs: a file, benchmarks in it, and which part of these."""
+    command.add_argument("file", type=usable, help="benchmarks.yaml")
+    command.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
+    command.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
+    command.add_argument("--models", type=names, help="only these models")
+    command.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
+    command.add_argument("--data", help="hub, sample, or a folder of official files")
+    command.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
+
+
+def number(text: str) -> float:
+    """A number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from harness.commands.arguments import number
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -26,17 +27,6 @@ def add_cluster_options(run: argparse.ArgumentParser) -> None:
     about = "slurm (default), or to try it without one: local, debug"
     group.add_argument("--slurm-executor", choices=("slurm", "local", "debug"), help=about)
     group.add_argument("--detach", action="store_true", help="with SLURM: return when the jobs are submitted")
-
-
-def number(text: str) -> float:
-    """A number from 0 on."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return value
 
 
 def cluster_of(options: argparse.Namespace) -> OnRay | OnSlurm | None:

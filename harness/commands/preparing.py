@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import names, seeds, settings
+from harness.commands.arguments import add_choice, names, number, settings
 from harness.io import usable
 
 PREFIXES = {"T": 1e12, "P": 1e15, "G": 1e9}
@@ -19,31 +19,21 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     """The options of these commands."""
     about = "what a benchmark takes: runs, steps, FLOPs, memory, disk, time and cost; needs no network"
     plan = commands.add_parser("plan", help=about)
-    _add_choice(plan)
+    add_choice(plan)
     plan.add_argument("--results", type=usable, default=Path("results"), help="where results are (default: results)")
     about = "FLOP/s that a device reaches, e.g. 40T, for all models or for one; may be given several times"
     plan.add_argument("--rate", type=rate, action="append", default=[], metavar="[MODEL=]FLOPS", help=about)
     about = "devices, each of which does one run at a time; several numbers with commas (default: 1)"
     plan.add_argument("--devices", type=devices, default=[1], metavar="N", help=about)
-    plan.add_argument("--price", type=price, help="of a device and an hour, to show the cost")
+    plan.add_argument("--price", type=number, help="of a device and an hour, to show the cost")
     plan.set_defaults(command=command_plan)
 
     about = "fetch the checkpoints and the data that benchmarks need from the Hub, to run them without a network"
     download = commands.add_parser("download", help=about)
-    _add_choice(download)
+    add_choice(download)
     download.add_argument("--sizes", action="store_true", help="say only what would be fetched")
     download.add_argument("--wait", action="store_true", help="wait for a Hub that cannot be reached")
     download.set_defaults(command=command_download)
-
-
-def _add_choice(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", type=usable, help="benchmarks.yaml")
-    command.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
-    command.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
-    command.add_argument("--models", type=names, help="only these models")
-    command.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
-    command.add_argument("--data", help="hub, sample, or a folder of official files")
-    command.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
 
 
 def _read(options: argparse.Namespace) -> Any:
@@ -70,17 +60,6 @@ def devices(text: str) -> list[int]:
     if not numbers or not all(number.isascii() and number.isdigit() and int(number) for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1 on, such as 8 or 8,64")
     return [int(number) for number in numbers]
-
-
-def price(text: str) -> float:
-    """A number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no price of a device and an hour, such as 2.5")
-    return value
 
 
 def command_plan(options: argparse.Namespace) -> int:
@@ -116,9 +95,9 @@ def command_download(options: argparse.Namespace) -> int:
     if not left or options.sizes:
         return 0
     print(f"  {memory(sum(sizes)):>9}  in all", flush=True)
-    for number, (needed, size) in enumerate(zip(left, sizes, strict=True), 1):
-        print(f"[{number}/{len(left)}] {needed.title}, {memory(size)} ...", file=sys.stderr, flush=True)
+    for place, (needed, size) in enumerate(zip(left, sizes, strict=True), 1):
+        print(f"[{place}/{len(left)}] {needed.title}, {memory(size)} ...", file=sys.stderr, flush=True)
         started = time.monotonic()
         needed.fetch()
-        print(f"[{number}/{len(left)}] {needed.title}: here after {duration(time.monotonic() - started)}", flush=True)
+        print(f"[{place}/{len(left)}] {needed.title}: here after {duration(time.monotonic() - started)}", flush=True)
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import INTERVAL, names, print_board, print_once, seeds, settings
+from harness.commands.arguments import INTERVAL, add_choice, print_board, print_once, settings
 from harness.commands.clusters import add_cluster_options, cluster_of
 from harness.io import usable
 
@@ -20,14 +20,8 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "train and evaluate what is not done yet, and make the leaderboards"
     run = commands.add_parser("run", help=about, parents=[offline])
     run.example = RUN_EXAMPLE
-    run.add_argument("file", type=usable, help="benchmarks.yaml")
-    run.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
-    run.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
-    run.add_argument("--models", type=names, help="only these models")
-    run.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
-    run.add_argument("--data", help="hub, sample, or a folder of official files")
+    add_choice(run)
     run.add_argument("--results", type=usable, default=Path("results"), help="where results go (default: results)")
-    run.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
     run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
