@@ -16,10 +16,10 @@ types:
 check: lint types
 
 test:
-	$(PYTHON) -m pytest -q -n 2 -rs --durations=25
+	$(PYTHON) -m pytest -q -n 2 -rfEs --durations=25
 
 slow:
-	$(PYTHON) -m pytest -q -m slow
+	$(PYTHON) -m pytest -q -m slow --hypothesis-profile random
 
 sample:
 	$(PYTHON) -m harness run benchmarks.yaml

@@ -9,8 +9,10 @@ from hypothesis import settings
 # Several test processes share the cores: more threads would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("machine", deadline=None)  # no test depends on the speed of the machine
-settings.load_profile("machine")
+# No test depends on the speed of the machine, or on luck; `make slow` looks for new examples.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")

@@ -95,9 +95,10 @@ def mutate(world: World, name: str, number: int, how: str, edits) -> None:
     """Read a file after some edits; ``how`` they are made, and whether its checksums then fit."""
     subject = SUBJECTS[name]
     world.restore()
-    path, content = world.folder / world.path(subject), world.content(subject)
+    path = world.folder / world.path(subject)
     if path.is_dir():
         return
+    content = world.content(subject)
     try:
         document = json.loads(content) if how == "nodes" else None
     except ValueError:
