@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import add_choice, names, number, settings
-from harness.io import usable
+from harness.commands.arguments import add_choice, add_results, names, number, results_of, settings
 
 PREFIXES = {"T": 1e12, "P": 1e15, "G": 1e9}
 
@@ -20,7 +18,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "what a benchmark takes: runs, steps, FLOPs, memory, disk, time and cost; needs no network"
     plan = commands.add_parser("plan", help=about)
     add_choice(plan)
-    plan.add_argument("--results", type=usable, default=Path("results"), help="where results are (default: results)")
+    add_results(plan, "are")
     about = "FLOP/s that a device reaches, e.g. 40T, for all models or for one; may be given several times"
     plan.add_argument("--rate", type=rate, action="append", default=[], metavar="[MODEL=]FLOPS", help=about)
     about = "devices, each of which does one run at a time; several numbers with commas (default: 1)"
@@ -73,9 +71,8 @@ def command_plan(options: argparse.Namespace) -> int:
         if model and all(model not in spec.models for spec in specs):
             raise harness.HarnessError(f"--rate {model}: there is no such model in what is planned")
     with network(offline=True):
-        texts = [
-            plan_text(planned(file, spec, options.results, stated), options.devices, options.price) for spec in specs
-        ]
+        plans = [planned(file, spec, results_of(options), stated) for spec in specs]
+        texts = [plan_text(each, options.devices, options.price) for each in plans]
     print("\n\n".join(texts))
     return 0
 

@@ -14,6 +14,7 @@ from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.hub import Checkpoint
 from harness.data.hub_access import is_commit
 from harness.errors import HarnessError
+from harness.format import plural
 from harness.io import fingerprint
 from harness.planning.disk import disk_of
 from harness.planning.estimate import Forecast, Rates, forecast, observed, on_device
@@ -310,7 +311,7 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Els
 def plan_text(plan: Planned, devices: Sequence[int], price: float | None) -> str:
     """What is left to do of a benchmark, and what it takes on so many devices at this ``price`` of an hour."""
     done = len(plan.works) - len(plan.left)
-    head = f"{plan.spec.name}: {len(plan.works)} runs, {done} done"
+    head = f"{plan.spec.name}: {plural(len(plan.works), 'run')}, {done} done"
     if not plan.left:
         return head
     notes = [summary(plan.forecast, plan.device), disk_of(plan.left, plan.spec.keep)]
