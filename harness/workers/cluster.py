@@ -123,6 +123,9 @@ class OnCluster:
             return Machine.of(torch.device("cpu"))
         return Machine("cuda", has_fast_bf16(torch.device("cuda")) if torch.cuda.is_available() else True)
 
+    def expect(self, context: Context, number: int) -> None:
+        """Nothing is to be prepared."""
+
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         if context.accelerator.num_processes > 1:
             raise HarnessError("--on: start it as one process, not by accelerate launch: the cluster has the others")
