@@ -49,5 +49,5 @@ def test_from_python(planned):
 
 def test_where_slurm_does_not_tell_its_size_it_is_asked_for(planned, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(HarnessError, match="sinfo.*give --jobs"):
+    with pytest.raises(HarnessError, match=r"sinfo.*give --jobs"):
         harness.plan(planned.path, on=harness.OnSlurm())
