@@ -1,8 +1,10 @@
-"""The README of the package's metadata: what links into the repository leads there, from wherever it is read.
+"""What the package's metadata say of where it is from: the project's links, and a README whose links lead there.
 
-The address is ``Source`` of ``[project.urls]``. As long as there is none, such links are plain words.
+The address of the repository is the environment variable ``SOURCE_URL`` of the build. Without it there are no project
+links, and what links into the repository is plain words.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -11,13 +13,22 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?://|#)([^)\s]+)\)")
 
 
-class ReadmeHook(MetadataHookInterface):
-    """Fills in ``readme``, which pyproject.toml calls dynamic."""
+class SourceHook(MetadataHookInterface):
+    """Fills in ``readme`` and ``urls``, which pyproject.toml calls dynamic."""
 
     def update(self, metadata: dict) -> None:
         text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
-        source = metadata.get("urls", {}).get("Source", "")
+        source = os.environ.get("SOURCE_URL", "").rstrip("/")
         metadata["readme"] = {"content-type": "text/markdown", "text": readable_anywhere(text, source)}
+        metadata["urls"] = project_links(source)
+
+
+def project_links(source: str) -> dict[str, str]:
+    """The repository, its documentation and its changelog; nothing without an address."""
+    if not source:
+        return {}
+    pages = {"Documentation": "tree/HEAD/docs", "Changelog": "blob/HEAD/CHANGELOG.md"}
+    return {"Source": source, **{name: f"{source}/{page}" for name, page in pages.items()}}
 
 
 def readable_anywhere(text: str, source: str) -> str:

@@ -62,7 +62,7 @@ def run(
     models: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     data: str | None = None,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     settings: Mapping[str, str] | None = None,
     retrain: bool = False,
     patience: float = 180.0,
@@ -78,7 +78,8 @@ def run(
         file: a benchmarks.yaml, or a mapping with its content.
         benchmarks: a name or names of benchmarks in it (default: its ``default``).
         tasks, models, seeds, data: take only these of each benchmark.
-        results: the folder that holds ``<benchmark>/leaderboard.md`` and the records.
+        results: the folder that holds ``<benchmark>/leaderboard.md`` and the records (default: ``results`` beside the
+            file; of a mapping, in the current folder).
         settings: changes to every recipe, as ``--set`` makes them: ``{"recipe.learning_rate": "1e-4"}``.
         retrain: train runs again that lack test predictions and whose models were not kept.
         patience: seconds without a sign of life after which another process counts as dead: a command that works on the
@@ -100,6 +101,7 @@ def run(
         >>> print(boards["sample"].markdown)  # doctest: +SKIP
     """
     from harness.data.hub_access import network
+    from harness.results.index import results_beside
     from harness.results.leases import check_patience
     from harness.runner.runner import run_benchmark
     from harness.workers.job import Job
@@ -108,6 +110,7 @@ def run(
     check_patience(patience)
     chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
     loaded, specs = read(file, benchmarks, interval=interval, **chosen)
+    folder = results_beside(file) if results is None else Path(results)
     how: dict[str, Any] = {"progress": progress, "retrain": retrain, "patience": patience}
     boards = {}
     with network(offline):
@@ -115,13 +118,13 @@ def run(
             job = Job(
                 file if isinstance(file, Mapping) else str(file),
                 spec.name,
-                str(results),
+                str(folder),
                 **chosen,
                 patience=patience,
                 offline=offline,
             )
             engine = workers_for(job, jobs if on is None or jobs != 1 else None, on=on)
-            boards[spec.name], _ = run_benchmark(loaded, spec, Path(results), **how, engine=engine)
+            boards[spec.name], _ = run_benchmark(loaded, spec, folder, **how, engine=engine)
     return boards
 
 
@@ -373,11 +376,11 @@ def submit(
     Raises:
         HarnessError: no test predictions, several seeds without a choice, predictions that do not fit the test set.
     """
-    from harness.results.store import Store
+    from harness.results.store import Store, results_folder
     from harness.submission.predictions import majorities, test_predictions
     from harness.submission.write import submission_files, write_submission
 
-    store = Store(results, benchmark)
+    store = Store(results_folder(results), benchmark)
     predictions = test_predictions(store, model, seed=seed, best=best)
     suites = [
         name for name in ("glue", "superglue") if any((f.task, f.split) in predictions for f in submission_files(name))

@@ -27,7 +27,7 @@ def plan(
     models: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     data: str | None = None,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     settings: Mapping[str, str] | None = None,
     rate: float | Mapping[str, float] | None = None,
     on: OnRay | OnSlurm | None = None,
@@ -37,7 +37,7 @@ def plan(
 
     Args:
         file, benchmarks, tasks, models, seeds, data, settings: as of `harness.run`.
-        results: the results folder, whose records tell what is done and how fast a device is.
+        results: the results folder, whose records tell what is done and how fast a device is (default: as of `run`).
         rate: FLOP/s that a device reaches, for all models or by model, ``""`` for the others (default: by the records).
         on: the cluster that would do the runs.
         jobs: of a cluster, at most so many runs at a time (default: as many as it has room for).
@@ -54,6 +54,7 @@ def plan(
         >>> harness.plan("benchmarks.yaml", "glue", rate=40e12)["glue"].forecast.wall_seconds(8)  # doctest: +SKIP
     """
     from harness.data.hub_access import network
+    from harness.results.index import results_beside
     from harness.runner.planned import planned
 
     chosen: dict[str, Any] = {"tasks": tasks, "models": models, "seeds": seeds, "data": data, "settings": settings}
@@ -64,12 +65,13 @@ def plan(
             raise HarnessError(f"--rate {model}: there is no such model in what is planned")
     if on is None and jobs is not None:
         raise HarnessError("--jobs: is asked of a cluster (--on); --devices says on how many devices")
-    engine, at_once = _cluster(file, results, on, jobs) if on is not None else (None, None)
+    folder = results_beside(file) if results is None else Path(results)
+    engine, at_once = _cluster(file, folder, on, jobs) if on is not None else (None, None)
     with network(offline=True):
-        return {spec.name: planned(loaded, spec, Path(results), stated, engine, at_once) for spec in specs}
+        return {spec.name: planned(loaded, spec, folder, stated, engine, at_once) for spec in specs}
 
 
-def _cluster(file: Any, results: str | Path, on: OnRay | OnSlurm, jobs: int | None) -> tuple[Any, int]:
+def _cluster(file: Any, results: Path, on: OnRay | OnSlurm, jobs: int | None) -> tuple[Any, int]:
     """The engine of a cluster, and how many runs it does at a time."""
     from harness.workers.cluster import OnCluster
     from harness.workers.job import Job

@@ -1,15 +1,18 @@
-"""How large the page of many runs is, how long it takes to make, and how soon a browser can be used with it.
+"""How long many runs take to be read, compared and shown, how large their page is, and how soon a browser can use it.
 
-Makes records with drawn answers (once, in FOLDER), times `report` as a process of its own with its memory, and opens
-the page in chromium, where that is installed:
+Makes records with drawn answers (once, in FOLDER), times `report` (the first time, again, and after one new run) and
+`compare` as processes of their own with their memory, and opens the page in chromium, where that is installed:
 
     python scripts/page_size.py FOLDER [--models 50] [--tasks 20] [--seeds 5] [--examples 200]
+
+5,000 runs are the default; `--seeds 20` are 20,000.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,16 +37,25 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.folder / "many").is_dir():
         make(options.folder, options.models, options.tasks, options.seeds, options.examples)
-    for which in ("first", "again"):
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "harness", "report", str(options.folder)], check=True, capture_output=True
-        )
-        print(f"report, {which}: {time.perf_counter() - start:.1f} s")
-    print(f"memory of report: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
+    shutil.rmtree(options.folder / ".cache", ignore_errors=True)
+    timed("report", options.folder, "the first time")
+    timed("report", options.folder, "again")
+    add_run(options.folder, options.tasks, options.examples)
+    timed("report", options.folder, "after one new run")
+    timed("compare", options.folder, "all pairs")
+    print(f"memory: at most {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
     page = options.folder / "many" / "index.html"
     print(f"{page}: {page.stat().st_size / MEGABYTE:.2f} MB")
     opened(page.resolve())
+
+
+def timed(command: str, folder: Path, which: str) -> None:
+    """Print how long a command takes, by the clock and of the processors."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "harness", command, str(folder)], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"{command}, {which}: {time.perf_counter() - start:.1f} s, {used:.1f} s of processors", flush=True)
 
 
 def opened(page: Path) -> None:
@@ -70,18 +82,36 @@ def opened(page: Path) -> None:
 def make(folder: Path, models: int, tasks: int, seeds: int, examples: int) -> None:
     """Write the records."""
     store, fingerprints = Store(folder, "many"), {}
-    names = [f"task{number}" for number in range(tasks)]
-    columns = [shown(name) for name in names]
-    average = {"name": "many", "title": "Many", "averages": [["Many avg", names]]}
     for task in range(tasks):
-        labels = np.random.default_rng(task).integers(0, 3, examples)
+        labels = labels_of(task, examples)
         for model in range(models):
             for seed in range(1, seeds + 1):
                 record, predictions, history = drawn(task, model, seed, labels)
                 store.write(record, predictions=predictions, history=history)
                 fingerprints[record.task, record.model, seed] = record.fingerprint
-    table = {"tasks": names, "columns": columns, "suites": [average]}
-    store.update_manifest(fingerprints, {"data": "hub"}, table=table)
+    store.update_manifest(fingerprints, {"data": "hub"}, table=table_of(tasks))
+
+
+def add_run(folder: Path, tasks: int, examples: int) -> None:
+    """Write another seed of the first task and model."""
+    store = Store(folder, "many")
+    seed = 1 + len([*(store.folder / "runs" / "task0" / "model-00").iterdir()])
+    record, predictions, history = drawn(0, 0, seed, labels_of(0, examples))
+    store.write(record, predictions=predictions, history=history)
+    key = (record.task, record.model, seed)
+    store.update_manifest({key: record.fingerprint}, {"data": "hub"}, table=table_of(tasks))
+
+
+def labels_of(task: int, examples: int) -> np.ndarray:
+    """The labels of a task's examples."""
+    return np.random.default_rng(task).integers(0, 3, examples)
+
+
+def table_of(tasks: int) -> dict[str, Any]:
+    """How tables show the benchmark."""
+    names = [f"task{number}" for number in range(tasks)]
+    average = {"name": "many", "title": "Many", "averages": [["Many avg", names]]}
+    return {"tasks": names, "columns": [shown(name) for name in names], "suites": [average]}
 
 
 def shown(name: str) -> dict[str, Any]:

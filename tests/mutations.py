@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from harness import HarnessError
 from harness.cli import main
 
-SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
-"""After which a call counts as hanging."""
+CPU_SECONDS, SECONDS = 10, 300
+"""After which a call counts as hanging: of the process's own time, whatever else the machine does, and of waiting."""
 
 
 class Hangs(BaseException):
@@ -32,18 +32,22 @@ class Hangs(BaseException):
 
 @contextlib.contextmanager
 def in_time(what: object = "") -> Iterator[None]:
-    """A block that ends, or fails: nothing may wait for what never comes."""
+    """A block that ends, or fails: nothing may compute for long, or wait for what never comes."""
 
     def late(number: int, frame: Any) -> None:
-        raise Hangs(f"longer than {SECONDS} s: {what}")
+        limit = f"{CPU_SECONDS} s of computing" if number == signal.SIGPROF else f"{SECONDS} s"
+        raise Hangs(f"longer than {limit}: {what}")
 
-    before = signal.signal(signal.SIGALRM, late)
+    before = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     signal.alarm(SECONDS)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fuzz(number: int, check: Any, *strategies: Any) -> None:

@@ -293,7 +293,7 @@ def test_report_makes_the_tables_again(done, capsys):
     assert text == shown(capsys, "report", done.results, "--benchmark", "b")
     assert text == f"{done.run().text}\n\nwritten: {folder / 'leaderboard.md'}, {folder / 'index.html'}\n"
     assert "Did you mean 'bb'" not in shown(capsys, "report", done.results, "--benchmark", "x", code=2)
-    assert "no results" in shown(capsys, "report", done.folder, code=2)
+    assert "no results" in shown(capsys, "report", done.results / "b", code=2)
 
 
 def test_report_puts_several_folders_into_one_table(done, bench, capsys):

@@ -6,7 +6,11 @@ import re
 import subprocess
 import sys
 import zipfile
+from email.message import Message
+from email.parser import Parser
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "harness" / "page"
@@ -27,16 +31,30 @@ def tasks_in(folder: Path, path: Path) -> tuple[set[str], str]:
     return set(names.split(",")), file
 
 
+def built(folder: Path, source: str) -> tuple[Path, Message]:
+    """A wheel that is built with this address of the repository, and its metadata."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "SOURCE_URL": source},
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [metadata] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
+    return wheel, Parser().parsestr(metadata)
+
+
 def test_the_wheel_finds_the_built_in_tasks(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    wheel, metadata = built(tmp_path / "dist", source="")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
-        [metadata] = [archive.read(name).decode() for name in names if name.endswith("/METADATA")]
-    assert "Description-Content-Type: text/markdown" in metadata and "EncT5, T5 or BERT: which is better" in metadata
-    assert "(https://arxiv.org/abs/2110.08426)" in metadata and not re.search(r"\]\((?!https://)", metadata)
+    readme = metadata.get_payload()
+    assert metadata["Description-Content-Type"] == "text/markdown" and "EncT5, T5 or BERT: which is better" in readme
+    assert "(https://arxiv.org/abs/2110.08426)" in readme and not re.search(r"\]\((?!https://)", readme)
+    assert "Project-URL" not in metadata
     data = {"harness/data/sample_words.yaml", "harness/leaderboard/references.yaml"}
     data |= {f"harness/page/{p.relative_to(PAGE)}" for p in PAGE.rglob("*.*") if p.suffix not in (".py", ".pyc")}
     assert {"harness/page/vendor/vega.min.js", "harness/page/vendor/vega-LICENSE.txt"} <= data
@@ -54,7 +72,20 @@ def test_a_folder_called_tasks_shadows_nothing(tmp_path):
     assert {"cola", "record"} <= found
 
 
-def test_links_of_the_readme_lead_into_the_repository_once_it_has_an_address():
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_links_of_the_package_lead_into_the_repository_once_it_has_an_address(tmp_path, ending):
+    address = "https://example.org/me/harness"
+    _, metadata = built(tmp_path, source=address + ending)
+    links = dict(link.split(", ") for link in metadata.get_all("Project-URL"))
+    assert links.pop("Source") == address and {*links} == {"Documentation", "Changelog"}
+    paths = re.findall(rf"\]\({address}/(?:raw|blob)/HEAD/([^)#]+)\)", metadata.get_payload())
+    assert {"docs/page.png", "docs/tasks.md", "benchmarks.yaml"} <= {*paths}
+    assert all((ROOT / path).exists() for path in paths)
+    for link in links.values():
+        assert (ROOT / link.removeprefix(f"{address}/").split("/HEAD/")[1]).exists()
+
+
+def test_links_of_the_readme_lead_into_the_repository():
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     hook = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hook)

@@ -7,16 +7,19 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.io import usable
+from harness.results.index import results_beside
 
 if TYPE_CHECKING:
     from harness.leaderboard.board import Leaderboard
 
 NARROWEST = 40
 """Columns of the narrowest terminal that tables are made for."""
+RESULTS_FOLDER = "results folders, or benchmark files that these lie beside (default: results)"
 INTERVAL = "behind a mean: standard deviation, 95 %% interval, or this from three seeds on (default: the benchmark's)"
 
 
@@ -71,6 +74,24 @@ def add_choice(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
     command.add_argument("--data", help="hub, sample, or a folder of official files")
     command.add_argument("--set", action="append", default=[], metavar="recipe.KEY=VALUE", help="change every recipe")
+
+
+def results(text: str) -> Path:
+    """The results folder that is meant, as `harness.results.store.results_folder` finds it."""
+    from harness.results.store import results_folder
+
+    return results_folder(text)
+
+
+def add_results(command: argparse.ArgumentParser, purpose: str) -> None:
+    """Where the results of a benchmark file are; `results_of` gives the folder."""
+    about = f"where results {purpose} (default: results, beside the file)"
+    command.add_argument("--results", type=usable, help=about)
+
+
+def results_of(options: argparse.Namespace) -> Path:
+    """The results folder of a command that takes a benchmark file."""
+    return options.results or results_beside(options.file)
 
 
 def number(text: str) -> float:

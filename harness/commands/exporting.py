@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.commands.arguments import results
 from harness.errors import HarnessError
 from harness.io import usable
 
@@ -15,7 +16,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "give finished runs to an experiment tracker, or a kept model to the Hub: as a folder, and uploaded"
     export = commands.add_parser("export", help=about, parents=[offline])
     words = "a results folder, or a run's; with --push alone, a folder that --to hub wrote"
-    export.add_argument("results", type=usable, nargs="?", default=Path("results"), help=words)
+    export.add_argument("results", type=results, nargs="?", default=Path("results"), help=words)
     words = "tensorboard, wandb, trackio or mlflow, and the folder for what it writes; or hub, and a new folder"
     export.add_argument("--to", nargs=2, metavar=("TOOL", "DIR"), help=words)
     export.add_argument("--benchmark", help="only this benchmark")

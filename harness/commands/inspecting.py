@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import definitions, names
+from harness.commands.arguments import RESULTS_FOLDER, definitions, names, results
 from harness.errors import HarnessError
 from harness.io import usable
 
@@ -24,7 +24,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     compare.set_defaults(command=command_compare)
 
     errors = commands.add_parser("errors", help="what a run gets wrong, or what every run of a benchmark gets wrong")
-    errors.add_argument("where", type=usable, metavar="RUN", help="the folder of a run, or a results folder")
+    errors.add_argument("where", type=results, metavar="RUN", help="the folder of a run, or a results folder")
     errors.add_argument("--label", help="only examples of this label")
     errors.add_argument("--predicted", help="only answers of this label")
     errors.add_argument("--limit", type=int, default=20, help="examples shown of each split (default: 20)")
@@ -32,7 +32,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
 
     about = "compute every score again from the predictions, and every table from the records: what differs?"
     audit = commands.add_parser("audit", help=about)
-    audit.add_argument("results", nargs="*", type=usable, default=[Path("results")], help="results folders")
+    audit.add_argument("results", nargs="*", type=results, default=[Path("results")], help=RESULTS_FOLDER)
     audit.set_defaults(command=command_audit)
 
     for command in (compare, errors):
@@ -54,14 +54,14 @@ def command_compare(options: argparse.Namespace) -> int:
 
 def sides(words: Sequence[str]) -> tuple[tuple[str | None, str | None], list[Path]]:
     """What ``compare`` is given: two names, unless the first is a results folder, and results folders."""
-    from harness.results.store import benchmarks_in
+    from harness.results.store import benchmarks_in, results_folder
 
     pair: tuple[str | None, str | None] = (None, None)
-    if words and not (usable(words[0]).is_dir() and benchmarks_in(words[0])):
+    if words and not (results_folder(words[0]).is_dir() and benchmarks_in(results_folder(words[0]))):
         if len(words) < 2:
             raise HarnessError(f"compare {words[0]}: name two models or runs, or none for all pairs")
         pair, words = (words[0], words[1]), words[2:]
-    return pair, [usable(word) for word in words] or [Path("results")]
+    return pair, [results_folder(word) for word in words] or [Path("results")]
 
 
 def command_errors(options: argparse.Namespace) -> int:

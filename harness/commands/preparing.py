@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import add_choice, names, number, positive, settings
+from harness.commands.arguments import add_choice, add_results, names, number, positive, results_of, settings
 from harness.commands.clusters import add_place_options, cluster_of
-from harness.io import usable
 
 PREFIXES = {"T": 1e12, "P": 1e15, "G": 1e9}
 
@@ -19,7 +17,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "what a benchmark takes: runs, steps, FLOPs, memory, disk, time and cost; needs no network"
     plan = commands.add_parser("plan", help=about)
     add_choice(plan)
-    plan.add_argument("--results", type=usable, default=Path("results"), help="where results are (default: results)")
+    add_results(plan, "are")
     about = "FLOP/s that a device reaches, e.g. 40T, for all models or for one; may be given several times"
     plan.add_argument("--rate", type=rate, action="append", default=[], metavar="[MODEL=]FLOPS", help=about)
     about = "devices, each of which does one run at a time; several numbers with commas (default: 1)"
@@ -71,7 +69,7 @@ def command_plan(options: argparse.Namespace) -> int:
         options.file,
         options.benchmark,
         **_chosen(options),
-        results=options.results,
+        results=results_of(options),
         rate=dict(options.rate),
         on=cluster,
         jobs=options.jobs,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness.commands.arguments import INTERVAL, names, print_board
+from harness.commands.arguments import INTERVAL, RESULTS_FOLDER, names, print_board, results
 from harness.errors import HarnessError, in_one_line
 from harness.io import usable
 from harness.output import complain
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     report = commands.add_parser("report", help="make the leaderboards again from the records, in the first folder")
-    report.add_argument("results", nargs="*", type=usable, default=[Path("results")], help="results folders")
+    report.add_argument("results", nargs="*", type=results, default=[Path("results")], help=RESULTS_FOLDER)
     report.add_argument("--benchmark", help="only this benchmark")
     report.add_argument("--plugins", type=usable, action="append", default=[], help="folder of task plugins")
     report.add_argument("--references", action="store_true", help="add published reference rows")

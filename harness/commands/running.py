@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import INTERVAL, add_choice, positive, print_board, print_once, settings
+from harness.commands.arguments import (
+    INTERVAL,
+    add_choice,
+    add_results,
+    positive,
+    print_board,
+    print_once,
+    results_of,
+    settings,
+)
 from harness.commands.clusters import add_cluster_options, cluster_of
-from harness.io import usable
 
 RUN_EXAMPLE = """name a benchmark file, for example: python -m harness run benchmarks.yaml
 (python -m harness init writes one to begin with)"""
@@ -21,7 +28,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run = commands.add_parser("run", help=about, parents=[offline])
     run.example = RUN_EXAMPLE
     add_choice(run)
-    run.add_argument("--results", type=usable, default=Path("results"), help="where results go (default: results)")
+    add_results(run, "go")
     run.add_argument("--dry-run", action="store_true", help="list the runs and which are done; train nothing")
     run.add_argument("--retrain", action="store_true", help="train again where test predictions need a lost model")
     run.add_argument("--interval", choices=harness.api.INTERVALS, help=INTERVAL)
@@ -48,7 +55,7 @@ def command_run(options: argparse.Namespace) -> int:
     from harness.results.leases import check_patience
 
     check_patience(options.patience)
-    cluster, failed = cluster_of(options), 0
+    results, cluster, failed = results_of(options), cluster_of(options), 0
     if options.dry_run and cluster is None:
         return command_dry_run(file, specs, options)
     from harness.runner.planned import dry_run
@@ -58,13 +65,13 @@ def command_run(options: argparse.Namespace) -> int:
 
     how: dict[str, Any] = {"progress": True, "retrain": options.retrain, "patience": options.patience}
     for spec in specs:
-        job = Job(str(options.file), spec.name, str(options.results), **narrowing, patience=options.patience)
+        job = Job(str(options.file), spec.name, str(results), **narrowing, patience=options.patience)
         engine = workers_for(replace(job, offline=options.offline), options.jobs, options.runs_per_gpu, cluster)
         if options.dry_run:
-            print_once(dry_run(file, spec, options.results, engine))
+            print_once(dry_run(file, spec, results, engine))
             continue
-        print_once(f"results: {(options.results / spec.name).absolute()}")
-        board, failures = run_benchmark(file, spec, options.results, **how, engine=engine)
+        print_once(f"results: {(results / spec.name).absolute()}")
+        board, failures = run_benchmark(file, spec, results, **how, engine=engine)
         print_board(board)
         failed += failures
     if not (options.benchmark or options.dry_run) and file.default == "sample" and "glue" in file.benchmarks:
@@ -80,7 +87,7 @@ def command_dry_run(file: Any, specs: Any, options: argparse.Namespace) -> int:
 
     with network(offline=True):
         for spec in specs:
-            print_once(dry_run(file, spec, options.results))
+            print_once(dry_run(file, spec, results_of(options)))
     return 0
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.commands.arguments import results
 from harness.io import usable
 
 
 def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "write the file that a leaderboard takes from test predictions"
     submit = commands.add_parser("submit", help=about, parents=[offline])
-    submit.add_argument("results", type=usable, help="a results folder")
+    submit.add_argument("results", type=results, help="a results folder")
     submit.add_argument("benchmark", help="a benchmark in it, run with 'predict: [test]'")
     submit.add_argument("--model", required=True, help="whose predictions")
     which = submit.add_mutually_exclusive_group()

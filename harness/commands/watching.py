@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.io import usable
+from harness.commands.arguments import RESULTS_FOLDER, results
 from harness.output import standard_output
 
 LOOK_EVERY, PRINT_EVERY = 2.0, 30.0
@@ -18,7 +18,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     """The options of these commands."""
     about = "what is done, running (by whom, at which step, how long still), failed and waiting"
     status = commands.add_parser("status", help=about)
-    status.add_argument("results", nargs="?", type=usable, default=Path("results"), help="folder (default: results)")
+    status.add_argument("results", nargs="?", type=results, default=Path("results"), help=RESULTS_FOLDER)
     status.add_argument("--benchmark", help="only this benchmark")
     status.add_argument("--watch", action="store_true", help="look again and again, until all is done")
     status.set_defaults(command=command_status)

@@ -103,7 +103,9 @@ def _text(name: str) -> str:
     return text.replace("</script", r"<\/script")
 
 
+@cache
 def _environment() -> Any:
+    """Kept with its compiled templates, which take as long as all else of a small page."""
     import jinja2
 
     environment = jinja2.Environment(

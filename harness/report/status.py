@@ -14,7 +14,7 @@ from harness.planning.work import Work, read_plan
 from harness.results.live import UnderWay, live_log, under_way
 from harness.results.manifest import Key
 from harness.results.record import Record
-from harness.results.store import Store, benchmarks_in
+from harness.results.store import Store, benchmarks_in, results_folder
 
 SILENT = 60.0
 """Seconds without a sign of life from which on a holder is said to be silent."""
@@ -69,6 +69,7 @@ def statuses(results: Path, benchmark: str | None = None) -> list[BenchmarkStatu
     Raises:
         HarnessError: it is not there, or cannot be read.
     """
+    results = results_folder(results)
     names = [name for name in benchmarks_in(results) if benchmark in (None, name)]
     begun = under_way(results / ".work")
     return [_status(Store(results, name), begun) for name in names]

@@ -1,16 +1,26 @@
-"""Where the records of all benchmarks of a results folder are: names of folders only, no record is read."""
+"""Where results folders are, and in one the records of all its benchmarks: names of folders only, no record is read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from harness.io import usable
+
+RESULTS = "results"
+"""The name of a results folder, if nobody gives it another."""
 DIGITS = 12
 """Of a fingerprint, in the name of a record's folder."""
 _RUN = re.compile(rf"seed\d+(?:-tests)?-([0-9a-f]{{{DIGITS}}})")
+
+
+def results_beside(file: str | Path | Mapping[str, Any]) -> Path:
+    """Where the results of a benchmark file go if nobody says where: beside it. Those of a mapping go here."""
+    return Path(RESULTS) if isinstance(file, Mapping) else usable(file).parent / RESULTS
 
 
 def run_name(seed: int, fingerprint: str, tests: bool = False) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from harness.errors import HarnessError, did_you_mean
 from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
-from harness.results.index import DIGITS, record_folders, run_name
+from harness.results.index import DIGITS, RESULTS, record_folders, results_beside, run_name
 from harness.results.leases import Lease, Leases
 from harness.results.manifest import (
     MANIFEST,
@@ -325,18 +325,35 @@ def benchmarks_in(results: str | Path) -> list[str]:
         HarnessError: it is not there, is a file, or cannot be read.
     """
     folder = usable(results)
+    if not folder.exists():
+        raise HarnessError(
+            f"{folder}: no such file or folder: name the results folder, or the benchmark file that it lies beside"
+        )
     with disk_errors(folder):
         names = [path.name for path in folder.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)]
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
+def results_folder(named: str | Path) -> Path:
+    """The results folder that is meant: a benchmark file, or the folder of one, stands for the results beside it."""
+    path = usable(named)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return results_beside(path)
+    inner = path / RESULTS
+    with disk_errors(path):
+        return inner if inner.is_dir() and not benchmarks_in(path) and benchmarks_in(inner) else path
+
+
 def stores_in(results: str | Path | Sequence[str | Path], benchmark: str | None) -> dict[str, list[Store]]:
     """The benchmarks of results folders by their names, or the one that is asked for: a store for each folder.
+
+    Args:
+        results: also `results_folder`.
 
     Raises:
         HarnessError: a folder that does not exist, no results, no such benchmark.
     """
-    folders = [Path(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
+    folders = [results_folder(folder) for folder in ([results] if isinstance(results, str | Path) else results)]
     stores: dict[str, list[Store]] = {}
     for folder in dict.fromkeys(folders):
         for name in benchmarks_in(folder):

@@ -14,6 +14,7 @@ from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.hub import Checkpoint
 from harness.data.hub_access import is_commit
 from harness.errors import HarnessError
+from harness.format import plural
 from harness.io import fingerprint
 from harness.planning.disk import disk_of
 from harness.planning.estimate import Forecast, Rates, forecast, newest_device, observed, on_device
@@ -259,7 +260,7 @@ class Planned:
             price: of a device and an hour, to show the cost.
         """
         done = len(self.works) - len(self.left)
-        head = f"{self.spec.name}: {len(self.works)} runs, {done} done"
+        head = f"{self.spec.name}: {plural(len(self.works), 'run')}, {done} done"
         if not self.left:
             return head
         here, numbers = self.at_once is None, devices if self.at_once is None else [self.at_once]

@@ -1,5 +1,6 @@
 """Tokenised data on disk: what is stored is what was made, and damage is noticed."""
 
+import functools
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mutations import THINGS, in_time, replaced
 from transformers import PreTrainedTokenizerFast
 
+from harness.data import sample as sample_data
 from harness.data.features import cached, pack
 from harness.errors import HarnessError
 from harness.models.tokenizers import encode, sample_tokenizer
@@ -76,8 +78,12 @@ def test_a_damaged_cache_is_made_again_and_told(tmp_path, capsys, file, damage):
     assert ("damaged, and made again" in capsys.readouterr().err) != sound
 
 
+sample_texts = functools.cache(sample_data.sample_texts)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another", *THINGS])
-def test_a_damaged_sample_tokenizer_is_made_again_and_told(tmp_path, capsys, damage):
+def test_a_damaged_sample_tokenizer_is_made_again_and_told(tmp_path, capsys, monkeypatch, damage):
+    monkeypatch.setattr(sample_data, "sample_texts", sample_texts)
     texts = ["The farmer sees the boats."]
     expected = encode(sample_tokenizer("bert", tmp_path), texts)
     [path] = (tmp_path / "tokenizers").iterdir()
