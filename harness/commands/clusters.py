@@ -57,8 +57,8 @@ def cluster_of(options: argparse.Namespace) -> OnRay | OnSlurm | None:
         return OnRay(options.address, options.gpus_per_run)
     if options.on is None:
         return None
-    names = ("slurm_partition", "slurm_time", "slurm_setup", "gpus_per_run", "slurm_executor", "detach")
-    values = {name.removeprefix("slurm_"): getattr(options, name) for name in names if name in given}
+    keys = ("slurm_partition", "slurm_time", "slurm_setup", "gpus_per_run", "slurm_executor", "detach")
+    values = {name.removeprefix("slurm_"): getattr(options, name) for name in keys if name in given}
     pairs = getattr(options, "slurm_option", None) or ()
     return OnSlurm(**values, options=dict(map(key_and_value, pairs)))
 

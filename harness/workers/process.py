@@ -77,7 +77,7 @@ class Nursery:
         self.channel, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.workers.worker", FORKS],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment(),
