@@ -27,9 +27,9 @@ from harness.results.record import Record, RunSettings
 from harness.results.store import Store, benchmarks_in
 from harness.runner.diagnostics import left_out, settled
 from harness.runner.plan import Run, expand
-from harness.runner.queue import TO_TRAIN, Statuses, statuses_of
 from harness.runner.resources import Context, Resources
 from harness.runner.search import recipes_of, trials_of
+from harness.runner.status import TO_TRAIN, Statuses, statuses_of
 from harness.runner.sweep import choose, chosen_recipes, run_table
 from harness.runner.works import work_of_run
 from harness.task.task import Task

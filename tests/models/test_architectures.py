@@ -37,7 +37,7 @@ from harness.task.plugins import load_tasks
 from harness.task.task import Instance, Task
 from harness.task.texts import input_text
 from harness.training.evaluation import evaluate
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 TOPICS = Task(
     name="topics",

@@ -28,7 +28,7 @@ from harness.results.record import Damaged
 from harness.results.tensors import load_state, load_tensors, save_state, save_tensors
 from harness.runner import execute
 from harness.training import loop
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 STEPS = 6
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "recipe": {"max_steps": STEPS, "eval_every": 2}}

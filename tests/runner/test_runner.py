@@ -22,7 +22,7 @@ from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.plan import HELD_OUT, SELECTED, expand
 from harness.runner.resources import Resources
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 STEPS = RECIPE["max_steps"]
 

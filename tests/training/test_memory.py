@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from harness.models import bert, enct5, t5
 from harness.config.benchmark import read_benchmarks
 from harness.runner.resources import Resources
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 folder, size = Path(sys.argv[1]), int(sys.argv[2])
 
