@@ -29,7 +29,7 @@ from harness.results import tensors as checkpoints
 from harness.results.store import Store
 from harness.results.tensors import load_state
 from harness.runner import board
-from harness.training import trainer as training
+from harness.training import update as training
 from harness.training.update import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]

@@ -369,6 +369,7 @@ for folder, names in ("first", ["small"]), ("second", ["large", "small"]):
 """
 
 
+@pytest.mark.slow
 @LINUX
 def test_the_order_of_runs_does_not_decide_their_memory(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}

@@ -94,7 +94,8 @@ def growth(folder: Path, rows: int, form: str, architecture: str, selection: str
 
 
 @pytest.mark.parametrize(
-    ("form", "architecture", "selection"), [("tsv", "bert", "validation"), ("jsonl", "t5", "holdout")]
+    ("form", "architecture", "selection"),
+    [("tsv", "bert", "validation"), pytest.param("jsonl", "t5", "holdout", marks=pytest.mark.slow)],
 )
 def test_memory_hardly_grows_with_the_number_of_examples(tmp_path, form, architecture, selection):
     assert growth(tmp_path, 100_000, form, architecture, selection) < 40
