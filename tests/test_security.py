@@ -25,7 +25,7 @@ from harness.data.datasets import load_examples
 from harness.data.hub import resolve_checkpoint
 from harness.data.hub_access import network
 from harness.report.show import show_run
-from harness.results.record import Damaged
+from harness.results.fields import Damaged
 from harness.results.store import Store
 from harness.results.tensors import load_state
 from harness.submission.check import check_submission

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.io import remove
+from harness.results.fields import Damaged
 from harness.results.folder import replace_efficiency
-from harness.results.record import Damaged, Efficiency, Record
+from harness.results.record import Efficiency, Record
 from harness.results.tensors import load_tensors, save_tensors
 from harness.runner.keeping import load_model
 from harness.runner.plan import Run

@@ -21,9 +21,10 @@ from harness.planning.estimate import Forecast, Rates, forecast, newest_device, 
 from harness.planning.machine import device_of, this_device
 from harness.planning.texts import plan_table, summary
 from harness.planning.work import Work
+from harness.results.fingerprint import RunSettings
 from harness.results.live import UnderWay, under_way
 from harness.results.manifest import Choice
-from harness.results.record import Record, RunSettings
+from harness.results.record import Record
 from harness.results.store import Store, benchmarks_in
 from harness.runner.diagnostics import left_out, settled
 from harness.runner.plan import Run, expand

@@ -12,9 +12,9 @@ from accelerate import Accelerator
 
 from harness.errors import HarnessError
 from harness.io import read_file, remove, write_file
+from harness.results.fields import Damaged
 from harness.results.leases import Lease, TakenOver
 from harness.results.live import LiveFiles
-from harness.results.record import Damaged
 from harness.results.tensors import load_state, save_state
 from harness.runner.signals import Interrupts
 

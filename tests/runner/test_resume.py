@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from harness.errors import HarnessError
 from harness.io import this_machine
 from harness.results import tensors as checkpoints
-from harness.results.record import Damaged
+from harness.results.fields import Damaged
 from harness.results.tensors import load_state, load_tensors, save_state, save_tensors
 from harness.runner import execute
 from harness.training import loop
