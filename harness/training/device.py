@@ -176,6 +176,8 @@ def make_accelerator() -> Accelerator:
     """
     # PyTorch looks once, when cuBLAS starts, whether its workspace lets it be deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # oneDNN keeps code for each shape of its bf16 products, 1,024 of them, and texts make ever new ones: gigabytes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
         patience = InitProcessGroupKwargs(timeout=PATIENCE)
         accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
@@ -229,11 +231,10 @@ def provenance(device: torch.device, processes: int) -> dict[str, Any]:
     """Versions and hardware: recorded with every run, but not part of its fingerprint."""
     import harness
 
-    packages = ("torch", "transformers", "accelerate", "tokenizers", "datasets", "numpy", "scikit-learn", "scipy")
     return {
         "harness": harness.__version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **_versions(),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),
@@ -244,6 +245,13 @@ def provenance(device: torch.device, processes: int) -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _versions() -> dict[str, str]:
+    packages = ("torch", "transformers", "accelerate", "tokenizers", "datasets", "numpy", "scikit-learn", "scipy")
+    return {name: version(name) for name in packages}
+
+
+@functools.cache
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
