@@ -55,7 +55,7 @@ class Report:
         from harness.page.content import content_of
         from harness.page.pictures import write_pictures
         from harness.page.write import write_page
-        from harness.report.tables import write_leaderboard
+        from harness.report.leaderboard import write_leaderboard
 
         write_leaderboard(self.folder, self.board, files.long)
         shown = content_of(self.board, self.runs)

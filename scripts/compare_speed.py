@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from harness.io import plain
-from harness.results.record import Record, RunSettings
+from harness.results.fingerprint import RunSettings
+from harness.results.record import Record
 from harness.results.store import Store
 from harness.task.functions import metric_inputs
 from harness.task.metrics import compute_metrics

@@ -20,7 +20,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from harness.training.device import synchronize
-from harness.training.trainer import Training, plan_of
+from harness.training.update import Training, plan_of
 
 Rows = Iterator[tuple[str, Any, bool | None]]
 """What was looked at, the figure, and whether it is right; None for a figure that nothing is checked with."""

@@ -35,7 +35,7 @@ from harness.training.device import synchronize
 from harness.training.evaluation import model_outputs, predicting
 from harness.training.flops import datasheet_peak, matrix_rate
 from harness.training.inference import Inference
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 AGAINST_TRAINER = ((2, "RTE-like"), (0, "RTE-like"), (2, "CoLA-like"))
 """Which of `Machine.sizes`, and lengths of texts."""

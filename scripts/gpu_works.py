@@ -22,7 +22,7 @@ from harness.results.record import Record
 from harness.results.store import Store
 from harness.training.device import resolve_precision
 from harness.training.loop import RunState, within_memory
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 TASKS = ("cola", "stsb", "goemotions", "copa", "wnut17")
 """One of each problem type."""

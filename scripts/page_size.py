@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.results.record import Record, RunSettings
+from harness.results.fingerprint import RunSettings
+from harness.results.record import Record
 from harness.results.store import Store
 
 ROOT = Path(__file__).parents[1]

@@ -27,7 +27,7 @@ from harness.results.store import Store
 from harness.runner import execute
 from harness.runner.plan import Run
 from harness.runner.resources import Context
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 T5 = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 64}
 BERT = {

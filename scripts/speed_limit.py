@@ -19,7 +19,7 @@ from harness.training.device import synchronize
 from harness.training.evaluation import predicting
 from harness.training.flops import measured_matrix_rate
 from harness.training.inference import Inference
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 PROMPTS = {1: "cola", 28: "goemotions"}
 """A task of so many prompts."""

@@ -21,7 +21,7 @@ from harness.data.features import Features, pack
 from harness.models import Architecture, architecture_class
 from harness.models.tokenizers import load_tokenizer, sample_tokenizer
 from harness.training.device import resolve
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 TINY_T5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 4000}
 SMALL_T5 = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128}

@@ -24,7 +24,7 @@ from harness.data.features import Features
 from harness.models import Architecture
 from harness.training.device import DTYPES, synchronize
 from harness.training.evaluation import model_outputs, predicting
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 TEXTS, EVALUATION_BATCH = 20000, 128
 """The most texts of a training split, and the Trainer's batches of evaluation."""

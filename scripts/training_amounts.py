@@ -23,7 +23,7 @@ from harness.models import architecture_class
 from harness.models.tokenizers import load_tokenizer
 from harness.task.task import Task
 from harness.training.batching import TrainingPlan
-from harness.training.trainer import batch_size_of, steps_of
+from harness.training.update import batch_size_of, steps_of
 
 BENCHMARKS = ("glue", "superglue")
 MODELS = {"EncT5": "enct5-base", "T5": "t5-base", "BERT": "bert-base"}

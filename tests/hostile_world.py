@@ -25,7 +25,7 @@ from harness.io import digest, to_json
 from harness.models.tokenizers import sample_tokenizer
 from harness.results.tensors import PLAIN, load_tensors, save_tensors
 from harness.submission.write import HEADER
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 ROWS = [{"text": f"The boat {i} left{' late' * (i % 3)}.", "label": ["bad", "good"][i % 2]} for i in range(24)]
 WORDS = [{"tokens": ["Anna", "saw", f"it{i}"], "tags": ["B-name", "O", "O"]} for i in range(12)]

@@ -19,7 +19,7 @@ from harness.models.tokenizers import sample_tokenizer
 from harness.results.kept import WEIGHTS, find_kept, kept_name
 from harness.results.record import Record
 from harness.results.store import Store
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 RECIPE = {
     "max_steps": 4,

@@ -124,6 +124,7 @@ def test_processes_without_a_group_are_an_error(monkeypatch):
         make_accelerator()
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once(both):
     bench, _, _ = both
     wrong = bench.folder / "wrong.yaml"

@@ -29,8 +29,8 @@ from harness.results import tensors as checkpoints
 from harness.results.store import Store
 from harness.results.tensors import load_state
 from harness.runner import board
-from harness.training import trainer as training
-from harness.training.trainer import Training, memory_errors
+from harness.training import update as training
+from harness.training.update import Training, memory_errors
 
 STEPS = RECIPE["max_steps"]
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "keep": "best"}

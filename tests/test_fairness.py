@@ -13,7 +13,7 @@ import training_amounts  # noqa: E402
 from training_amounts import T5_EXAMPLES, amounts, t5_batch, t5_features, table  # noqa: E402
 
 from harness.config.benchmark import read_benchmarks  # noqa: E402
-from harness.training.trainer import batch_size_of  # noqa: E402
+from harness.training.update import batch_size_of  # noqa: E402
 
 FILE = read_benchmarks(ROOT / "benchmarks.yaml")
 PAGE = (ROOT / "docs" / "fairness.md").read_text(encoding="utf-8")

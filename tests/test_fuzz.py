@@ -265,7 +265,7 @@ SAMPLE_DATA = {"allow_partial": False, "data": "sample", "limit": None}
 FILES = ["record.json", "efficiency.json", "predictions.jsonl", "history.jsonl", "curve.jsonl"]
 
 
-@amounts(100, 1000)
+@amounts(40, 1000)
 def test_forged_records(number, results):
     paths = [path for path in sorted(results.rglob("*")) if path.name in FILES and "runs" in path.parts]
     manifests = [results / "sample" / name for name in ("manifest.json", "runs.json")]

@@ -13,7 +13,7 @@ from test_cli import official_files
 
 import harness
 from harness.cli import main
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -25,7 +25,7 @@ from harness.data.datasets import load_examples
 from harness.data.hub import resolve_checkpoint
 from harness.data.hub_access import network
 from harness.report.show import show_run
-from harness.results.record import Damaged
+from harness.results.fields import Damaged
 from harness.results.store import Store
 from harness.results.tensors import load_state
 from harness.submission.check import check_submission
@@ -295,7 +295,7 @@ def without_sockets(folder: Path, *arguments: str, **variables: str) -> subproce
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("offline", [(), ("--offline",)])
+@pytest.mark.parametrize("offline", [(), pytest.param(("--offline",), marks=pytest.mark.slow)])
 def test_sample_data_and_tiny_models_need_no_network(offline, bench):
     bench.write(tasks=["cola", "copa"], models=["bert", "enct5", "t5"], limit=LIMIT, predict=["test"])
     done = without_sockets(bench.folder, "run", "benchmarks.yaml", *offline)

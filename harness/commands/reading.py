@@ -99,7 +99,7 @@ def form_of(boards: Mapping[str, Leaderboard], form: str) -> str:
     Raises:
         HarnessError: several for programs.
     """
-    from harness.report.tables import contents
+    from harness.report.leaderboard import contents
 
     if len(boards) > 1 and form in ("csv", "json"):
         raise HarnessError(f"there are benchmarks {', '.join(boards)}: choose with --benchmark")

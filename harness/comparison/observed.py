@@ -18,7 +18,8 @@ from harness.errors import HarnessError
 from harness.io import digest
 from harness.leaderboard.board import Column
 from harness.results.answers import Answers, read_answers
-from harness.results.record import Damaged, Record
+from harness.results.fields import Damaged
+from harness.results.record import Record
 from harness.statistics.curves import AREAS, observe_area
 from harness.statistics.influence import Observations, mean_of_metrics, mean_of_splits, observe
 from harness.statistics.runs import collapsed_runs

@@ -14,6 +14,7 @@ from typing import Any
 from harness.config import yaml as yaml12
 from harness.config.catalogue import Catalogue, read_model, read_tasks
 from harness.config.machine import check_machine
+from harness.config.mistakes import Problems, Report, build, unknown
 from harness.config.recipe import Recipe
 from harness.config.schema import (
     SOURCES,
@@ -25,7 +26,7 @@ from harness.config.schema import (
     absolute,
 )
 from harness.config.sweep import MOST_TRIALS, Sweep, size_of
-from harness.config.yaml import Problems, Report, Where, build, shown, unknown
+from harness.config.yaml import Where, shown
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError, did_you_mean, in_one_line
 from harness.io import from_json, to_json

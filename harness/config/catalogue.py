@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.architectures import having, settings_class
+from harness.config.mistakes import Problems, Report, build
 from harness.config.schema import FileEntry, Model, absolute
-from harness.config.yaml import Problems, Report, build, shown
+from harness.config.yaml import shown
 from harness.data.custom import task_from_files
 from harness.errors import HarnessError
 from harness.task.plugins import load_plugins

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from harness.config.mistakes import Problems
 from harness.config.schema import BenchmarkSpec, Model
-from harness.config.yaml import Problems, Where
+from harness.config.yaml import Where
 from harness.data.custom import row_problems
 from harness.task.task import Task
 

@@ -46,7 +46,7 @@ class Recipe(Settings):
     Attributes:
         batch_size: examples per update, over all processes and accumulation steps.
         batch_tokens: input tokens per update; when given, it decides instead of ``batch_size`` (see
-            `harness.training.trainer.batch_size_of`).
+            `harness.training.update.batch_size_of`).
         epochs: passes over the training data; ``max_steps``, when given, decides instead.
         min_steps: the least number of updates: of ``epochs``, and before ``patience`` may end the training.
         warmup_ratio: share of the steps in which the learning rate rises from 0.

@@ -10,9 +10,11 @@ The words are in ``sample_words.yaml``.
 
 from __future__ import annotations
 
+import copy
 import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -255,6 +257,24 @@ def sample_examples(task: Task, split: str) -> list[Example]:
     Raises:
         HarnessError: the task has no such split.
     """
+    values = {item.name: getattr(task, item.name) for item in fields(task)}
+    plain = repr({name: value for name, value in values.items() if not callable(value)})
+    return copy.deepcopy(_generated(_Split(plain, split, task)))
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What generated examples depend on: all of a task but its functions, and the name of the split."""
+
+    plain: str
+    name: str
+    task: Task = field(compare=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _generated(wanted: _Split) -> list[Example]:
+    """A command asks for the same examples several times, and generating them takes longer than a tiny training."""
+    task, split = wanted.task, wanted.name
     role, position = _role(task, split)
     lists = word_lists()
     words = {**lists, **lists["genres"][position % len(lists["genres"])]}

@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.inspection.source import NotAtHand, Source
 from harness.io import read_file
 from harness.leaderboard.board import Leaderboard
-from harness.report.tables import contents
+from harness.report.leaderboard import contents
 from harness.results.record import Prediction, Record
 from harness.results.store import Store
 from harness.task.functions import clipped, decide, metric_inputs, parse

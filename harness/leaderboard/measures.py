@@ -10,7 +10,8 @@ from typing import get_args
 
 from harness.format import count, flops, memory, milliseconds, percent, plural, rate, short
 from harness.leaderboard.board import Efficiency
-from harness.results.record import BatchSize, Record
+from harness.results.fields import BatchSize
+from harness.results.record import Record
 
 SIZES: tuple[str, ...] = get_args(BatchSize)
 """Examples in the batches of which inference is measured."""

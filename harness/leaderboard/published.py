@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from harness.leaderboard.board import Cell, Column, Row, Section, Value, average
-from harness.results.record import Stored
+from harness.results.fields import Stored
 
 
 class Reference(Stored):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from harness.io import fingerprint
-from harness.results.record import DataIdentity, Record
+from harness.results.fingerprint import DataIdentity
+from harness.results.record import Record
 from harness.statistics import VERSION
 
 

@@ -17,7 +17,8 @@ from harness.leaderboard.build import Runs
 from harness.leaderboard.notes import finished
 from harness.page.plots import LIGHT, Rows
 from harness.page.qualities import CostMeasure, Quality, costs, headlines, ordered, qualities
-from harness.results.record import HISTORY, Damaged, Point, Record
+from harness.results.fields import Damaged
+from harness.results.record import HISTORY, Point, Record
 
 SEED_CURVES = 600
 """Runs up to which each seed has a curve of its own."""

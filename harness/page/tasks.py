@@ -19,7 +19,8 @@ from harness.leaderboard.notes import finished
 from harness.page.qualities import Quality, ordered
 from harness.report.words import score_words
 from harness.results.answers import Answers, read_answers
-from harness.results.record import Damaged, Record
+from harness.results.fields import Damaged
+from harness.results.record import Record
 
 MODELS = 6
 """The best models of a task, whose answers are shown."""

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from harness.errors import HarnessError
 from harness.io import from_json, read_file, to_json, write_file
+from harness.results.fields import Amount, Count, Name, Seed, Stored
 from harness.results.manifest import Key
-from harness.results.record import Amount, Count, Name, Seed, Stored
 
 PLAN = "plan.json"
 

@@ -25,8 +25,8 @@ from harness.models.files import model_type_of
 from harness.models.kept import from_kept, quietly
 from harness.models.tokenizers import load_tokenizer
 from harness.prediction.rows import Place, Row
+from harness.results.fields import Damaged
 from harness.results.kept import KeptModel
-from harness.results.record import Damaged
 from harness.task.baseline import label_names
 from harness.task.task import Example, Task
 from harness.training.batching import TrainingPlan

@@ -11,7 +11,7 @@ from harness.leaderboard.build import Runs, board_and_runs, tests_of
 from harness.leaderboard.columns import known_suites, known_tasks
 from harness.leaderboard.published import Reference
 from harness.report.labels import label_tables
-from harness.report.tables import markdown
+from harness.report.leaderboard import markdown
 from harness.report.terminal import terminal_table
 from harness.results.manifest import Choice
 from harness.results.store import Entry, Store

@@ -10,7 +10,8 @@ from typing import Any
 
 from harness.format import escape, markdown_table, percent, plural
 from harness.results.answers import Answers, read_answers
-from harness.results.record import Answer, Damaged, Record
+from harness.results.fields import Damaged
+from harness.results.record import Answer, Record
 from harness.results.store import Entry
 from harness.task.entities import OUTSIDE, entity_types, spans
 from harness.task.problem_types import PROBLEM_TYPES

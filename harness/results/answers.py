@@ -19,8 +19,9 @@ from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
 from harness.io import disk_errors, from_json, number, open_regular, read_checked, read_file, to_json, write_checked
+from harness.results.fields import Count, Damaged, Digest
 from harness.results.folder import CHECKSUMS
-from harness.results.record import PREDICTIONS, STRICT, Answer, Count, Damaged, Digest, Record
+from harness.results.record import PREDICTIONS, STRICT, Answer, Record
 
 LINES_AT_ONCE = 20_000
 WORTH_KEEPING = 2**16

@@ -27,6 +27,7 @@ from harness.io import (
     usable,
     write_file,
 )
+from harness.results.fields import Damaged
 from harness.results.index import run_name
 from harness.results.record import (
     HISTORY,
@@ -36,7 +37,6 @@ from harness.results.record import (
     ROWS,
     SCHEMA,
     CaveatKind,
-    Damaged,
     Efficiency,
     Record,
     in_order,

@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from harness.errors import HarnessError
 from harness.io import fingerprint as fingerprint_of
 from harness.io import from_json, hash_file, open_regular, read_file, sync, sync_folder, to_json, unreadable
+from harness.results.fields import Amount, Count, Damaged, Digest, Score, Stored
+from harness.results.fingerprint import RunSettings
 from harness.results.index import DIGITS
-from harness.results.record import Amount, Count, Damaged, Digest, Record, RunSettings, Score, Stored
+from harness.results.record import Record
 
 NOTES = "harness.json"
 WEIGHTS = "model.safetensors"

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from harness.io import encode, from_json, read_file, to_json, write_file
+from harness.results.fields import Name, Seed, Stored
+from harness.results.fingerprint import RunSettings
 from harness.results.leases import holders
-from harness.results.record import HISTORY, LOG, ROWS, Name, RunSettings, Seed, Stored
+from harness.results.record import HISTORY, LOG, ROWS
 
 ABOUT = "run.json"
 Steps = Annotated[int, Field(ge=0, lt=2**63)]

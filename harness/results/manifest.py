@@ -10,20 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.io import from_json, to_json
-from harness.results.record import (
-    SCHEMA,
-    Count,
-    Digest,
-    Json,
-    Name,
-    Pairs,
-    Record,
-    Scalar,
-    Seed,
-    Stored,
-    TaskColumn,
-    Texts,
-)
+from harness.results.fields import Count, Digest, Json, Name, Pairs, Scalar, Seed, Stored, Texts
+from harness.results.record import SCHEMA, Record, TaskColumn
 
 MANIFEST = "manifest.json"
 MANIFESTS = (MANIFEST, "runs.json")

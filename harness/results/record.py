@@ -2,130 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Any, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from harness.errors import HarnessError, printable
-from harness.io import disk_errors, fingerprint, from_json, number, open_regular, read_file
+from harness.errors import printable
+from harness.io import disk_errors, from_json, number, open_regular, read_file
 from harness.results.caveats import STRICT as STRICT
 from harness.results.caveats import Caveat as Caveat
 from harness.results.caveats import CaveatKind as CaveatKind
 from harness.results.caveats import Caveats
+from harness.results.fields import Amount, BatchSize, Count, Damaged, Digest, Json, Logit, Pairs, Score, Stored, Texts
+from harness.results.fingerprint import RunSettings
 
 SCHEMA = 2
 PREDICTIONS, HISTORY, LOG = "predictions.jsonl", "history.jsonl", "run.log"
 OLD_HISTORY = "curve.jsonl"
 """The name of history.jsonl in records of schema 1."""
-
-
-class Damaged(HarnessError):
-    """A file of ours that must not be used, and why."""
-
-
-# Types of values -------------------------------------------------------------------------------------------------
-
-
-def _score(value: float) -> float:
-    if not (math.isnan(value) or abs(value) <= 1e9):
-        raise ValueError("a score is finite or undefined")
-    return value
-
-
-def _shallow(value: Any, levels: int = 20) -> Any:
-    if levels == 0:
-        raise ValueError("nested too deeply")
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        _shallow(inner, levels - 1)
-    return value
-
-
-NAME = "^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}$"
-"""Of tasks, models and benchmarks: what can safely be the name of a folder."""
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Amount = Annotated[float, Field(ge=0, le=1e30)]
-Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number), AfterValidator(_score)]
-"""A fraction; NaN where it is undefined, which JSON holds as the text ``nan``."""
-Logit = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(number)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Json = Annotated[Any, AfterValidator(_shallow)]
-Name = Annotated[str, Field(pattern=NAME)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-BatchSize = Literal["1", "8", "32", "128"]
-Scalar = bool | int | float | str | None
-Texts = Annotated[tuple[str, ...], Field(strict=False)]
-Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], Field(strict=False)]
-
-
-class Stored(BaseModel):
-    """Nothing unknown, nothing converted, no number without bounds, nothing changed later."""
-
-    model_config = STRICT
-
-
-# What a run is made from -----------------------------------------------------------------------------------------
-
-
-class ModelIdentity(Stored):
-    """What a model is by content, never by name or path; ``content`` is None for random weights."""
-
-    architecture: str
-    content: str | None = None
-    config: dict[str, Json] | None = None
-    tokenizer: str | None = None
-    options: dict[str, Scalar] = {}
-
-
-class DataIdentity(Stored):
-    """What the data of a task is: where it comes from, a hash of the content of each split, the limit of each.
-
-    ``held_out`` is a hash of what says which examples belong together, where a part of the training data is not
-    trained on.
-    """
-
-    source: str
-    content: dict[str, str | None] = {}
-    id: str | None = None
-    config: str | None = None
-    revision: str | None = None
-    limit: dict[str, Count | None] | None = None
-    held_out: Digest | None = None
-
-
-class RunSettings(Stored):
-    """All that decides the scores of a run. Its hash is the run's fingerprint, and the record holds it.
-
-    Attributes:
-        score_version: of the code.
-        model: by content, with the options of its architecture.
-        tasks: the definition of the trained task and of each diagnostic, by name; {} in records of schema 1.
-        data: what these read, by name.
-        recipe: hyper-parameters as this machine used them.
-        parent: the fingerprint of the run that this one starts from.
-    """
-
-    score_version: int
-    model: ModelIdentity
-    tasks: dict[str, dict[str, Json]] = {}
-    data: dict[str, DataIdentity]
-    limit: dict[str, Count | None] | None = None
-    selection: str
-    allow_partial: bool = False
-    recipe: dict[str, Scalar]
-    seed: Seed
-    parent: Digest | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """The identity of the run."""
-        return fingerprint(self.model_dump())
-
-
-# What a run leaves -----------------------------------------------------------------------------------------------
 
 
 class Efficiency(Stored):

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
 from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
+from harness.results.fields import NAME, Damaged
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.index import DIGITS, RESULTS, record_folders, results_beside, run_name
 from harness.results.leases import Lease, Leases
@@ -29,7 +30,7 @@ from harness.results.manifest import (
     Table,
     parse_manifest,
 )
-from harness.results.record import NAME, Damaged, Record
+from harness.results.record import Record
 
 LOCK = ".lock"
 """In a benchmark's folder, so that what is made in it can be renamed to what it replaces."""

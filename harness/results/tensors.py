@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.io import disk_errors, replacing, sync
-from harness.results.record import Damaged
+from harness.results.fields import Damaged
 
 STATE_VERSION = 3
 """Raise when the content of a training state changes: one of another version is not used."""

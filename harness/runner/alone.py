@@ -17,19 +17,20 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.io import remove
+from harness.results.fields import Damaged
 from harness.results.folder import replace_efficiency
-from harness.results.record import Damaged, Efficiency, Record
+from harness.results.record import Efficiency, Record
 from harness.results.tensors import load_tensors, save_tensors
 from harness.runner.keeping import load_model
 from harness.runner.plan import Run
 from harness.runner.prepare import prepare
-from harness.runner.queue import record_of
 from harness.runner.resources import HOLDOUT, Context
+from harness.runner.status import record_of
 from harness.training.device import deterministic_algorithms, synchronize
 from harness.training.efficiency import LONGEST, SHARE, SHORTEST, measured_cost, training_speed
 from harness.training.loop import RunState, update_time, within_memory
 from harness.training.threads import own_threads
-from harness.training.trainer import NotFinite, OutOfMemory, Training
+from harness.training.update import NotFinite, OutOfMemory, Training
 from harness.training.usage import of_all_processes
 
 NOT_HERE = (

@@ -6,7 +6,7 @@ from harness.runner.plan import Run
 from harness.runner.resources import Context
 from harness.training.evaluation import Evaluation, Split
 from harness.training.loop import RunState, measure
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 Evaluated = list[tuple[Split, Evaluation]]
 Scores = dict[str, dict[str, dict[str, float]]]

@@ -9,7 +9,7 @@ from harness.leaderboard.board import Leaderboard
 from harness.page.content import content_of
 from harness.page.write import write_page
 from harness.report.boards import leaderboard_and_runs_of, leaderboard_of
-from harness.report.tables import write_leaderboard
+from harness.report.leaderboard import write_leaderboard
 from harness.runner.resources import Context
 
 BOARD_EVERY, BOARD_SHARE = 5.0, 0.02

@@ -26,15 +26,16 @@ from harness.runner.prepare import prepare
 from harness.runner.progress import score_text
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
-from harness.runner.resume import CheckpointDirectory, stop
+from harness.runner.resume import CheckpointDirectory
 from harness.runner.search import should_end
+from harness.runner.signals import stop
 from harness.runner.tracking import tracking
 from harness.training.device import deterministic_algorithms
 from harness.training.efficiency import efficiency_of
 from harness.training.evaluation import prediction_rows
 from harness.training.loop import RunState, smaller_micro_batch, train
 from harness.training.threads import own_threads
-from harness.training.trainer import NotFinite, OutOfMemory, Training
+from harness.training.update import NotFinite, OutOfMemory, Training
 from harness.training.usage import Usage
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.io import remove, replacing
+from harness.results.fields import Damaged
 from harness.results.index import DIGITS
 from harness.results.kept import KeptModel, find_kept, kept_models, kept_name, write_notes
-from harness.results.record import Damaged
 from harness.runner.plan import Run
 from harness.runner.resources import Context
 

@@ -15,9 +15,9 @@ from harness.runner.execute import reason
 from harness.runner.keeping import load_model
 from harness.runner.plan import Run, test_fingerprint
 from harness.runner.prepare import prepare
-from harness.runner.queue import has_tests, record_of
 from harness.runner.recording import write_tests
 from harness.runner.resources import Context
+from harness.runner.status import has_tests, record_of
 from harness.training.device import deterministic_algorithms
 from harness.training.loop import RunState
 from harness.training.threads import own_threads

@@ -14,8 +14,9 @@ from harness.config.schema import BenchmarkSpec, Model, Recipe
 from harness.data.datasets import has_own_files
 from harness.errors import HarnessError
 from harness.io import fingerprint, plain
+from harness.results.fingerprint import RunSettings
 from harness.results.manifest import Key
-from harness.results.record import Caveat, CaveatKind, RunSettings
+from harness.results.record import Caveat, CaveatKind
 from harness.runner.resources import HOLDOUT, Resources
 from harness.task.task import Task
 

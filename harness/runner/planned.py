@@ -21,15 +21,16 @@ from harness.planning.estimate import Forecast, Rates, forecast, observed, on_de
 from harness.planning.machine import device_of, this_device
 from harness.planning.texts import plan_table, summary
 from harness.planning.work import Work
+from harness.results.fingerprint import RunSettings
 from harness.results.live import UnderWay, under_way
 from harness.results.manifest import Choice
-from harness.results.record import Record, RunSettings
+from harness.results.record import Record
 from harness.results.store import Store, benchmarks_in
 from harness.runner.diagnostics import left_out, settled
 from harness.runner.plan import Run, expand
-from harness.runner.queue import TO_TRAIN, Statuses, statuses_of
 from harness.runner.resources import Context, Resources
 from harness.runner.search import recipes_of, trials_of
+from harness.runner.status import TO_TRAIN, Statuses, statuses_of
 from harness.runner.sweep import choose, chosen_recipes, run_table
 from harness.runner.works import work_of_run
 from harness.task.task import Task

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.runner.plan import Run
 from harness.runner.resources import Context
 from harness.training.threads import set_threads
-from harness.training.trainer import Training, start_from
+from harness.training.update import Training, start_from
 
 
 def prepare(context: Context, run: Run, initial: Mapping[str, Tensor] | None) -> Training:

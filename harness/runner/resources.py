@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from harness.models import Architecture
     from harness.runner.progress import Display
-    from harness.runner.resume import Interrupts
+    from harness.runner.signals import Interrupts
     from harness.training.device import Machine
     from harness.training.evaluation import Split
 
@@ -264,7 +264,8 @@ class Resources:
         import torch
 
         from harness.training.device import resolve
-        from harness.training.trainer import plan_of, steps_of, trained_parameters
+        from harness.training.optimizer import trained_parameters
+        from harness.training.update import plan_of, steps_of
 
         architecture, parameters, tokens, machine = self.architecture(model, task, recipe), 0, 0.0, self.machine
         if recipe.compile == "auto":

@@ -34,19 +34,12 @@ from harness.runner.later import answer_diagnostics_of, predict_tests_of
 from harness.runner.needs import network_for
 from harness.runner.plan import Run, expand, parents_first, test_fingerprint
 from harness.runner.progress import Display, make_display
-from harness.runner.queue import (
-    RunQueue,
-    Status,
-    Statuses,
-    having,
-    runs_to_train,
-    statuses_of,
-    tidy,
-)
+from harness.runner.queue import RunQueue, tidy
 from harness.runner.reading import read_data
 from harness.runner.resources import Context, Resources
-from harness.runner.resume import STOPPED, Interrupts, Terminated
 from harness.runner.search import recipes_of, trials_of
+from harness.runner.signals import STOPPED, Interrupts, Terminated
+from harness.runner.status import Status, Statuses, having, runs_to_train, statuses_of
 from harness.runner.sweep import choose, chosen_recipes, drop_losers, manifest_entries, verdict
 from harness.runner.works import work_of_run
 from harness.training.device import Machine, make_accelerator, together

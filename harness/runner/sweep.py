@@ -15,8 +15,8 @@ from harness.results.live import UnderWay
 from harness.results.manifest import Choice, Key, Trial, in_words
 from harness.runner.keeping import drop_models
 from harness.runner.plan import Pair, Run
-from harness.runner.queue import TO_TRAIN, Status, Statuses, record_of
 from harness.runner.resources import Context
+from harness.runner.status import TO_TRAIN, Status, Statuses, record_of
 from harness.task.task import Task
 
 

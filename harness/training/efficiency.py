@@ -13,7 +13,7 @@ from harness.training.evaluation import Split
 from harness.training.flops import datasheet_peak, matrix_rate, tokens_per_group
 from harness.training.inference import counted, measured
 from harness.training.loop import RunState
-from harness.training.trainer import Training
+from harness.training.update import Training
 from harness.training.usage import of_all_processes
 
 K = TypeVar("K", bound=Hashable)

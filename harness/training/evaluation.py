@@ -22,7 +22,7 @@ from harness.task.functions import clipped, cluster_of, decide, metric_inputs, p
 from harness.task.metrics import OF_SCORES, compute_metrics
 from harness.task.task import Example, Task, is_unlabelled
 from harness.training.batching import deal, evaluation_batches
-from harness.training.trainer import Training, memory_errors
+from harness.training.update import Training, memory_errors
 
 PASSES = 2
 """An evaluation batch has at most the tokens of a micro-batch of training, divided by this."""

@@ -15,7 +15,7 @@ from harness.task.task import Example
 from harness.training.device import synchronize
 from harness.training.evaluation import predicting
 from harness.training.flops import TRAINING_PASSES, count_flops, tokens_per_group, typical
-from harness.training.trainer import OutOfMemory, Training, memory_errors
+from harness.training.update import OutOfMemory, Training, memory_errors
 
 SIZES = (1, 8, 32, 128)
 """Examples in a batch, the same for all models, whatever they are trained with."""

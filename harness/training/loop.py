@@ -19,7 +19,7 @@ from harness.task.task import Task
 from harness.training.batching import TrainingPlan
 from harness.training.device import compile_seconds, synchronize
 from harness.training.evaluation import Evaluation, Split, evaluate, tuned_threshold
-from harness.training.trainer import OutOfMemory, Training
+from harness.training.update import OutOfMemory, Training
 
 T = TypeVar("T")
 

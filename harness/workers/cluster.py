@@ -27,9 +27,9 @@ from harness.runner.execute import record_stamp
 from harness.runner.keeping import drop_worse_seeds
 from harness.runner.plan import Run
 from harness.runner.progress import Display
-from harness.runner.queue import Statuses, done_since, record_of
 from harness.runner.resources import Context
 from harness.runner.runner import POLL_SECONDS, Detached
+from harness.runner.status import Statuses, done_since, record_of
 from harness.training.device import Machine, has_fast_bf16
 from harness.workers.job import Assignment, Job
 from harness.workers.load import Load, loads_of

@@ -70,7 +70,7 @@ class Assignment:
         fingerprint: which one.
         model: the name of its model: the same run may have several.
         sweeping: whether it is one of those that choose the recipe of a sweep.
-        status: what is left to do of it, by `harness.runner.queue.Status`.
+        status: what is left to do of it, by `harness.runner.status.Status`.
         has_children: whether other runs start from its model.
         threads: how many compute on a CPU; 0: as many as the run has work for.
     """

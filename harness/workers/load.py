@@ -10,8 +10,9 @@ import torch
 
 from harness.runner.plan import Run
 from harness.runner.resources import Context
+from harness.training.optimizer import trained_parameters
 from harness.training.threads import is_chosen, threads_for
-from harness.training.trainer import plan_of, steps_of, trained_parameters
+from harness.training.update import plan_of, steps_of
 
 PROCESS_BYTES = 0.8e9
 """What a worker takes without a run: Python and its libraries."""

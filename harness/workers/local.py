@@ -15,9 +15,9 @@ from harness.errors import HarnessError
 from harness.runner.board import LiveBoard
 from harness.runner.keeping import drop_worse_seeds
 from harness.runner.plan import Run
-from harness.runner.queue import Statuses, record_of
 from harness.runner.resources import Context
 from harness.runner.runner import POLL_SECONDS, Engine, InThisProcess, show_done
+from harness.runner.status import Statuses, record_of
 from harness.training.device import Machine
 from harness.workers.cluster import OnCluster
 from harness.workers.job import Assignment, Job, OnRay, OnSlurm

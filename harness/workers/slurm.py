@@ -22,7 +22,7 @@ from harness.errors import HarnessError
 from harness.io import disk_errors
 from harness.runner.plan import Run
 from harness.runner.resources import Context
-from harness.runner.resume import Terminated
+from harness.runner.signals import Terminated
 from harness.workers.cluster import Ending, Request, own_path
 from harness.workers.job import OnSlurm
 from harness.workers.load import Load, cores

@@ -31,10 +31,10 @@ from harness.runner.diagnostics import settled
 from harness.runner.execute import do_run
 from harness.runner.plan import Run, expand
 from harness.runner.progress import Display
-from harness.runner.queue import Status, done_since
 from harness.runner.resources import Context, Resources
-from harness.runner.resume import Interrupts
 from harness.runner.search import recipes_of, trials_of
+from harness.runner.signals import Interrupts
+from harness.runner.status import Status, done_since
 from harness.runner.sweep import choose, chosen_recipes
 from harness.training.device import Machine, make_accelerator
 from harness.workers.job import Assignment, Job

@@ -81,7 +81,9 @@ def test_a_damaged_cache_is_made_again_and_told(tmp_path, capsys, file, damage):
 sample_texts = functools.cache(sample_data.sample_texts)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another", *THINGS])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in ("emptied", "another", *THINGS))]
+)
 def test_a_damaged_sample_tokenizer_is_made_again_and_told(tmp_path, capsys, monkeypatch, damage):
     monkeypatch.setattr(sample_data, "sample_texts", sample_texts)
     texts = ["The farmer sees the boats."]

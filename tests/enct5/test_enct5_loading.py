@@ -247,6 +247,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_round_trip_is_exact_in_a_fresh_process(all_cases, tmp_path):
     models = {tmp_path / case.folder.name: case.from_t5() for case in all_cases}
     for (folder, model), case in zip(models.items(), all_cases, strict=True):

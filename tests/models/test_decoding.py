@@ -60,7 +60,7 @@ def test_as_generate_without_likely_answers(model, texts, expected):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_as_generate_whatever_the_likely_answers_are(model, texts, expected, data):
     complete = sorted({tuple(row) for row in expected if row[-1] == END})
     word = st.integers(2, WORDS - 1)
@@ -86,7 +86,7 @@ def test_only_the_rows_that_leave_the_tree_are_decoded_token_by_token(model, tex
 
 
 @given(st.lists(st.lists(st.integers(2, WORDS - 1), max_size=4), min_size=1, max_size=8, unique_by=tuple))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_ranking_gives_the_log_probability_of_each_answer(model, texts, rows):
     answers = [[*row, END] for row in rows]
     with torch.inference_mode():

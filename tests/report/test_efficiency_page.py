@@ -13,8 +13,8 @@ from hand_made import board, cells, record
 from harness.io import to_json
 from harness.leaderboard.measures import SIZES
 from harness.report.efficiency import as_data, csv_text, page
+from harness.report.leaderboard import write_leaderboard
 from harness.report.show import show_run
-from harness.report.tables import write_leaderboard
 
 TOOK = {
     "train_examples_per_second": 50.0,

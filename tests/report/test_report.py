@@ -26,9 +26,9 @@ from harness.leaderboard.board import Leaderboard, Value
 from harness.leaderboard.columns import described, known_suites
 from harness.leaderboard.published import Reference, published
 from harness.report.boards import leaderboard
+from harness.report.leaderboard import write_leaderboard
 from harness.report.numbers import as_data, csv_text
 from harness.report.show import show_run
-from harness.report.tables import write_leaderboard
 from harness.report.terminal import terminal_table
 from harness.results.manifest import Table
 from harness.results.record import CaveatKind, Record

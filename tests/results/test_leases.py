@@ -381,6 +381,7 @@ def test_a_child_waits_for_the_model_of_a_parent_that_another_command_trains(ben
     assert content(bench.results / "b" / "runs") == expected
 
 
+@pytest.mark.slow
 def test_a_parent_that_another_command_trained_without_keeping_its_model_is_trained_again(bench, monkeypatch):
     bench.write(tasks=["mnli", "rte"], init_from={"rte": "mnli"})
     bench.run()

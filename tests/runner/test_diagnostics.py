@@ -83,7 +83,7 @@ def test_without_a_kept_model_it_is_said_and_nothing_is_trained(bench, updates, 
     assert set(bench.record(RTE).scores) == {RTE, "axb"}
 
 
-@pytest.mark.parametrize("keep", ["all-seeds", "none"])
+@pytest.mark.parametrize("keep", [pytest.param("all-seeds", marks=pytest.mark.slow), "none"])
 def test_what_starts_from_the_task_is_not_trained_again_either(bench, updates, keep):
     folder = str(bench.folder / "official")
     data = {RTE: "sample", "wnli": "sample", "axb": folder, "axg": folder}

@@ -228,7 +228,7 @@ def is_changed(world: World, fingerprint: str) -> bool:
 
 
 @pytest.mark.parametrize("file", DATA)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.integers(0, 10**6), change=st.integers(1, 255))
 def test_every_byte_of_the_data_counts(original, world, file, where, change):
     path = world.folder / "data" / file
@@ -243,7 +243,7 @@ def test_every_byte_of_the_data_counts(original, world, file, where, change):
     assert world.fingerprint() == original[1]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.integers(0, 10**6), change=st.integers(1, 255))
 def test_every_byte_of_the_weights_counts(original, world, where, change):
     path = world.folder / "model" / "model.safetensors"

@@ -11,7 +11,7 @@ from running import Bench, content
 import harness
 from harness.cli import main
 from harness.results.live import About, LiveFiles, under_way
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 STEPS = {"max_steps": 60, "eval_every": 40}
 SETTINGS = {"recipe": STEPS, "seeds": [1, 2], "checkpoint_every": 0}

@@ -24,11 +24,11 @@ from safetensors.torch import load_file
 from harness.errors import HarnessError
 from harness.io import this_machine
 from harness.results import tensors as checkpoints
-from harness.results.record import Damaged
+from harness.results.fields import Damaged
 from harness.results.tensors import load_state, load_tensors, save_state, save_tensors
 from harness.runner import execute
 from harness.training import loop
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 STEPS = 6
 SETTINGS: dict[str, Any] = {"checkpoint_every": 0, "recipe": {"max_steps": STEPS, "eval_every": 2}}

@@ -22,7 +22,7 @@ from harness.results.leases import Leases
 from harness.results.store import Store
 from harness.runner.plan import HELD_OUT, SELECTED, expand
 from harness.runner.resources import Resources
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 STEPS = RECIPE["max_steps"]
 
@@ -774,7 +774,17 @@ def test_records_hold_a_baseline_and_say_when_a_model_gives_one_answer(bench):
             assert (split in record.constant.get(task, {})) == (len(answers) == 1)
 
 
-@pytest.mark.parametrize("task", ["sst2", "goemotions", "wnut17", "copa", "stsb", "record", "wsc"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "sst2",
+        "goemotions",
+        "wnut17",
+        "stsb",
+        "record",
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("copa", "wsc")),
+    ],
+)
 def test_predictions_have_names_and_probabilities(bench, task):
     models = ["bert", "t5"]
     bench.write(tasks=[task], models=models)

@@ -16,9 +16,9 @@ from harness.results.leases import Leases
 from harness.results.manifest import Choice
 from harness.runner import search
 from harness.runner.progress import Display
-from harness.runner.queue import Status
-from harness.runner.resume import Interrupts
-from harness.training.trainer import Training
+from harness.runner.signals import Interrupts
+from harness.runner.status import Status
+from harness.training.update import Training
 from harness.workers import worker as worker_module
 from harness.workers.job import Assignment, Job
 from harness.workers.worker import Worker

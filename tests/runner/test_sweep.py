@@ -22,7 +22,7 @@ from harness.results.manifest import Choice
 from harness.results.record import Caveat, CaveatKind, Record
 from harness.runner import execute, runner
 from harness.runner.plan import Run
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 STEPS = RECIPE["max_steps"]
 RATES = [1e-4, 5e-3, 2e-2]

@@ -427,6 +427,7 @@ print(stsb.compute(predictions=[1.0, 2.5, 4.0], references=[0.5, 2.0, 3.5]))
 """
 
 
+@pytest.mark.slow
 def test_evaluate_metric_writes_in_its_cache_dir_only_and_needs_no_network(tmp_path):
     home, cache, cwd = (tmp_path / name for name in ("home", "cache", "cwd"))
     for folder in (home, cwd):

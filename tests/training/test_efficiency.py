@@ -28,7 +28,8 @@ from harness.training.efficiency import measured_cost, training_speed
 from harness.training.evaluation import Split
 from harness.training.flops import PEAKS, count_flops, datasheet_peak, matrix_rate, typical
 from harness.training.inference import LATENCIES, SIZES, Inference, counted, measured
-from harness.training.trainer import OutOfMemory, Training, trained_parameters
+from harness.training.optimizer import trained_parameters
+from harness.training.update import OutOfMemory, Training
 from harness.training.usage import Usage, of_all_processes
 
 TASKS = load_tasks()
@@ -368,6 +369,7 @@ for folder, names in ("first", ["small"]), ("second", ["large", "small"]):
 """
 
 
+@pytest.mark.slow
 @LINUX
 def test_the_order_of_runs_does_not_decide_their_memory(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}

@@ -31,7 +31,7 @@ from harness.training.evaluation import (
     prediction_rows,
     score,
 )
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 TASKS = load_tasks()
 STEPS = RECIPE["max_steps"]

@@ -18,7 +18,8 @@ from harness.models.tokenizers import sample_tokenizer
 from harness.task.plugins import load_tasks
 from harness.training.evaluation import evaluate
 from harness.training.loop import evaluation_steps
-from harness.training.trainer import Training, schedule_factor
+from harness.training.optimizer import schedule_factor
+from harness.training.update import Training
 
 TASKS = load_tasks()
 RECIPE = Recipe(learning_rate=2e-3, batch_size=16, max_steps=12, max_length=64, precision="fp32")

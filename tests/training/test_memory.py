@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from harness.models import bert, enct5, t5
 from harness.config.benchmark import read_benchmarks
 from harness.runner.resources import Resources
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 folder, size = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -94,7 +94,8 @@ def growth(folder: Path, rows: int, form: str, architecture: str, selection: str
 
 
 @pytest.mark.parametrize(
-    ("form", "architecture", "selection"), [("tsv", "bert", "validation"), ("jsonl", "t5", "holdout")]
+    ("form", "architecture", "selection"),
+    [("tsv", "bert", "validation"), pytest.param("jsonl", "t5", "holdout", marks=pytest.mark.slow)],
 )
 def test_memory_hardly_grows_with_the_number_of_examples(tmp_path, form, architecture, selection):
     assert growth(tmp_path, 100_000, form, architecture, selection) < 40

@@ -13,7 +13,7 @@ from torch import nn
 from harness.training import threads
 from harness.training.batching import TrainingPlan
 from harness.training.threads import WORK, is_chosen, own_threads, set_threads, threads_for
-from harness.training.trainer import Training
+from harness.training.update import Training
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from harness.results.leases import Leases
 from harness.runner.plan import expand
 from harness.runner.progress import Display
 from harness.runner.resources import Resources
-from harness.runner.resume import Interrupts
+from harness.runner.signals import Interrupts
 from harness.training.device import Machine
 from harness.workers.cluster import Request, longest_first, waves
 from harness.workers.job import Assignment, Job, OnRay, OnSlurm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from harness.models.checkpoints import HEADS
 from harness.training.batching import TrainingPlan
 from harness.training.cpu_kernels import use_fast_kernels
 from harness.training.device import DTYPES, attention_kernels, pass_tokens
+from harness.training.optimizer import make_optimizer, schedule_factor, trained_parameters
 
 
 class NotFinite(HarnessError):
@@ -321,45 +322,3 @@ def batch_size_of(features: Features, recipe: Recipe) -> int:
 def steps_of(plan: TrainingPlan, recipe: Recipe) -> int:
     """Updates in the whole training: ``max_steps``, or as many as ``epochs`` take and at least ``min_steps``."""
     return recipe.max_steps or max(recipe.min_steps or 1, math.ceil(recipe.epochs * plan.updates_per_epoch))
-
-
-def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """What the peak learning rate is multiplied by: a linear warm-up, then constant or down to 0 in a straight line."""
-    warmup = math.ceil(recipe.warmup_ratio * steps)
-    if step < warmup:
-        return step / warmup
-    return 1.0 if recipe.schedule == "constant" else max(0.0, (steps - step) / max(1, steps - warmup))
-
-
-def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW (fused) or Adafactor (arXiv 1804.04235, as T5 used it: relative parameter scale, fixed rate).
-
-    Weight decay is for matrices only: not for biases and the weights of layer norms.
-    """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-    from transformers.optimization import Adafactor
-
-    return Adafactor(groups, lr=recipe.learning_rate, scale_parameter=True, relative_step=False, warmup_init=False)
-
-
-def trained_parameters(module: nn.Module) -> dict[str, int]:
-    """Numbers of parameters, shared ones counted once: ``{"total": ..., "trained": ..., "active": ...}``.
-
-    Active are those that inference computes with: all but the tables of which an example only looks up rows (word,
-    position and segment embeddings, EncT5's prompts). A table that is the output layer, too (T5's words), counts.
-    """
-    parameters: Sequence[nn.Parameter] = list(module.parameters())
-    parts = [part for part in module.modules() if not isinstance(part, nn.Embedding)]
-    active = {id(p): p.numel() for part in parts for p in part.parameters(recurse=False)}
-    return {
-        "total": sum(p.numel() for p in parameters),
-        "trained": sum(p.numel() for p in parameters if p.requires_grad),
-        "active": sum(active.values()),
-    }
