@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import harness.report  # noqa: F401  (the package first: below, the function takes its name)
-from harness import api, trained
+from harness import api, preparing, trained
 from harness.data.datasets import load_examples
 from harness.errors import HarnessError
 from harness.task.plugins import load_tasks
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.workers.job import OnRay, OnSlurm
 
 run, report, show, submit = api.run, api.report, api.show, api.submit
+plan, download = preparing.plan, preparing.download
 load_predictions, load_model = trained.load_predictions, trained.load_model
 predict, predict_file = trained.predict, trained.predict_file
 export_model, push_model = trained.export_model, trained.push_model
@@ -34,11 +35,13 @@ __all__ = [
     "Task",
     "audit",
     "compare",
+    "download",
     "export_model",
     "load_examples",
     "load_model",
     "load_predictions",
     "load_tasks",
+    "plan",
     "predict",
     "predict_file",
     "push_model",

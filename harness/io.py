@@ -227,10 +227,11 @@ def opened(path: Path, newline: str | None = None) -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
     """A block that makes a new file or folder, under the name that it is given; then this takes the place of ``path``.
 
-    All at once: a reader or a crash sees the old one or the new one. Whatever fails, the old one stays.
+    All at once: a reader or a crash sees the old one or the new one. Whatever fails, the old one stays. A ``lasting``
+    one outlives a power cut, which a disk makes wait for.
 
     Raises:
         HarnessError: the disk says no.
@@ -240,12 +241,12 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield draft
-            put(draft, path)
+            put(draft, path, lasting)
         finally:
             remove(draft)
 
 
-def put(new: Path, target: Path) -> None:
+def put(new: Path, target: Path, lasting: bool = True) -> None:
     """Rename ``new`` to ``target``; what was there before comes back if that fails."""
     if not new.is_dir():
         os.replace(new, target)
@@ -260,14 +261,16 @@ def put(new: Path, target: Path) -> None:
             os.rename(old, target)
             raise
         remove(old)
-    sync_folder(target.parent)
+    if lasting:
+        sync_folder(target.parent)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, lasting: bool = True) -> None:
     """Replace a file by new content, all at once (see `replacing`)."""
-    with replacing(path) as draft, open(draft, "wb") as file:
+    with replacing(path, lasting) as draft, open(draft, "wb") as file:
         file.write(content)
-        sync(file)
+        if lasting:
+            sync(file)
 
 
 def write_checked(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.commands.arguments import number
 from harness.errors import HarnessError
@@ -12,13 +12,21 @@ if TYPE_CHECKING:
     from harness.workers.job import OnRay, OnSlurm
 
 
-def add_cluster_options(run: argparse.ArgumentParser) -> None:
-    """The options."""
-    group = run.add_argument_group("on a cluster")
-    group.add_argument("--on", choices=("ray", "slurm"), help="do the runs on a cluster, by Ray or SLURM (extras)")
+def add_place_options(command: argparse.ArgumentParser) -> Any:
+    """The options that name a cluster; gives their group."""
+    group = command.add_argument_group("on a cluster")
+    group.add_argument(
+        "--on", choices=("ray", "slurm"), help="the runs are done on a cluster, by Ray or SLURM (extras)"
+    )
     group.add_argument("--gpus-per-run", type=number, metavar="N", help="0, 1, ...; with Ray also a part, such as 0.5")
     group.add_argument("--address", help="of a Ray cluster, or auto (default: start Ray on this machine)")
     group.add_argument("--slurm-partition", metavar="NAME", help="where jobs go (default: the cluster's)")
+    return group
+
+
+def add_cluster_options(run: argparse.ArgumentParser) -> None:
+    """The options."""
+    group = add_place_options(run)
     group.add_argument("--slurm-time", metavar="TIME", help="of a job, as SLURM writes it (default: 240 minutes)")
     about = "a shell line that jobs run first; may be given several times"
     group.add_argument("--slurm-setup", action="append", metavar="LINE", help=about)
@@ -49,15 +57,10 @@ def cluster_of(options: argparse.Namespace) -> OnRay | OnSlurm | None:
         return OnRay(options.address, options.gpus_per_run)
     if options.on is None:
         return None
-    values = {
-        "partition": options.slurm_partition,
-        "time": options.slurm_time,
-        "setup": options.slurm_setup,
-        "options": dict(map(key_and_value, options.slurm_option or ())),
-        "gpus_per_run": options.gpus_per_run,
-        "executor": options.slurm_executor,
-    }
-    return OnSlurm(**{key: value for key, value in values.items() if value is not None}, detach=options.detach)
+    keys = ("slurm_partition", "slurm_time", "slurm_setup", "gpus_per_run", "slurm_executor", "detach")
+    values = {name.removeprefix("slurm_"): getattr(options, name) for name in keys if name in given}
+    pairs = getattr(options, "slurm_option", None) or ()
+    return OnSlurm(**values, options=dict(map(key_and_value, pairs)))
 
 
 def key_and_value(text: str) -> tuple[str, str]:

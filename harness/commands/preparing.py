@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from typing import Any
 
 import harness
-from harness.commands.arguments import add_choice, add_results, names, number, results_of, settings
+from harness.commands.arguments import add_choice, add_results, names, number, positive, results_of, settings
+from harness.commands.clusters import add_place_options, cluster_of
 
 PREFIXES = {"T": 1e12, "P": 1e15, "G": 1e9}
 
@@ -24,6 +23,9 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     about = "devices, each of which does one run at a time; several numbers with commas (default: 1)"
     plan.add_argument("--devices", type=devices, default=[1], metavar="N", help=about)
     plan.add_argument("--price", type=number, help="of a device and an hour, to show the cost")
+    about = "of a cluster, runs at a time (default: as many as it has room for)"
+    plan.add_argument("--jobs", type=positive, metavar="N", help=about)
+    add_place_options(plan)
     plan.set_defaults(command=command_plan)
 
     about = "fetch the checkpoints and the data that benchmarks need from the Hub, to run them without a network"
@@ -34,10 +36,10 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     download.set_defaults(command=command_download)
 
 
-def _read(options: argparse.Namespace) -> Any:
-    """The benchmark file, and what is asked for of its benchmarks."""
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """What is asked for of the benchmarks."""
     chosen: dict[str, Any] = {name: getattr(options, name) for name in ("tasks", "models", "seeds", "data")}
-    return harness.api.read(options.file, options.benchmark, settings=settings(options.set), **chosen)
+    return {**chosen, "settings": settings(options.set)}
 
 
 def rate(text: str) -> tuple[str, float]:
@@ -62,39 +64,21 @@ def devices(text: str) -> list[int]:
 
 def command_plan(options: argparse.Namespace) -> int:
     """Print what is left to do of each benchmark, and what it takes."""
-    from harness.data.hub_access import network
-    from harness.runner.planned import plan_text, planned
-
-    file, specs = _read(options)
-    stated = dict(options.rate)
-    for model in stated:
-        if model and all(model not in spec.models for spec in specs):
-            raise harness.HarnessError(f"--rate {model}: there is no such model in what is planned")
-    with network(offline=True):
-        plans = [planned(file, spec, results_of(options), stated) for spec in specs]
-        texts = [plan_text(each, options.devices, options.price) for each in plans]
-    print("\n\n".join(texts))
+    cluster = cluster_of(options)
+    plans = harness.plan(
+        options.file,
+        options.benchmark,
+        **_chosen(options),
+        results=results_of(options),
+        rate=dict(options.rate),
+        on=cluster,
+        jobs=options.jobs,
+    )
+    print("\n\n".join(plan.text(options.devices, options.price) for plan in plans.values()))
     return 0
 
 
 def command_download(options: argparse.Namespace) -> int:
     """Fetch what is not here yet, the sizes first."""
-    from harness.format import duration, memory
-    from harness.runner.needs import needs_of
-
-    file, specs = _read(options)
-    needs = list(dict.fromkeys(needed for spec in specs for needed in needs_of(file, spec)))
-    left = [needed for needed in needs if not needed.is_here()]
-    print(f"{len(needs)} parts are needed from the Hub, {len(needs) - len(left)} are here already", flush=True)
-    sizes = [needed.size() for needed in left]
-    for needed, size in zip(left, sizes, strict=True):
-        print(f"  {memory(size):>9}  {needed.title}")
-    if not left or options.sizes:
-        return 0
-    print(f"  {memory(sum(sizes)):>9}  in all", flush=True)
-    for place, (needed, size) in enumerate(zip(left, sizes, strict=True), 1):
-        print(f"[{place}/{len(left)}] {needed.title}, {memory(size)} ...", file=sys.stderr, flush=True)
-        started = time.monotonic()
-        needed.fetch()
-        print(f"[{place}/{len(left)}] {needed.title}: here after {duration(time.monotonic() - started)}", flush=True)
+    harness.download(options.file, options.benchmark, **_chosen(options), only_sizes=options.sizes, progress=True)
     return 0

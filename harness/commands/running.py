@@ -11,6 +11,7 @@ from harness.commands.arguments import (
     INTERVAL,
     add_choice,
     add_results,
+    positive,
     print_board,
     print_once,
     results_of,
@@ -40,13 +41,6 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     run.add_argument("--wait", action="store_true", help="wait for a Hub that cannot be reached (default: end at once)")
     add_cluster_options(run)
     run.set_defaults(command=command_run)
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def jobs(text: str) -> int | None:

@@ -214,6 +214,12 @@ def forecast(works: Sequence[Work], rates: Rates) -> Forecast:
     return Forecast(works, [rates.estimate(work) for work in works])
 
 
+def newest_device(records: Iterable[Record]) -> str | None:
+    """The device that made the newest record; None without any."""
+    newest = max(records, key=lambda record: record.efficiency.finished_at or "", default=None)
+    return None if newest is None else device_of(newest)
+
+
 def on_device(records: Iterable[Record], device: str) -> list[Record]:
     """The records that this device made."""
     return [record for record in records if device_of(record) == device]

@@ -11,21 +11,23 @@ from harness.planning.work import Work
 HOUR = 3600.0
 
 
-def summary(left: Forecast, device: str) -> str:
-    """A line on what is left to do: runs, steps, FLOPs, and the time that it takes one device."""
+def summary(left: Forecast, device: str, here: bool = True) -> str:
+    """A line on what is left to do: runs, steps, FLOPs, and the time that one device takes, this one or another."""
     parts = [f"to do: {plural(len(left.works), 'run')}", f"{_steps(left.works)} steps"]
     if left.flops:
         parts.append(f"{flops(left.flops)}FLOPs")
-    return f"{', '.join(parts)}; {_time(left, device)}{_notes(left.works)}"
+    return f"{', '.join(parts)}; {_time(left, device, here)}{_notes(left.works)}"
 
 
-def _time(left: Forecast, device: str) -> str:
+def _time(left: Forecast, device: str, here: bool) -> str:
+    if left.unknown == len(left.works) and not here:
+        return "no estimate of time: no run that is done here tells a rate (--rate states one)"
     if left.unknown == len(left.works):
         return (
             f"no estimate of time: no run that is done here on this device ({device}) tells a rate "
             "(python -m harness plan takes one: --rate)"
         )
-    where = "on one device" if STATED in left.sources else f"on this device ({device})"
+    where = "on one device" if STATED in left.sources else f"on {'this' if here else 'one'} device ({device})"
     text = f"about {duration(left.device_seconds)} {where}, by {_sources(left)}"
     return text + (f"; {plural(left.unknown, 'run')} more of which nothing tells the time" if left.unknown else "")
 
@@ -52,17 +54,18 @@ def _notes(works: Sequence[Work]) -> str:
 # The table -------------------------------------------------------------------------------------------------------
 
 
-def plan_table(left: Forecast, devices: Sequence[int], price: float | None) -> str:
+def plan_table(left: Forecast, devices: Sequence[int], price: float | None, here: bool = True) -> str:
     """What each model's runs take, and all together.
 
     Args:
         left: the runs.
         devices: numbers of devices, a column for each.
         price: of a device and an hour.
+        here: of devices; else these are runs at a time on a cluster.
     """
     models = list(dict.fromkeys(work.model for work in left.works))
     headers = ["model", "parameters", "memory", "runs", "steps", "FLOPs", "device hours", "longest run"]
-    headers += [f"on {plural(number, 'device')}" for number in devices]
+    headers += [f"on {plural(number, 'device')}" if here else f"{number} at a time" for number in devices]
     headers += ["cost"] if price is not None else []
     rows = [_row(model, left.of_model(model), devices, price) for model in models]
     if len(models) > 1:

@@ -57,10 +57,11 @@ class LiveFiles:
         contents[LOG] = [encode(line + "\n") for line in log[max(0, self._written[LOG]) :]]
         try:
             if self._written[LOG] < 0:
-                write_file(self.folder / ABOUT, to_json(self.about.model_dump()))
+                write_file(self.folder / ABOUT, to_json(self.about.model_dump()), lasting=False)
             for name, new in contents.items():
                 if self._written[name] < 0:
-                    write_file(self.folder / name, b"".join(new))  # whatever was there: a pipe would be waited for
+                    # In place of whatever was there: a pipe would be waited for.
+                    write_file(self.folder / name, b"".join(new), lasting=False)
                 elif new:
                     with open(self.folder / name, "ab") as file:
                         file.write(b"".join(new))

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ PLAIN = "json"
 """The name of the tensor that holds a state's plain part."""
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], check: Callable[[], None] = lambda: None) -> None:
     """Replace a safetensors file, all at once. Tensors that are the same memory (tied weights) are written once.
+
+    Args:
+        check: called right before the new file takes its place; what it raises leaves the old one there.
 
     Raises:
         HarnessError: the disk says no; the old file is then still there.
@@ -50,6 +53,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         draft.chmod(mode)  # save_file makes files that only their owner can read, whatever the umask
         with open(draft, "rb+") as file:
             sync(file)
+        check()
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -80,8 +84,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise Damaged(f"{path}: altered or cut short ({error})") from error
 
 
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a training state: nested dictionaries and lists of plain data, tensors and arrays.
+def save_state(path: Path, state: Mapping[str, Any], check: Callable[[], None] = lambda: None) -> None:
+    """Write a training state: nested dictionaries and lists of plain data, tensors and arrays; ``check`` as above.
 
     Raises:
         HarnessError: the disk says no; the old state is then still there.
@@ -90,7 +94,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     plain = _take_tensors({"version": STATE_VERSION, **state}, (), tensors)
     text = json.dumps(plain, default=lambda value: value.tolist())
     tensors[PLAIN] = torch.frombuffer(bytearray(text.encode("ascii")), dtype=torch.uint8)
-    save_tensors(path, tensors)
+    save_tensors(path, tensors, check)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.format import plural
 from harness.io import fingerprint
 from harness.planning.disk import disk_of
-from harness.planning.estimate import Forecast, Rates, forecast, observed, on_device
+from harness.planning.estimate import Forecast, Rates, forecast, newest_device, observed, on_device
 from harness.planning.machine import device_of, this_device
 from harness.planning.texts import plan_table, summary
 from harness.planning.work import Work
@@ -111,7 +111,11 @@ class PlannedResources(Resources):
 
 
 class Elsewhere(Protocol):
-    """What does runs on other machines."""
+    """What does runs on other machines, or on this one beside the command."""
+
+    @property
+    def here(self) -> bool:
+        """Whether they are done on this machine."""
 
     @property
     def machine(self) -> Machine | None:
@@ -230,7 +234,8 @@ class Planned:
     Attributes:
         works: of all runs, those that wait for a sweep included.
         left: of those that are not done.
-        device: of this machine.
+        device: that does the runs: this machine's, or, of a cluster, the one that made the newest record here.
+        at_once: None: the runs are done by devices, one at a time on each; else by a cluster, so many at a time.
     """
 
     spec: BenchmarkSpec
@@ -242,11 +247,27 @@ class Planned:
     left: Sequence[Work]
     rates: Rates
     device: str
+    at_once: int | None = None
 
     @property
     def forecast(self) -> Forecast:
         """Of the runs that are not done."""
         return forecast(self.left, self.rates)
+
+    def text(self, devices: Sequence[int] = (1,), price: float | None = None) -> str:
+        """What is left to do, and what it takes on so many devices (of a cluster: as many runs at a time as it does).
+
+        Args:
+            price: of a device and an hour, to show the cost.
+        """
+        done = len(self.works) - len(self.left)
+        head = f"{self.spec.name}: {plural(len(self.works), 'run')}, {done} done"
+        if not self.left:
+            return head
+        here, numbers = self.at_once is None, devices if self.at_once is None else [self.at_once]
+        table = plan_table(self.forecast, numbers, price, here)
+        notes = [summary(self.forecast, self.device, here), disk_of(self.left, self.spec.keep)]
+        return "\n\n".join([head, table, "\n".join(notes)])
 
 
 def planned(
@@ -255,12 +276,14 @@ def planned(
     results: Path,
     stated: Mapping[str, float] | None = None,
     engine: Elsewhere | None = None,
+    at_once: int | None = None,
 ) -> Planned:
     """What a benchmark would do, as far as this machine can tell without network.
 
     Args:
         stated: FLOP/s that a device reaches (`Rates`).
-        engine: what does the runs, where other machines do.
+        engine: what does the runs, where a cluster does.
+        at_once: how many it does at a time.
 
     Raises:
         HarnessError: data or checkpoints in folders that are not there or cannot be used.
@@ -279,9 +302,10 @@ def planned(
     works = {run: work_of_run(resources, run) for run in dict.fromkeys([*tried, *runs])}
     todo = [run for run, status in {**statuses, **tried_statuses}.items() if status in TO_TRAIN]
     later = _waiting(spec, choices, works)
-    rates = Rates(observed(on_device(records, earlier.device), works.values()), stated)
+    name = earlier.device if engine is None or engine.here else newest_device(records) or "not known yet"
+    rates = Rates(observed(on_device(records, name), works.values()), stated)
     every, left = [*works.values(), *later], [*(works[run] for run in todo), *later]
-    return Planned(spec, tried_statuses, choices, statuses, begun, every, left, rates, earlier.device)
+    return Planned(spec, tried_statuses, choices, statuses, begun, every, left, rates, name, at_once)
 
 
 def _waiting(spec: BenchmarkSpec, choices: Iterable[Choice], works: Mapping[Run, Work]) -> list[Work]:
@@ -307,13 +331,3 @@ def dry_run(file: BenchmarkFile, spec: BenchmarkSpec, results: Path, engine: Els
     table = run_table(spec, plan.tried, plan.choices, plan.runs, plan.begun)
     left = [summary(plan.forecast, plan.device)] if plan.left else []
     return "\n\n".join([table, *left_out(plan.runs), *left, effective_recipes(spec)])
-
-
-def plan_text(plan: Planned, devices: Sequence[int], price: float | None) -> str:
-    """What is left to do of a benchmark, and what it takes on so many devices at this ``price`` of an hour."""
-    done = len(plan.works) - len(plan.left)
-    head = f"{plan.spec.name}: {plural(len(plan.works), 'run')}, {done} done"
-    if not plan.left:
-        return head
-    notes = [summary(plan.forecast, plan.device), disk_of(plan.left, plan.spec.keep)]
-    return "\n\n".join([head, plan_table(plan.forecast, devices, price), "\n".join(notes)])

@@ -299,7 +299,7 @@ class Resources:
             examples = self.open(task, split, architecture.model) if training else self.examples(task, split)
             return architecture.for_task(task).groups(examples, training)
 
-        return cached(self.cache, digest, groups)
+        return self.once(("features", digest), lambda: cached(self.cache, digest, groups))
 
     def evaluated(self, architecture: Architecture, task: Task, split: str) -> Split:
         """A split to evaluate an architecture on."""

@@ -77,10 +77,11 @@ class CheckpointDirectory:
         """
         problem = None
         if self.accelerator.is_main_process:
-            if self.lease is not None and self.accelerator.num_processes == 1:
-                self.lease.check()
+            check = self.lease.check if self.lease is not None and self.accelerator.num_processes == 1 else lambda: None
             try:
-                save_state(self.state, state)
+                save_state(self.state, state, check)
+            except TakenOver:
+                raise
             except HarnessError as error:
                 problem = f"the training state was not saved: {error}"
         self.saved = time.monotonic()

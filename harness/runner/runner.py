@@ -63,6 +63,9 @@ class Engine(Protocol):
     def here(self) -> bool:
         """Whether they are done on this machine, where their efficiency is then measured alone."""
 
+    def expect(self, context: Context, number: int) -> None:
+        """So many runs will be there to be done, once the data is read."""
+
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         """Do the runs that no other command does, and wait for those of the others; gives those that failed."""
 
@@ -142,6 +145,7 @@ def sweep(context: Context, engine: Engine) -> tuple[list[Run], list[Choice], se
         [choices] = broadcast_object_list([choose(context, tried)])
         if not todo:
             break
+        engine.expect(context, len(todo))
         unread = {key: run for run in todo if (key := (*run.pair, run.recipe.max_length)) not in read}
         together(context.accelerator, lambda: read_data(context, list(unread.values())))  # noqa: B023
         read |= unread.keys()
@@ -217,6 +221,7 @@ def train_and_predict(
         statuses = statuses_of(context, runs)
     undecided = {choice.pair for choice in choices if choice.chosen is None}
     todo = [run for run in runs_to_train(context, statuses, retrain) if run not in failed and run.pair not in undecided]
+    engine.expect(context, len(todo))
     together(accelerator, lambda: read_data(context, todo))
     update_manifest(context, runs, choices, statuses)
     display.plan(len(runs), len(runs) - len(todo))
@@ -255,6 +260,9 @@ class InThisProcess:
     """One run after another, in this process or in all of its launch together."""
 
     machine, here = None, True
+
+    def expect(self, context: Context, number: int) -> None:
+        """Nothing is to be prepared."""
 
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         failed: set[Run] = set()

@@ -229,11 +229,10 @@ def provenance(device: torch.device, processes: int) -> dict[str, Any]:
     """Versions and hardware: recorded with every run, but not part of its fingerprint."""
     import harness
 
-    packages = ("torch", "transformers", "accelerate", "tokenizers", "datasets", "numpy", "scikit-learn", "scipy")
     return {
         "harness": harness.__version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **_versions(),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),
@@ -244,6 +243,13 @@ def provenance(device: torch.device, processes: int) -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _versions() -> dict[str, str]:
+    packages = ("torch", "transformers", "accelerate", "tokenizers", "datasets", "numpy", "scikit-learn", "scipy")
+    return {name: version(name) for name in packages}
+
+
+@functools.cache
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -77,6 +77,9 @@ class Cluster(Protocol):
     at_once: int
     in_flight: int
 
+    def slots(self, gpus: float) -> int:
+        """How many runs it has room for at a time, each with so many GPUs, or else with one core."""
+
     def open(self, context: Context, loads: Mapping[Run, Load], gpus: float) -> None:
         """Connect, for runs that take so much each; once for each time that runs are to be done."""
 
@@ -122,6 +125,13 @@ class OnCluster:
         if not self.gpus:
             return Machine.of(torch.device("cpu"))
         return Machine("cuda", has_fast_bf16(torch.device("cuda")) if torch.cuda.is_available() else True)
+
+    def expect(self, context: Context, number: int) -> None:
+        """Nothing is to be prepared."""
+
+    def slots(self) -> int:
+        """How many runs the cluster does at a time, of those that take one core or their GPUs."""
+        return self.cluster.slots(self.gpus)
 
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         if context.accelerator.num_processes > 1:

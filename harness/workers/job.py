@@ -15,6 +15,9 @@ from harness.config.schema import BenchmarkSpec
 from harness.io import plain
 from harness.results.leases import PATIENCE
 
+FORKS = "--forks"
+"""The option of a worker's process with which it forks workers."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -6,6 +6,7 @@ killed loses nothing but the steps since the last state: another worker takes it
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,10 +23,12 @@ from harness.training.device import Machine
 from harness.workers.cluster import OnCluster
 from harness.workers.job import Assignment, Job, OnRay, OnSlurm
 from harness.workers.load import Load, cores, free_memory, loads_of
-from harness.workers.process import Events, WorkerProcess
+from harness.workers.process import Events, Nursery, WorkerProcess
 
 WORTH_SECONDS = 30.0
 """``auto`` starts workers where the runs would take so long without: a worker needs several seconds to start."""
+MANY = 12
+"""Runs from which on ``auto`` is likely to start workers: what it looks at is known when the data is read."""
 DEATHS = 5
 """A run that ends so many workers, one after another and without getting further, has failed."""
 
@@ -47,6 +50,14 @@ class LocalWorkers:
     here: bool = True
     processes: list[WorkerProcess] = field(default_factory=list)
     events: Events = field(default_factory=Events)
+    nursery: Nursery | None = None
+
+    def expect(self, context: Context, number: int) -> None:
+        """Let the libraries be imported for the workers while the command reads the data."""
+        accelerator, jobs = context.accelerator, self.jobs or (cores() if number >= MANY else 1)
+        forks = sys.platform == "linux" and accelerator.device.type == "cpu" and accelerator.num_processes == 1
+        if forks and min(jobs, number) > 1 and self.nursery is None:
+            self.nursery = Nursery()
 
     def __call__(self, context: Context, statuses: Statuses, todo: Sequence[Run], board: LiveBoard) -> set[Run]:
         if context.accelerator.num_processes > 1:
@@ -58,6 +69,7 @@ class LocalWorkers:
         loads = self._loads(context, todo)
         at_once = self.at_once(context, list(loads.values()))
         if at_once == 1:
+            self._end_nursery()  # nothing runs beside what is measured
             return InThisProcess()(context, statuses, todo, board)
         if at_once != self.job.at_once:  # a search comes here again for each of its rounds
             context.display.message(f"up to {at_once} runs at a time, each in a process of its own")
@@ -102,6 +114,12 @@ class LocalWorkers:
                 told[0].wait()
             elif told is not None and told[1] is not None and told[1]["event"] == "message":
                 told[0].show(told[1])
+        self._end_nursery()
+
+    def _end_nursery(self) -> None:
+        if self.nursery is not None:
+            self.nursery.close()
+            self.nursery = None
 
 
 def workers_for(job: Job, jobs: int | None, runs_per_gpu: int = 1, on: OnRay | OnSlurm | None = None) -> Engine:
@@ -176,7 +194,9 @@ class Dispatch:
         for process in engine.processes:
             if process.run is None:
                 return process
-        process = WorkerProcess.start(engine.job, engine.events, self.context.display.lane(), self._gpu())
+        process = WorkerProcess.start(
+            engine.job, engine.events, self.context.display.lane(), self._gpu(), engine.nursery
+        )
         engine.processes.append(process)
         return process
 

@@ -84,23 +84,30 @@ class RayTasks:
 
     def open(self, context: Context, loads: Mapping[Run, Load], gpus: float) -> None:
         """Connect, and look how many runs the cluster does at a time."""
-        ray, self.gpus = load_ray(), gpus
-        if not ray.is_initialized():
-            with own_signals(), own_path(), refused(self.where.address):
-                self._connect(ray)
-            self.started = True
-        resources = ray.cluster_resources()
-        if gpus and resources.get("GPU", 0) < gpus:
-            raise HarnessError(f"--gpus-per-run {gpus:g}: this Ray cluster has {resources.get('GPU', 0):g} GPUs")
-        if not gpus and resources.get("GPU", 0):
+        ray, self.gpus = self._connected(), gpus
+        if not gpus and ray.cluster_resources().get("GPU", 0):
             context.display.message("this Ray cluster has GPUs, which --gpus-per-run 1 would use")
-        size = gpus or min(max(1, load.threads) for load in loads.values())
-        slots = max(1, int(resources.get("GPU" if gpus else "CPU", 0) / size))
+        slots = self.slots(gpus, min(max(1, load.threads) for load in loads.values()))
         self.at_once = min(slots, self.jobs or slots)
         self.in_flight = self.at_once if self.jobs else 2 * slots
         machines = sum(node["Alive"] for node in ray.nodes())
         where = "this machine" if self.where.address is None else f"{machines} machines"
         context.display.message(f"Ray on {where}: up to {self.at_once} runs at a time")
+
+    def slots(self, gpus: float, cpus: int = 1) -> int:
+        """How many runs it has room for at a time."""
+        resources = self._connected().cluster_resources()
+        if gpus and resources.get("GPU", 0) < gpus:
+            raise HarnessError(f"--gpus-per-run {gpus:g}: this Ray cluster has {resources.get('GPU', 0):g} GPUs")
+        return max(1, int(resources.get("GPU" if gpus else "CPU", 0) / (gpus or cpus)))
+
+    def _connected(self) -> Any:
+        ray = load_ray()
+        if not ray.is_initialized():
+            with own_signals(), own_path(), refused(self.where.address):
+                self._connect(ray)
+            self.started = True
+        return ray
 
     def _connect(self, ray: Any) -> None:
         check_address(self.where.address)

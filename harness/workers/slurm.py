@@ -11,12 +11,15 @@ import contextlib
 import math
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from torch.cuda import device_count
 
 from harness.errors import HarnessError
 from harness.io import disk_errors
@@ -37,6 +40,8 @@ PARALLEL = 256
 """Runs that SLURM does at a time where it has room and nothing else is said."""
 SIGNAL_SECONDS = 90
 """So long before the end of its time a job is told."""
+SINFO_SECONDS = 30.0
+"""So long SLURM has to tell how large it is."""
 FAREWELL = 10.0
 """Seconds that processes on this machine have to save their states when the command ends before them."""
 PREEMPTED_SECONDS = 300.0
@@ -102,6 +107,40 @@ def minutes(text: str) -> int:
     return math.ceil(round(whole, 6))
 
 
+def sinfo(partition: str | None) -> list[str]:
+    """The nodes of a partition, a line for those of each kind: their number, cores and generic resources.
+
+    Raises:
+        HarnessError: it cannot be asked.
+    """
+    line = ["sinfo", "--noheader", "--exact", "--format", "%D %c %G"]
+    try:
+        said = subprocess.run(
+            [*line, *(["--partition", partition] if partition else [])],
+            capture_output=True,
+            text=True,
+            timeout=SINFO_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    else:
+        if said.returncode == 0:
+            return said.stdout.splitlines()
+        problem = said.stderr.strip().splitlines()[0] if said.stderr.strip() else f"exit code {said.returncode}"
+    raise HarnessError(f"--on slurm: sinfo does not tell the size of the cluster: {problem}; give --jobs")
+
+
+def places_in(line: str, gpus: float) -> int:
+    """The runs that the nodes of a line of sinfo (nodes, cores of each, generic resources) have room for.
+
+    >>> places_in("2 64 gpu:a100:4(S:0-1)", 1), places_in("2 64 gpu:a100:4(S:0-1)", 0), places_in("3 16 (null)", 2)
+    (8, 128, 0)
+    """
+    nodes, cpus, resources = line.split(maxsplit=2)
+    found = re.findall(r"gpu(?::[^:,()]+)?:(\d+)", resources)
+    return int(nodes) * int(sum(map(int, found)) // gpus if gpus else int(cpus.rstrip("+")))
+
+
 @dataclass
 class SlurmJobs:
     """A cluster (`harness.workers.cluster.Cluster`).
@@ -137,6 +176,15 @@ class SlurmJobs:
     def folder(self) -> Path:
         """Where submitit keeps its files."""
         return self.results.absolute() / ".slurm"
+
+    def slots(self, gpus: float) -> int:
+        """How many runs it has room for at a time, on all nodes of the partition, whatever else is in its queue."""
+        if self.where.executor != "slurm":
+            return max(1, int(device_count() / gpus)) if gpus else cores()
+        places = sum(places_in(line, gpus) for line in sinfo(self.where.partition))
+        if not places:
+            raise HarnessError(f"--gpus-per-run {gpus:g}: no node of the partition has so many")
+        return min(PARALLEL, places)
 
     def open(self, context: Context, loads: Mapping[Run, Load], gpus: float) -> None:
         """Make the folder, and see how many jobs are submitted at a time: all of them where SLURM has a queue."""

@@ -4,7 +4,8 @@
 
 ``python -m harness.workers.worker`` is a process that does so again and again, for `harness.workers.local`: a line of
 JSON on its standard input says what to do, lines on its standard output tell what happens. Where its input ends,
-because the command has ended, a run under way is stopped as by SIGTERM: its state is saved.
+because the command has ended, a run under way is stopped as by SIGTERM: its state is saved. With ``--forks`` it
+imports the libraries, and forks such processes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import platform
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -37,7 +39,7 @@ from harness.runner.signals import Interrupts
 from harness.runner.status import Status, done_since
 from harness.runner.sweep import choose, chosen_recipes
 from harness.training.device import Machine, make_accelerator
-from harness.workers.job import Assignment, Job
+from harness.workers.job import FORKS, Assignment, Job
 
 Tell = Callable[[Mapping[str, Any]], None]
 LATE = 60.0
@@ -234,5 +236,34 @@ def serve() -> int:
     return 0
 
 
+def fork_workers() -> int:
+    """Fork workers for a command on the other side of a socket, standard input (`harness.workers.process.Nursery`).
+
+    It computes nothing before: there are no threads, which a fork would lose.
+
+    Returns:
+        The exit code, that of `serve` in each of the forks.
+    """
+    from harness.runner.runner import prepare_libraries
+
+    channel = socket.socket(fileno=os.dup(0))
+    prepare_libraries()
+    while True:
+        request, files, *_ = socket.recv_fds(channel, 64, 3)
+        if not request:
+            return 0
+        if process := int(request):
+            answer = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        elif not (answer := os.fork()):
+            channel.close()
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+                os.close(file)
+            return serve()
+        for file in files:
+            os.close(file)
+        channel.sendall(str(answer).encode())
+
+
 if __name__ == "__main__":
-    sys.exit(serve())
+    sys.exit(fork_workers() if FORKS in sys.argv[1:] else serve())
