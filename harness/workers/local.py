@@ -18,9 +18,9 @@ from harness.runner.keeping import drop_worse_seeds
 from harness.runner.plan import Run
 from harness.runner.resources import Context
 from harness.runner.runner import POLL_SECONDS, Engine, InThisProcess, show_done
-from harness.runner.status import Statuses, record_of
+from harness.runner.status import Status, Statuses, record_of
 from harness.training.device import Machine
-from harness.workers.cluster import OnCluster
+from harness.workers.cluster import OnCluster, longest_first
 from harness.workers.job import Assignment, Job, OnRay, OnSlurm
 from harness.workers.load import Load, cores, free_memory, loads_of
 from harness.workers.process import Events, Nursery, WorkerProcess
@@ -77,7 +77,9 @@ class LocalWorkers:
         if self.jobs is not None and context.accelerator.device.type == "cpu":
             most = max(1, cores() // at_once)
             loads = {run: replace(load, threads=min(load.threads, most)) for run, load in loads.items()}
-        return Dispatch(self, context, statuses, list(todo), board, loads, at_once).run()
+        # The longest first, so that none is left alone at the end; those that failed before may fail again.
+        order = sorted(longest_first(loads), key=lambda run: statuses[run] is Status.FAILED)
+        return Dispatch(self, context, statuses, order, board, loads, at_once).run()
 
     def at_once(self, context: Context, loads: Sequence[Load]) -> int:
         """How many of some runs are done at a time."""

@@ -4,6 +4,23 @@ import pytest
 from grids import grid
 from running import Bench
 
+from harness.workers.process import Nursery
+
+
+class Kept(Nursery):
+    """A nursery that several commands share: they do not import the libraries again."""
+
+    def close(self) -> None:
+        """It is ended with the tests."""
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """One for all tests."""
+    kept = Kept()
+    yield kept
+    Nursery.close(kept)
+
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory, sample_cache) -> Bench:

@@ -42,7 +42,10 @@ def kill_now_and_then(monkeypatch: pytest.MonkeyPatch, times: int, chance: rando
     return kills
 
 
-def test_two_at_a_time_stopped_then_one_killed_leave_the_same_bytes(reference, sample_cache, monkeypatch, capsys):
+def test_two_at_a_time_stopped_then_one_killed_leave_the_same_bytes(
+    reference, sample_cache, monkeypatch, capsys, nursery
+):
+    monkeypatch.setattr(local, "Nursery", lambda: nursery)
     results = elsewhere(reference, sample_cache, "two")
     show = WorkerProcess.show
 

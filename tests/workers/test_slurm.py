@@ -27,17 +27,17 @@ echo "Submitted batch job 70$n"
 """
 
 
-def run(bench, results: Path, **options):
+def run(bench, results: Path, models=None, **options):
     where = harness.OnSlurm(**options)
-    return harness.run(bench.path, results=results, on=where, jobs=options.pop("jobs", 2), progress=True)["b"]
+    return harness.run(bench.path, results=results, models=models, on=where, jobs=2, progress=True)["b"]
 
 
 def test_in_this_process_it_leaves_the_same_bytes(reference, sample_cache, capsys):
     results = elsewhere(reference, sample_cache, "debug")
-    run(reference, results, executor="debug")
-    check_bytes(reference, results)
+    run(reference, results, models=["bert"], executor="debug")
+    check_bytes(reference, results, models=["bert"])
     output = capsys.readouterr().out
-    assert output.count("[6/6]") == 1
+    assert output.count("[3/3]") == 1
     assert not (results / ".slurm").exists()
     # Efficiency was measured afterwards: jobs share machines.
     assert all(record.efficiency.at_once == 2 for *_, record in Store(results, "b").current())
