@@ -113,7 +113,9 @@ def test_wrong_arguments_end_with_2(arguments, capsys):
 def test_run_without_a_file_says_what_to_do(capsys):
     with pytest.raises(SystemExit):
         main(["run"])
-    assert "name a benchmark file, for example: python -m harness run benchmarks.yaml" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "name a benchmark file, for example: python -m harness run benchmarks.yaml" in said
+    assert "the following arguments are required: file\n" in said
 
 
 # Lists and checks ------------------------------------------------------------------------------------------------

@@ -68,7 +68,9 @@ def print_once(text: str) -> None:
 def add_choice(command: argparse.ArgumentParser) -> None:
     """What names runs: a file, benchmarks in it, and which part of these."""
     command.add_argument("file", type=usable, help="benchmarks.yaml")
-    command.add_argument("benchmark", nargs="*", help="names of benchmarks in the file (default: its 'default')")
+    command.add_argument(
+        "benchmark", nargs="*", default=[], help="names of benchmarks in the file (default: its 'default')"
+    )
     command.add_argument("--tasks", type=names, help="only these tasks or suites, separated by commas")
     command.add_argument("--models", type=names, help="only these models")
     command.add_argument("--seeds", type=seeds, help="these seeds, e.g. 1,2,3")
