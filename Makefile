@@ -16,7 +16,7 @@ types:
 check: lint types
 
 test:
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile -rfEs --durations=25
+	$(PYTHON) -m pytest -q -n 2 -rfEs --durations=25
 
 slow:
 	$(PYTHON) -m pytest -q -m slow --hypothesis-profile random

@@ -65,13 +65,14 @@ def load_model(run: str | Path) -> Loaded:
     import harness.enct5  # noqa: F401  (the auto classes then know it)
     from harness.models.checkpoints import refused
     from harness.models.kept import quietly
+    from harness.models.tokenizers import load_tokenizer
 
     kept = find_model(run)
     kept.check()
     auto: Any = getattr(transformers, _auto_class(kept))
     with torch.random.fork_rng(), quietly(), refused(str(kept.folder)):
         model = auto.from_pretrained(kept.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(kept.folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(kept.folder, str(kept.folder), model.config.model_type)
     return Loaded(model.eval(), tokenizer)
 
 

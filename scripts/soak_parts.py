@@ -174,7 +174,7 @@ def ends_in_a_write(call: int, share: float, number: int = signal.SIGKILL) -> No
             if last and before:
                 die()
             result = function(*arguments, **options)
-            if last:
+            if last and not before:  # one that was stopped goes on, and must not stop again
                 die()
             return result
 

@@ -158,7 +158,7 @@ def _retyped(content: bytes, kind: str, at: int, what: int) -> bytes:
 
 def change_node(document: Any, kind: str, at: int, what: int) -> Any:
     """A document in which one value has another type, or one key another name."""
-    places = list(_places(document))
+    places = list(places_in(document))
     if not places:
         return copy.deepcopy(VALUES[what % len(VALUES)])
     parent, key = places[at % len(places)]
@@ -173,11 +173,11 @@ def change_node(document: Any, kind: str, at: int, what: int) -> Any:
     return document
 
 
-def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+def places_in(node: Any) -> Iterator[tuple[Any, Any]]:
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in list(children):
         yield node, key
-        yield from _places(value)
+        yield from places_in(value)
 
 
 def is_message(error: HarnessError) -> bool:

@@ -431,13 +431,16 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def launched(bench: Bench, *program: str) -> subprocess.Popen[str]:
-    """The command on two processes."""
-    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    options += ["--dynamo_backend", "no"]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options, *(program or ("-m", "harness"))]
+def launched(bench: Bench, *program: str, restarts: int = 0) -> subprocess.Popen[str]:
+    """The command on two processes, which are started again so many times."""
+    options = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    if restarts:
+        options = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
+    launcher = [sys.executable, "-m", *options, *(program or ("-m", "harness"))]
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(paths)}
+    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     return subprocess.Popen(
         [*launcher, "run", str(bench.path), "--results", str(bench.results), "--patience", "45"],
         env=environment,
@@ -489,6 +492,34 @@ def test_one_of_two_processes_that_runs_out_of_memory_stops_both_and_the_next_co
     shown, _ = process.communicate()
     assert process.returncode == 0, shown
     assert bench.record().micro_batch_tokens == limit and bench.record(model="t5").finished
+
+
+FAILS_ALONE = """
+import os, sys
+from harness.models.bert import Bert
+loss = Bert.loss
+def broken(self, module, batch):
+    if os.environ["RANK"] == "1":
+        raise ValueError("not on this process")
+    return loss(self, module, batch)
+Bert.loss = broken
+from harness.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_on_one_of_two_processes_does_not_end_the_others_where_the_launcher_starts_again(bench):
+    """And a command with one process then does it."""
+    bench.write(models=["bert", "t5"])
+    script = bench.folder / "script.py"
+    script.write_text(FAILS_ALONE)
+    process = launched(bench, str(script), restarts=1)
+    shown, _ = process.communicate()
+    assert process.returncode != 0 and "process 1 ends: ValueError: not on this process" in shown, shown
+    assert bench.record(model="t5").finished and bench.record(model="t5").provenance["processes"] == 2
+    assert bench.record().error == "ValueError: not on this process"
+    assert bench.command() == 0 and bench.record().finished
 
 
 @pytest.mark.parametrize("how", ["signal", "disk"])

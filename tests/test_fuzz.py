@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from hand_made import record
 from hypothesis import strategies as st
-from mutations import EDITS, amounts, change_node, command, fuzz, is_message, mutated
+from mutations import EDITS, amounts, change_node, command, fuzz, is_message, mutated, places_in
 from official import official_file, own_file
 
 from harness import HarnessError, load_examples, load_tasks
@@ -293,3 +294,32 @@ def test_forged_records(number, results):
                 sums.write_bytes(kept)
 
     fuzz(number, check, st.integers(0, 100), st.sampled_from(["nodes", "bytes"]), EDITS)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", pytest.param("record.json", marks=pytest.mark.slow)])
+def test_half_a_character_in_any_text_ends_no_report(name, results):
+    """JSON can hold a lone surrogate, which no UTF-8 file can."""
+    path = min((results / "sample").rglob(name))
+    sums = path.parent / "checksums.json"
+    before = {file: file.read_bytes() for file in (path, sums) if file.exists()}
+    try:
+        for number in itertools.count():
+            document = json.loads(before[path])
+            if not half_a_character(document, number):
+                break
+            (forged if sums in before else Path.write_bytes)(path, json.dumps(document).encode())
+            assert command("report", results)[0] in (0, 2)
+        assert number > 5
+    finally:
+        for file, content in before.items():
+            file.write_bytes(content)
+
+
+def half_a_character(document: Any, number: int) -> bool:
+    """Put one into the text of this number in a document; whether there is such a text."""
+    places = [(node, key) for node, key in places_in(document) if isinstance(node[key], str)]
+    if number >= len(places):
+        return False
+    node, key = places[number]
+    node[key] += "\ud800"
+    return True

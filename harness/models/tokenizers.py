@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -54,7 +53,9 @@ def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokeni
     try:
         options = _unsaid(folder, model_type)
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+    except HarnessError:
+        raise
+    except Exception as error:  # what the tokenizers' library says of a damaged file has no narrower class
         if needs_code or "trust_remote_code" in str(error):  # which transformers advises, and the harness never does
             raise own_code from None
         problem = f"no tokenizer that can be loaded in {folder} for a model of type '{model_type}'"

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.format import Footnotes
 from harness.inspection.source import Source
-from harness.io import write_file
+from harness.io import encode, write_file
 from harness.leaderboard.board import Leaderboard
 from harness.page import pictures, plots, tables, tasks, verdicts
 from harness.page.content import Content, Curve, is_log, rank_rows, score_of, sign_of
@@ -40,7 +40,7 @@ def write_page(folder: Path, content: Content, source: Source | None = None) -> 
         HarnessError: the disk says no.
     """
     path = folder / PAGE
-    write_file(path, page(content, source).encode())
+    write_file(path, encode(page(content, source)))
     return path
 
 

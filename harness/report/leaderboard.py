@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.format import MISSING, Footnotes, cut, escape, markdown_table
-from harness.io import remove, to_json, write_file
+from harness.io import encode, remove, to_json, write_file
 from harness.leaderboard.board import Leaderboard, Section
 from harness.report import efficiency
 from harness.report.efficiency import cost_table
@@ -36,16 +36,16 @@ def contents(board: Leaderboard) -> dict[str, bytes]:
     labels.md where a task is scored label by label.
     """
     return {
-        "leaderboard.md": board.markdown.encode(),
-        "leaderboard.csv": csv_text(board).encode(),
+        "leaderboard.md": encode(board.markdown),
+        "leaderboard.csv": encode(csv_text(board)),
         "leaderboard.json": to_json(as_data(board)),
-        "leaderboard.tex": leaderboard_tex(board).encode(),
-        "sweep.md": sweep_page(board).encode() if board.sweeps else b"",
-        "efficiency.md": efficiency.page(board).encode() if board.efficiency else b"",
-        "efficiency.csv": efficiency.csv_text(board).encode() if board.efficiency else b"",
+        "leaderboard.tex": encode(leaderboard_tex(board)),
+        "sweep.md": encode(sweep_page(board)) if board.sweeps else b"",
+        "efficiency.md": encode(efficiency.page(board)) if board.efficiency else b"",
+        "efficiency.csv": encode(efficiency.csv_text(board)) if board.efficiency else b"",
         "efficiency.json": to_json(efficiency.as_data(board)) if board.efficiency else b"",
-        "efficiency.tex": efficiency_tex(board).encode() if board.efficiency else b"",
-        "labels.md": board.labels.encode(),
+        "efficiency.tex": encode(efficiency_tex(board)) if board.efficiency else b"",
+        "labels.md": encode(board.labels),
     }
 
 
@@ -57,7 +57,7 @@ def write_leaderboard(folder: Path, board: Leaderboard, long: bool = False) -> l
     Raises:
         HarnessError: the disk says no.
     """
-    files = {**contents(board), **({"scores.csv": long_text(board).encode()} if long else {})}
+    files = {**contents(board), **({"scores.csv": encode(long_text(board))} if long else {})}
     for name, content in files.items():
         if content:
             write_file(folder / name, content)

@@ -16,6 +16,7 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from harness.errors import HarnessError
+from harness.io import fingerprint as fingerprint_of
 from harness.io import from_json, hash_file, open_regular, read_file, sync, sync_folder, to_json, unreadable
 from harness.results.fields import Amount, Count, Damaged, Digest, Score, Stored
 from harness.results.fingerprint import RunSettings
@@ -147,11 +148,14 @@ def read_notes(folder: Path) -> KeptModel:
         HarnessError: they cannot be read.
     """
     try:
-        notes = KeptModel.model_validate(from_json(read_file(folder / NOTES)))
+        content = from_json(read_file(folder / NOTES))
+        notes = KeptModel.model_validate(content)
     except (ValueError, FileNotFoundError) as error:
         raise Damaged(f"{folder / NOTES}: no notes of a kept model, or damaged") from error
     except OSError as error:
         raise unreadable(folder / NOTES, error) from error
+    if fingerprint_of(content["settings"]) != notes.fingerprint:
+        raise Damaged(f"{folder / NOTES}: altered (its settings are not those of its run)")
     return notes.model_copy(update={"folder": folder})
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +23,8 @@ from harness.results.leases import Leases
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the other processes."""
+END_SECONDS = 10.0
+"""How long a process whose connections are gone may take to end."""
 
 
 def end_alone(index: int, reason: str) -> NoReturn:
@@ -67,7 +70,7 @@ def watching(accelerator: Accelerator, leases: Leases, folder: Path) -> Iterator
             ended.set()
     except Exception as error:
         if lost_connection(error):
-            gone = [str(index) for index, path in others.items() if _is_gone(leases, path)]
+            gone = _gone(leases, others)
             who = f"process {', '.join(gone)}, which has ended" if gone else "another process of this launch"
             end_alone(accelerator.process_index, f"it lost the connection to {who}")
         raise
@@ -75,6 +78,16 @@ def watching(accelerator: Accelerator, leases: Leases, folder: Path) -> Iterator
         ended.set()
         with contextlib.suppress(OSError):
             lease.path.parent.parent.rmdir()
+
+
+def _gone(leases: Leases, others: dict[int, Path]) -> list[str]:
+    """Which processes have ended: the connections of one that is killed go a moment before itself."""
+    deadline = time.monotonic() + END_SECONDS
+    while not (gone := [str(index) for index, path in others.items() if _is_gone(leases, path)]):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return gone
 
 
 def _is_gone(leases: Leases, path: Path) -> bool:

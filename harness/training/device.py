@@ -176,6 +176,8 @@ def make_accelerator() -> Accelerator:
     """
     # PyTorch looks once, when cuBLAS starts, whether its workspace lets it be deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # oneDNN keeps code for each shape of its bf16 products, 1,024 of them, and texts make ever new ones: gigabytes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
         patience = InitProcessGroupKwargs(timeout=PATIENCE)
         accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])

@@ -144,6 +144,10 @@ FILES = {
         change_bytes(lambda content: content[:100], "tokenizer.json"),
         "no tokenizer that can be loaded in FOLDER",
     ),
+    "a tokenizer with a number out of range": (
+        change_bytes(lambda content: content.replace(b'"vocab": {', b'"vocab": {"x": 1e400, '), "tokenizer.json"),
+        "no tokenizer that can be loaded in FOLDER",
+    ),
     "tokenizer of nothing": (change_bytes(lambda c: b'{"a": 1}', "tokenizer.json"), "no tokenizer that can be loaded"),
     "code of its own": (
         change_config(model_type="own", auto_map={"AutoConfig": "code.Config"}),

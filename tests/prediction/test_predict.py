@@ -138,6 +138,26 @@ def test_a_run_without_its_model_says_how_to_keep_one(bench, capsys):
     assert "its model was not kept: set 'keep: best'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("part", "key"), [("recipe", "precision"), ("recipe", "max_length"), ("model", "options"), ("", "tasks")]
+)
+def test_notes_that_lack_what_the_run_had_are_refused(kept, part, key):
+    """A value that is missing would be the default's, and the model would read other texts than in its run."""
+    folder = kept.model_folder(record_of(kept, "bert", "cola"))
+    before = (folder / "harness.json").read_bytes()
+    notes = json.loads(before)
+    settings = notes["settings"]
+    del (settings[part] if part else settings)[key]
+    try:
+        (folder / "harness.json").write_text(json.dumps(notes))
+        with pytest.raises(HarnessError, match=r"harness\.json: altered"):
+            harness.load_model(folder)
+        with pytest.raises(HarnessError, match=r"harness\.json: altered"):
+            harness.predict(folder, ["The cat sleeps."])
+    finally:
+        (folder / "harness.json").write_bytes(before)
+
+
 def test_own_tasks_need_their_file_only_for_functions(bench):
     (bench.folder / "mine.tsv").write_text("text\tlabel\n" + "a fine film\tgood\na bad one\tbad\n" * 20)
     bench.write(tasks=["mine", "choose"], keep="best")

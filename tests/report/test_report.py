@@ -773,7 +773,8 @@ def test_a_failed_run_shows_its_traceback() -> None:
 def test_reports_load_no_heavy_library() -> None:
     code = """
 import sys
-from harness.report import efficiency, tables
+from harness.report import efficiency
+from harness.report import leaderboard as tables
 from harness.report.boards import leaderboard
 from harness.task.plugins import load_plugins
 plugins = load_plugins()

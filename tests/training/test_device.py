@@ -1,5 +1,7 @@
 """Device, precision and compilation as they will really be used."""
 
+import os
+
 import pytest
 import torch
 
@@ -71,3 +73,14 @@ def test_provenance_names_versions_and_hardware():
     assert found["torch"].startswith(torch.__version__.split("+")[0])
     assert found["device"] == "cpu" and found["processes"] == 3 and found["threads"] == torch.get_num_threads()
     assert all(found[name] for name in ("harness", "python", "transformers", "platform"))
+
+
+@pytest.mark.parametrize(("users", "expected"), [(None, "64"), ("500", "500")])
+def test_onednn_keeps_code_for_few_shapes_unless_the_user_says_otherwise(monkeypatch, users, expected):
+    """With its own 1,024, training in bf16 took 1,409 MB after 60 updates of ever new shapes, with 64 1,119 MB."""
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, users or "")
+    if users is None:
+        monkeypatch.delenv(name)
+    device.make_accelerator()
+    assert os.environ[name] == expected
