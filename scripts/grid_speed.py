@@ -12,7 +12,6 @@ or the last tenth of the runs more than 1.3 times what the second one takes.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
 import subprocess
@@ -78,6 +77,14 @@ def tenths(command: subprocess.Popen[bytes], records: Path, runs: int) -> Iterat
         time.sleep(0.5)
 
 
+def shown(before: tuple[int, float, float, int], now: tuple[int, float, float, int]) -> float:
+    """Print what the runs between two looks took; gives the processor time of one."""
+    number = now[0] - before[0]
+    wall, cpu = (now[1] - before[1]) / number, (now[2] - before[2]) / number
+    print(f"{now[0]:6} runs: {wall:.3f} s, of processors {cpu:.3f} s a run; {now[3] / 1e6:.0f} MB", flush=True)
+    return cpu
+
+
 def peak_bytes(process: int) -> tuple[int, int]:
     """The most memory that a process has had, with and without the pages of files that it has now."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
@@ -96,16 +103,14 @@ def main() -> int:
         file, results = grid(Path(folder), options.runs), Path(folder) / "results"
         line = [sys.executable, "-m", "harness", "run", str(file), "--results", str(results), "--jobs", options.jobs]
         command = subprocess.Popen(line, stdout=subprocess.DEVNULL)
-        rows = list(tenths(command, results / "grid" / "runs", options.runs))
+        costs, before = list[float](), None
+        for row in tenths(command, results / "grid" / "runs", options.runs):
+            if before is not None:
+                costs.append(shown(before, row))
+            before = row
         most, own = peak_bytes(command.pid) if command.poll() is None else (0, 0)
         if command.wait() != 0:
             return 1
-    costs = []
-    for (before, started, cpu, _), (after, ended, more, memory) in itertools.pairwise(rows):
-        number = after - before
-        costs.append((more - cpu) / number)
-        wall = (ended - started) / number
-        print(f"{after:6} runs: {wall:.3f} s, of processors {costs[-1]:.3f} s a run; {memory / 1e6:.0f} MB")
     middle, growth = statistics.median(costs), costs[-1] / costs[1]
     print(f"a run takes {middle:.3f} s of the processors; at the end {growth:.2f} times what it takes at the beginning")
     print(f"the command took {most / 1e6:.0f} MB at most, {own / 1e6:.0f} MB without the pages of files")

@@ -168,13 +168,19 @@ class Comparer:
 
     def seen(self, row: Row, column: Column) -> Observed | str:
         """The runs of a row on a column, or why they cannot be observed."""
-        key = row.name, column.task
-        if key not in self._seen:
+        if (row.name, column.task) not in self._seen:
+            self._observe(row)
+        return self._seen[row.name, column.task]
+
+    def _observe(self, row: Row) -> None:
+        """See all columns of a row, whose records are read once and then forgotten."""
+        for column in sorted(self.columns, key=lambda column: column.answered_by):
+            key = row.name, column.task
             try:
                 self._seen[key] = observed(column, self.records(row, column), self.reader)
             except Unobserved as reason:
                 self._seen[key] = str(reason)
-        return self._seen[key]
+        self.reader.forget()
 
     def compare(self, first: Row, second: Row) -> ModelComparison:
         """One row with another."""

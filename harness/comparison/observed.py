@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.io import digest
 from harness.leaderboard.board import Column
-from harness.results.answers import Answers, read_answers
+from harness.results.answers import Answers, Packs
 from harness.results.fields import Damaged
 from harness.results.record import Record
 from harness.statistics.curves import AREAS, observe_area
@@ -28,6 +28,7 @@ from harness.task.answers import are_texts, text_exact_match, text_f1
 from harness.task.entities import OUTSIDE, spans
 from harness.task.usual_metrics import class_scores
 
+Also = Callable[[Record, Mapping[tuple[str, str], Answers]], None]
 TOLERANCE = 1e-6
 """By how much a score may differ from that of the record: records round nothing, sums of floats differ in order."""
 OF_NUMBERS = ("pearson", "spearmanr", "mae", "rmse", "r2")
@@ -61,16 +62,23 @@ class Unobserved(HarnessError):
 
 
 class Reader:
-    """Reads what records answered, each once; what was read last stays, for the diagnostics of the same runs."""
+    """Reads what records answered, each once; what was read last stays, for the diagnostics of the same runs.
 
-    def __init__(self) -> None:
+    Args:
+        also: is given each record with its answers.
+    """
+
+    def __init__(self, also: Also | None = None) -> None:
         self._kept: dict[str, dict[tuple[str, str], Answers]] = {}
+        self._packs, self._also = Packs(), also
 
     def read(self, record: Record) -> dict[tuple[str, str], Answers]:
         """As `read_answers`."""
         key = str(record.folder)
         if key not in self._kept:
-            self._kept[key] = read_answers(record)
+            self._kept[key] = self._packs.read(record)
+            if self._also:
+                self._also(record, self._kept[key])
         return self._kept[key]
 
     def scores(self, record: Record, task: str, split: str) -> Sequence[Any] | None:
@@ -81,6 +89,7 @@ class Reader:
     def forget(self) -> None:
         """Give the memory back."""
         self._kept.clear()
+        self._packs.close()
 
 
 def observed(column: Column, records: Mapping[int, Record], reader: Reader) -> Observed:

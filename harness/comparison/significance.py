@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from harness.comparison.observed import Observed, Reader, Unobserved, observed
+from harness.comparison.observed import Also, Observed, Reader, Unobserved, observed
 from harness.errors import HarnessError
 from harness.format import score_number
 from harness.leaderboard.board import Cell, Leaderboard, Row
@@ -25,7 +25,7 @@ ObservedRows = dict[str, dict[str, Observed]]
 
 
 def with_statistics(
-    board: Leaderboard, runs: Mapping[RowKey, Mapping[str, OfSeed]], spread: str = "auto"
+    board: Leaderboard, runs: Mapping[RowKey, Mapping[str, OfSeed]], spread: str = "auto", also: Also | None = None
 ) -> Leaderboard:
     """The leaderboard with intervals, tie groups and marks of collapsed runs.
 
@@ -33,9 +33,10 @@ def with_statistics(
         runs: the records of the rows, by task and seed.
         spread: ``std`` or ``ci``, what stands behind a mean; ``auto``: the interval where every number is of
             three seeds or more.
+        also: is given each record that is read, with its answers.
     """
     rows, seen = [], ObservedRows()
-    reader = Reader()
+    reader = Reader(also)
     for row in board.rows:
         seen[row.name], notes = _observed_row(board, row, runs[row.folder, row.model], reader)
         rows.append(_with_intervals(board, row, seen[row.name], notes))

@@ -21,6 +21,8 @@ FORMATS = ("svg", "pdf", "png")
 VEGA_LITE = "6.4"
 """The version that draws pictures, of those that vl-convert has."""
 PNG_SCALE = 3.0
+_RESOURCES = re.compile(rb"(?:^ */\w+ \d+ 0 R\n){2,}", re.MULTILINE)
+"""The lines of a PDF that name what a page uses."""
 KINDS = ("quality-cost", "differences", "learning", "loss", "critical")
 """How the names of plots begin."""
 
@@ -126,7 +128,12 @@ def _drawn(convert: Any, spec: Spec, form: str) -> bytes:
         return str(convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)).encode()
     if form == "png":
         return bytes(convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=PNG_SCALE))
-    return bytes(convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE))
+    return in_order(bytes(convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE)))
+
+
+def in_order(pdf: bytes) -> bytes:
+    """A PDF whose resources are named in a fixed order: the same plot is the same bytes."""
+    return _RESOURCES.sub(lambda names: b"".join(sorted(names[0].splitlines(True))), pdf)
 
 
 def _convert() -> Any:

@@ -10,7 +10,7 @@ from harness.leaderboard.board import Column, Leaderboard
 from harness.leaderboard.build import Runs, board_and_runs, tests_of
 from harness.leaderboard.columns import known_suites, known_tasks
 from harness.leaderboard.published import Reference
-from harness.report.labels import label_tables
+from harness.report.labels import LabelScores, label_tables
 from harness.report.leaderboard import markdown
 from harness.report.terminal import terminal_table
 from harness.results.manifest import Choice
@@ -99,11 +99,12 @@ def _completed(
     board: Leaderboard, runs: Runs, folders: Mapping[str, Sequence[Entry]], interval: str, statistics: bool
 ) -> Leaderboard:
     """The leaderboard with statistics and texts; arguments as of `leaderboard`."""
-    board = replace(board, labels=label_tables(folders, classes=statistics))
+    labels = LabelScores(classes=statistics)
     if statistics and any(row.cost and row.cost.runs for row in board.rows):
         from harness.comparison.significance import with_statistics  # loads scipy.stats, which takes a second
 
-        board = with_statistics(board, runs, interval)
+        board = with_statistics(board, runs, interval, labels.keep)
         if board.tests:
-            board = replace(board, tests=with_statistics(board.tests, tests_of(runs), board.spread))
+            board = replace(board, tests=with_statistics(board.tests, tests_of(runs), board.spread, labels.keep))
+    board = replace(board, labels=label_tables(folders, labels))
     return replace(board, markdown=markdown(board), text=terminal_table(board))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,14 +70,44 @@ def label_scores(record: Record, classes: bool = True) -> dict[tuple[str, str], 
     Raises:
         Damaged: predictions that cannot be read, or that name no label.
     """
-    several = record.labels
-    single = {task: names for task in record.settings.tasks if (names := _classes(record, task))} if classes else {}
-    if not several and not single:
-        return {}
+    single = _single(record, classes)
+    return _scores(record, single, read_answers(record)) if record.labels or single else {}
+
+
+class LabelScores:
+    """The label scores of records: kept when something else reads their answers, or computed when they are asked for.
+
+    Args:
+        classes: as of `label_scores`.
+    """
+
+    def __init__(self, classes: bool) -> None:
+        self._classes = classes
+        self._kept: dict[str, dict[tuple[str, str], SplitLabels]] = {}
+
+    def keep(self, record: Record, answers: Mapping[tuple[str, str], Answers]) -> None:
+        """Those of a record whose answers are at hand."""
+        with contextlib.suppress(Damaged):  # is raised again when they are asked for
+            self._kept[str(record.folder)] = _scores(record, _single(record, self._classes), answers)
+
+    def of(self, record: Record) -> dict[tuple[str, str], SplitLabels]:
+        """As `label_scores`."""
+        kept = self._kept.get(str(record.folder))
+        return label_scores(record, self._classes) if kept is None else kept
+
+
+def _single(record: Record, classes: bool) -> dict[str, Sequence[str]]:
+    """The names of the classes of tasks with one for each example."""
+    return {task: names for task in record.settings.tasks if (names := _classes(record, task))} if classes else {}
+
+
+def _scores(
+    record: Record, single: Mapping[str, Sequence[str]], of_splits: Mapping[tuple[str, str], Answers]
+) -> dict[tuple[str, str], SplitLabels]:
     scores = {}
-    for (task, split), answers in read_answers(record).items():
+    for (task, split), answers in of_splits.items():
         if any(label is not None for label in answers.labels):
-            if task in several:
+            if task in record.labels:
                 scores[task, split] = _of_labels(record, task, answers)
             elif task in single:
                 scores[task, split] = _of_classes(record, single[task], answers)
@@ -94,11 +125,10 @@ def _classes(record: Record, task: str) -> Sequence[str]:
 
 def _of_classes(record: Record, names: Sequence[str], answers: Answers) -> SplitLabels:
     every = range(len(names))
-    confusion = Counter(
-        (label, prediction if prediction in every else -1)
-        for label, prediction in zip(answers.labels, answers.predictions, strict=True)
-        if label is not None
-    )
+    confusion = Counter[tuple[Any, Any]]()
+    for (label, prediction), count in _pairs(answers).items():
+        if label is not None:
+            confusion[label, prediction if prediction in every else -1] += count
     if any(label not in every for label, _ in confusion):
         raise Damaged(f"{record.folder}: a label that is none of {', '.join(names)}")
     scores = []
@@ -107,6 +137,15 @@ def _of_classes(record: Record, names: Sequence[str], answers: Answers) -> Split
         predicted = sum(count for (_, prediction), count in confusion.items() if prediction == i)
         scores.append(LabelScore(name, support, predicted, confusion[i, i]))
     return SplitLabels(tuple(scores), confusion)
+
+
+def _pairs(answers: Answers) -> Counter[tuple[Any, Any]]:
+    """How often (label, prediction) stand together; a prediction that cannot be counted is none."""
+    try:
+        return Counter(zip(answers.labels, answers.predictions, strict=True))
+    except TypeError:
+        plain = [None if isinstance(prediction, list) else prediction for prediction in answers.predictions]
+        return Counter(zip(answers.labels, plain, strict=True))
 
 
 def _of_labels(record: Record, task: str, answers: Answers) -> SplitLabels:
@@ -142,12 +181,12 @@ def _labelled(names: Sequence[str], answer: Answer) -> set[tuple[Any, ...]]:
 # The page --------------------------------------------------------------------------------------------------------
 
 
-def label_tables(entries: Mapping[str, Iterable[Entry]], classes: bool = True) -> str:
+def label_tables(entries: Mapping[str, Iterable[Entry]], of_records: LabelScores) -> str:
     """The content of labels.md: for each task and split, a row for each label and a column for each model.
 
     Args:
         entries: ``Store.current()`` of each results folder, by its name.
-        classes: as of `label_scores`.
+        of_records: gives those of each record.
 
     Returns:
         Markdown; empty where no task is scored label by label.
@@ -159,7 +198,7 @@ def label_tables(entries: Mapping[str, Iterable[Entry]], classes: bool = True) -
             name = f"{model} ({folder})" if len(entries) > 1 else model
             for run in filter(None, (record, record.tests)) if record and record.finished else ():
                 try:
-                    of_run = label_scores(run, classes)
+                    of_run = of_records.of(run)
                 except Damaged as damage:
                     damages.append(f"Not counted: {damage}\n")
                     continue

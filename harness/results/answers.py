@@ -1,7 +1,7 @@
 """The predictions of a record by columns: what statistics need of them, read at once.
 
 Reading a million lines takes seconds, so the columns are kept in ``results/.cache/answers/``, by the checksum of the
-predictions.
+predictions; those of small records together, because a thousand small files take as long as what they would save.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.results.record import PREDICTIONS, STRICT, Answer, Record
 
 LINES_AT_ONCE = 20_000
 WORTH_KEEPING = 2**16
-"""Bytes of predictions from which on the columns are kept: fewer are read as fast as a file is found."""
+"""Bytes of predictions from which on the columns have a file of their own."""
 
 
 class _Line(TypedDict):
@@ -83,6 +83,7 @@ class _Columns(TypedDict):
 
 
 _CACHED = TypeAdapter(list[_Columns])
+_PACK = TypeAdapter(dict[Digest, list[_Columns]])
 _DIGEST = TypeAdapter(Digest)
 
 
@@ -109,6 +110,44 @@ def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], A
     return answers
 
 
+class Packs:
+    """Reads answers; the columns of a model's small records, of all its runs in a benchmark, are kept in one file."""
+
+    def __init__(self) -> None:
+        self._packs: dict[Path, dict[str, list[Any]]] = {}
+        self._grown: set[Path] = set()
+
+    def read(self, record: Record) -> dict[tuple[str, str], Answers]:
+        """As `read_answers`."""
+        digest = _digest(record.folder) if record.folder is not None else None
+        if record.folder is None or digest is None or (record.folder / PREDICTIONS).stat().st_size >= WORTH_KEEPING:
+            return read_answers(record)
+        folder = record.folder.resolve()
+        file = folder.parents[4] / ".cache" / "answers" / folder.parents[3].name / f"{folder.parent.name}.json"
+        if file not in self._packs:
+            self._packs[file] = _pack(file)
+        answers = _answers(self._packs[file].get(digest, []))
+        if not answers:
+            answers = read_answers(record, cached=False)
+            self._packs[file][digest] = [_columns(*key, own) for key, own in answers.items()]
+            self._grown.add(file)
+        return answers
+
+    def close(self) -> None:
+        """Write what is new, and give the memory back."""
+        for file in self._grown:
+            with contextlib.suppress(HarnessError):  # a folder that is only to be read needs no cache
+                write_checked(file, _json(self._packs[file]))
+        self._packs, self._grown = {}, set()
+
+
+def _pack(file: Path) -> dict[str, list[Any]]:
+    try:
+        return dict(_PACK.validate_json(read_checked(file)))
+    except (OSError, ValueError):
+        return {}
+
+
 def _read(path: Path) -> dict[tuple[str, str], Answers]:
     answers: dict[tuple[str, str], Answers] = {}
     for lines in _lines(path):
@@ -128,20 +167,29 @@ def _numbers(predictions: list[Any], labels: Sequence[Any]) -> list[Any]:
     return [number(value) for value in predictions] if labels and isinstance(labels[0], float) else predictions
 
 
-def _cache_file(folder: Path) -> Path | None:
-    """Where the columns of the record in a folder are kept; None where it has no checksum."""
+def _digest(folder: Path) -> str | None:
+    """The checksum of the predictions in a folder; None where it has none."""
     try:
-        digest = _DIGEST.validate_python(from_json(read_file(folder / CHECKSUMS))[PREDICTIONS])
+        return _DIGEST.validate_python(from_json(read_file(folder / CHECKSUMS))[PREDICTIONS])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return folder.resolve().parents[4] / ".cache" / "answers" / f"{digest}.json"
+
+
+def _cache_file(folder: Path) -> Path | None:
+    """Where the columns of the record in a folder are kept; None where it has no checksum."""
+    digest = _digest(folder)
+    return folder.resolve().parents[4] / ".cache" / "answers" / f"{digest}.json" if digest else None
 
 
 def _from_cache(file: Path) -> dict[tuple[str, str], Answers] | None:
     try:
-        columns = _CACHED.validate_json(read_checked(file))
+        return _answers(_CACHED.validate_json(read_checked(file)))
     except (OSError, ValueError):
         return None
+
+
+def _answers(columns: Sequence[_Columns]) -> dict[tuple[str, str], Answers] | None:
+    """The answers that columns hold; None where they do not fit together."""
     answers = {}
     for own in columns:
         index = list(range(own["index"])) if isinstance(own["index"], int) else own["index"]
@@ -153,7 +201,7 @@ def _from_cache(file: Path) -> dict[tuple[str, str], Answers] | None:
     return answers
 
 
-def _json(columns: list[dict[str, Any]]) -> bytes:
+def _json(columns: Any) -> bytes:
     """Columns without an undefined score are written as they are, which takes a tenth of the time."""
     try:
         return json.dumps(columns, allow_nan=False).encode()

@@ -48,6 +48,10 @@ def test_every_plot_in_every_format(results, capsys):
     assert all(content.startswith(beginnings[name.rpartition(".")[2]]) for name, content in files.items())
     assert all(model.encode() in files["quality-cost.svg"] for model in ("best", "middle", "worst"))
     assert b"better" in files["differences-best-worst.svg"]
+    for path in (results / "mini" / "plots").iterdir():
+        path.unlink()
+    assert main(["report", str(results), "--plots", "svg,pdf,png"]) == 0
+    assert {path.name: path.read_bytes() for path in (results / "mini" / "plots").iterdir()} == files
 
 
 @drawn
