@@ -354,6 +354,8 @@ def _labels(spec: Mapping[str, Any], problem: ProblemType, train: SplitFile, pat
 
 def _iob2_labels(tags: Sequence[str]) -> tuple[str, ...]:
     """The IOB2 tags for the types of another scheme's tags, in the order of the types."""
+    if wrong := next((tag for tag in tags if tag != OUTSIDE and not tag[2:].strip()), None):
+        raise BadValue(f"'{wrong}' is no tag: 'O', or a letter, '-' and a type; `column:` picks another column")
     return (OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(entity_types(tags)) for mark in "BI"))
 
 

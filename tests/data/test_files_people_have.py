@@ -82,6 +82,8 @@ def test_other_columns_and_names_without_an_ending(tmp_path):
         chunks = entities(tmp_path, content, "train.txt", format="conll", scheme="iob1", column=column)
         assert chunks.labels == ("O", "B-NP", "I-NP")
         assert spans(tags_in(chunks)[0]) == [("NP", 0, 6)]
+    with pytest.raises(HarnessError, match=r"'NN' is no tag: .* `column:` picks another column"):
+        entities(tmp_path, content, "train.txt", format="conll", scheme="iob1", column=1)
     with pytest.raises(HarnessError, match="there is no column 7"):
         entities(tmp_path, content, "train.txt", format="conll", column=7)
 
