@@ -5,18 +5,112 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accelerate import Accelerator
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
 from harness.io import read_file, remove, write_file
-from harness.results.fields import Damaged
+from harness.results.caveats import STRICT
+from harness.results.fields import Amount, Count, Damaged, Digest, Json, Score
 from harness.results.leases import Lease, TakenOver
 from harness.results.live import LiveFiles
+from harness.results.record import Point, problem
 from harness.results.tensors import load_state, save_state
 from harness.runner.signals import Interrupts
+
+Step = Annotated[int, Field(ge=-1, lt=2**63)]
+"""-1: none yet."""
+
+
+class SavedTraining(TypedDict):
+    """What `harness.training.update.Training.state_dict` gives."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    step: Count
+    examples: Count
+    micro_batch_tokens: Annotated[int, Field(ge=1, lt=2**63)]
+    loss_steps: Count
+    weights: dict[str, Any]
+    optimizer: dict[str, dict[str, Any]]
+    scaler: dict[str, Any]
+    own: dict[str, Any]
+
+
+class SavedEvaluation(TypedDict):
+    """What `harness.training.evaluation.Evaluation.state_dict` gives."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    predictions: list[Json]
+    outputs: list[str] | dict[str, Any]
+    invalid: Count
+    scores: dict[str, Score]
+    unread: Count
+
+
+class SavedBest(TypedDict):
+    """What `harness.training.loop.Best.state_dict` gives."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    step: Step
+    selection_score: Score
+    evaluations: dict[str, SavedEvaluation]
+    threshold: Amount
+    weights: dict[str, Any] | None
+
+
+class SavedRun(TypedDict):
+    """What `harness.training.loop.RunState.state_dict` gives."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    history: list[Point]
+    log: list[str]
+    best: SavedBest
+    evaluated: Step
+    threshold: Amount
+    waited: Count
+    earlier_seconds: Amount
+    train_seconds: Amount
+    evaluate_seconds: Amount
+    startup_seconds: Amount
+    startup_examples: Count
+    compile_seconds: Amount
+
+
+class SavedState(TypedDict):
+    """The state of a run under way; tensors are checked where they are loaded."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    fingerprint: Digest
+    run: SavedRun
+    training: SavedTraining
+
+
+SAVED: TypeAdapter[Any] = TypeAdapter(SavedState)
+
+
+def sound_state(path: Path) -> dict[str, Any] | None:
+    """The state in a file, None where there is none.
+
+    Raises:
+        Damaged: it was altered, cut short, or is no `SavedState`.
+    """
+    state = load_state(path)
+    if state is None:
+        return None
+    try:
+        SAVED.validate_python(state)
+    except ValidationError as error:
+        raise Damaged(f"{path}: damaged ({problem(error)})") from None
+    return state
 
 
 @dataclass
@@ -75,7 +169,7 @@ class CheckpointDirectory:
         Raises:
             TakenOver: the lease was lost.
         """
-        problem = None
+        reason = None
         if self.accelerator.is_main_process:
             check = self.lease.check if self.lease is not None and self.accelerator.num_processes == 1 else lambda: None
             try:
@@ -83,9 +177,9 @@ class CheckpointDirectory:
             except TakenOver:
                 raise
             except HarnessError as error:
-                problem = f"the training state was not saved: {error}"
+                reason = f"the training state was not saved: {error}"
         self.saved = time.monotonic()
-        return problem
+        return reason
 
     def load(self, fingerprint: str) -> tuple[dict[str, Any] | None, str | None]:
         """The state of the run with this fingerprint (None without any), and what was wrong with it.
@@ -93,11 +187,11 @@ class CheckpointDirectory:
         Raises:
             HarnessError: the processes do not see the same state.
         """
-        problem = None
+        wrong = None
         try:
-            state = load_state(self.state)
+            state = sound_state(self.state)
         except Damaged as damage:
-            state, problem = None, f"{damage}: not used; the run starts from the beginning"
+            state, wrong = None, f"{damage}: not used; the run starts from the beginning"
         if state is not None and state.get("fingerprint") != fingerprint:
             state = None
         if self.accelerator.num_processes > 1:
@@ -105,7 +199,7 @@ class CheckpointDirectory:
             steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device))
             if len(steps.unique()) > 1:
                 raise HarnessError(f"{self.folder}: the processes see different states: they need one results folder")
-        return state, problem
+        return state, wrong
 
     def discard(self) -> None:
         """Remove the state."""

@@ -345,6 +345,24 @@ def test_a_damaged_state_is_not_used(bench, monkeypatch, capsys):
     assert content(bench.results / "b" / "runs") == expected
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("training", "step", "4"), ("training", "micro_batch_tokens", 0), ("run", "train_seconds", -1.0),
+     ("run", "history", [{"step": 1, "loss": "much"}]), ("run", "best", {}), ("run", "log", None)],
+)  # fmt: skip
+def test_a_forged_state_is_not_used_and_ends_no_run(bench, monkeypatch, capsys, part, key, value):
+    bench.write(**SETTINGS)
+    run_killed(bench, Training, "update", 4)
+    (path,) = states(bench)
+    state = load_state(path)
+    state[part][key] = value
+    save_state(path, {name: state[name] for name in ("fingerprint", "run", "training")})
+    updates = Updates(monkeypatch)
+    assert bench.command() == 0
+    assert f"damaged ({part}.{key}" in capsys.readouterr().out
+    assert updates.new() == STEPS
+
+
 def test_a_state_of_another_model_is_removed_and_the_next_command_starts_anew(bench, updates):
     bench.write(**SETTINGS)
     run_killed(bench, Training, "update", 4)
