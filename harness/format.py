@@ -118,6 +118,11 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
+def unescape(text: str) -> str:
+    """What `escape` was given, but for its spaces."""
+    return re.sub(r"\\([\\`*<>|~&\[\]_])", r"\1", text)
+
+
 class Footnotes:
     """Letters for notes, in the order in which they are first used; equal notes share a letter."""
 

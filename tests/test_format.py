@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.format import count, cut, duration, escape, flops, plain_table, plural, rate, score_text, to_csv
+from harness.format import count, cut, duration, escape, flops, plain_table, plural, rate, score_text, to_csv, unescape
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_texts_are_cut_and_counted() -> None:
         "0 runs",
     )
     assert escape("_a*\n|b_c") == r"\_a\* \|b_c"
+    assert unescape(escape(r"_a* <b> [c] ~d & `e` \f|")) == r"_a* <b> [c] ~d & `e` \f|"
 
 
 def test_a_plain_table_takes_no_more_space_than_its_cells() -> None:

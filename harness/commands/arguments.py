@@ -51,12 +51,23 @@ def definitions(options: argparse.Namespace) -> dict[str, Any]:
 
 def print_board(board: Leaderboard) -> None:
     """Print a leaderboard's tables, no wider than the terminal; once, as `print_once`."""
-    from harness.report.terminal import WIDTH, terminal_table
+    from harness.report.terminal import terminal_table
 
-    if not sys.stdout.isatty():
-        print_once(board.text)
-    else:
-        print_once(terminal_table(board, min(WIDTH, max(NARROWEST, shutil.get_terminal_size().columns))))
+    print_once(terminal_table(board, terminal_width()) if sys.stdout.isatty() else board.text)
+
+
+def print_page(page: str) -> None:
+    """Print a page in Markdown: as it is into a file, as plain text no wider than the terminal there."""
+    from harness.report.terminal import terminal_page
+
+    print(terminal_page(page, terminal_width()) if sys.stdout.isatty() else page, end="")
+
+
+def terminal_width() -> int:
+    """The characters of a line."""
+    from harness.report.terminal import WIDTH
+
+    return min(WIDTH, max(NARROWEST, shutil.get_terminal_size().columns))
 
 
 def print_once(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.commands.arguments import RESULTS_FOLDER, definitions, names, results
+from harness.commands.arguments import RESULTS_FOLDER, definitions, names, print_page, results
 from harness.errors import HarnessError
 from harness.io import usable
 
@@ -20,7 +20,7 @@ def add_options(commands: Any, offline: argparse.ArgumentParser) -> None:
     compare.add_argument("words", nargs="*", metavar="A B [RESULTS ...]", help=words)
     compare.add_argument("--show", type=int, default=0, metavar="N", help="N examples of each task where they disagree")
     compare.add_argument("--friedman", action="store_true", help="all pairs: a claim about tasks in general, too")
-    compare.add_argument("--format", choices=["md", "csv", "json", "tex"], default="md", help="default: md")
+    compare.add_argument("--format", choices=["md", "csv", "json", "tex"], help="default: md, in a terminal as text")
     compare.set_defaults(command=command_compare)
 
     errors = commands.add_parser("errors", help="what a run gets wrong, or what every run of a benchmark gets wrong")
@@ -48,7 +48,10 @@ def command_compare(options: argparse.Namespace) -> int:
     pair, folders = sides(options.words)
     asked = {"tasks": options.tasks, "show": options.show, "friedman": options.friedman, **definitions(options)}
     report = harness.compare(*pair, folders, **asked)
-    print(report.text(options.format), end="")
+    if options.format:
+        print(report.text(options.format), end="")
+    else:
+        print_page(report.text())
     return 0
 
 
@@ -66,7 +69,7 @@ def sides(words: Sequence[str]) -> tuple[tuple[str | None, str | None], list[Pat
 
 def command_errors(options: argparse.Namespace) -> int:
     chosen = {name: getattr(options, name) for name in ("tasks", "label", "predicted", "limit")}
-    print(harness.show_errors(options.where, **chosen, **definitions(options)), end="")
+    print_page(harness.show_errors(options.where, **chosen, **definitions(options)))
     return 0
 
 

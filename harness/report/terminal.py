@@ -1,11 +1,12 @@
-"""A leaderboard as plain text for a terminal."""
+"""Leaderboards, and pages in Markdown, as plain text for a terminal."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from harness.format import MISSING, Footnotes, cut, plain_table, score_number, widths
+from harness.format import MISSING, Footnotes, cut, plain_table, score_number, unescape, widths
 from harness.leaderboard.board import Cell, Column, Leaderboard, Section
 from harness.report.efficiency import cost_table, machine_words, summary_table
 from harness.report.sweeps import chosen_table
@@ -15,6 +16,8 @@ from harness.report.words import about, deviation, lacking_words, score_words, s
 WIDTH = 120
 HEADING = 12
 """Characters of a line in which a heading says what the numbers are."""
+CELL = re.compile(r"(?<!\\)\|")
+"""What divides the cells of a table in Markdown."""
 NAME = 28
 """The most characters of a model's name."""
 
@@ -44,8 +47,24 @@ def terminal_table(board: Leaderboard, width: int = WIDTH) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
+def terminal_page(page: str, width: int = WIDTH) -> str:
+    """A page in Markdown as plain text, no line of which is longer; tables that are too wide are cut into several."""
+    return "\n\n".join(_block(block.splitlines(), width) for block in re.split(r"\n{2,}", page.strip())) + "\n"
+
+
+def _block(lines: Sequence[str], width: int) -> str:
+    if not lines[0].startswith("|"):
+        return _filled((unescape(re.sub("^#+ ", "", line)) for line in lines), width)
+    headers, _, *rows = [[unescape(cell.strip()) for cell in CELL.split(line.strip()[1:-1])] for line in lines]
+    return _fit(headers, rows, width)
+
+
 def _filled(lines: Iterable[str], width: int) -> str:
-    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line)
+    return "\n".join(
+        textwrap.fill(line, width, break_on_hyphens=False, subsequent_indent=" " * (len(line) - len(line.lstrip(" -"))))
+        for line in lines
+        if line
+    )
 
 
 def _scores(board: Leaderboard, section: Section, notes: Footnotes, width: int) -> str:

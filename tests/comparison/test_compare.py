@@ -16,8 +16,10 @@ from hand_made import record
 
 import harness
 from harness.cli import main
+from harness.commands import arguments
 from harness.comparison.compare import Comparisons, ModelComparison
 from harness.errors import HarnessError
+from harness.format import unescape
 from harness.report.compare_text import CompareReport
 from harness.results.record import Record
 
@@ -172,6 +174,24 @@ def test_forms_for_programs_and_papers(answered: Answered) -> None:
     assert r"\toprule" in tex and r"one acc &" in tex and tex.count(r"\midrule") == 2
     with pytest.raises(HarnessError, match=r"format 'html': it is one of md, csv, json, tex"):
         report.text("html")
+
+
+@pytest.mark.parametrize("words", [["good", "bad"], []])
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_terminal_gets_no_wider_line_and_every_cell(answered, capsys, monkeypatch, columns, words) -> None:
+    fill(answered)
+    command = ["compare", *words, str(answered.store.results)]
+    assert main(command) == 0
+    page = capsys.readouterr().out
+    monkeypatch.setattr(arguments, "terminal_width", lambda: columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= columns < max(map(len, page.splitlines()))
+    assert "|" not in shown and "#" not in shown
+    cells = {unescape(cell.strip()) for line in page.splitlines() if line[:1] == "|" for cell in line.split("|")}
+    assert not [cell for cell in cells if cell.strip(":-") and cell not in shown]
+    assert main([*command, "--format", "md"]) == 0 and capsys.readouterr().out == page
 
 
 def test_latex_is_escaped(answered: Answered) -> None:
