@@ -113,10 +113,10 @@ def sinfo(partition: str | None) -> list[str]:
     Raises:
         HarnessError: it cannot be asked.
     """
-    line = ["sinfo", "--noheader", "--exact", "--format", "%D %c %G"]
+    chosen = ["--partition", partition] if partition else []
     try:
         said = subprocess.run(
-            [*line, *(["--partition", partition] if partition else [])],
+            ["sinfo", "--noheader", "--exact", "--format", "%D %c %G", *chosen],
             capture_output=True,
             text=True,
             timeout=SINFO_SECONDS,
