@@ -148,7 +148,7 @@ def test_models_says_where_each_comes_from(bench, capsys):
 def test_validate_tells_all_mistakes_with_their_lines(bench, capsys):
     assert "is valid" in shown(capsys, "validate", bench.write(tasks=["cola", "rte"], seeds=[1, 2, 3]))
     text = shown(capsys, "validate", bench.path)
-    assert "b: 2 tasks x 1 models x 3 seeds" in text
+    assert "b: 2 tasks x 1 model x 3 seeds" in text
     bench.path.write_text(
         "models:\n"
         "  tiny: {architecture: brt, checkpoint: ./none}\n"

@@ -9,6 +9,7 @@ from typing import Any
 import harness
 from harness.commands.arguments import results
 from harness.errors import HarnessError
+from harness.format import plural
 from harness.io import usable
 
 
@@ -48,7 +49,7 @@ def command_export(options: argparse.Namespace) -> int:
         raise HarnessError("export --push goes with --to hub FOLDER, or with the folder that it wrote")
     for benchmark, stores in stores_in(options.results, options.benchmark).items():
         count = track_records(stores, [tool], usable(folder) / benchmark, print)
-        print(f"{benchmark}: {count} runs to {tool}, in {Path(folder) / benchmark / tool}")
+        print(f"{benchmark}: {plural(count, 'run')} to {tool}, in {Path(folder) / benchmark / tool}")
     return 0
 
 

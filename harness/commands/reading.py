@@ -161,10 +161,12 @@ def command_validate(options: argparse.Namespace) -> int:
     from harness.config.benchmark import read_benchmarks
     from harness.config.effective import effective_recipes
     from harness.data.custom import data_notes
+    from harness.format import plural
 
     file = read_benchmarks(options.file, check_folders=True)
     for spec in file.benchmarks.values():
-        print(f"{spec.name}: {len(spec.tasks)} tasks x {len(spec.models)} models x {len(spec.seeds)} seeds")
+        sizes = plural(len(spec.tasks), "task"), plural(len(spec.models), "model"), plural(len(spec.seeds), "seed")
+        print(f"{spec.name}: {' x '.join(sizes)}")
         print(textwrap.indent(effective_recipes(spec), "  "))
     for note in (note for task in file.tasks.values() for note in data_notes(task)):
         print(note)

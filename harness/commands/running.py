@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +71,7 @@ def command_run(options: argparse.Namespace) -> int:
         if options.dry_run:
             print_once(dry_run(file, spec, results, engine))
             continue
-        print_once(f"results: {(results / spec.name).absolute()}")
+        print_once(f"results: {os.path.abspath(results / spec.name)}")
         board, failures = run_benchmark(file, spec, results, **how, engine=engine)
         print_board(board)
         failed += failures

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.format import plural
 from harness.results.manifest import Choice
 from harness.results.record import Caveat
 from harness.task.metrics import ERRORS
@@ -305,7 +306,7 @@ class Leaderboard:
     text: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
-        size = f"{len(self.rows)} models x {len(self.columns)} tasks"
+        size = f"{plural(len(self.rows), 'model')} x {plural(len(self.columns), 'task')}"
         return f"Leaderboard '{self.benchmark}': {size}\n\n{self.text}".rstrip()
 
     def _repr_markdown_(self) -> str:

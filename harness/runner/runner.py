@@ -276,7 +276,10 @@ class InThisProcess:
                 return {run for run, has_failed in zip(todo, failures, strict=True) if has_failed}
             if position is None:
                 if not waiting:
-                    context.display.message(f"waiting for other commands, which do the last {left} runs")
+                    context.display.message(
+                        "waiting for other commands, which do "
+                        + ("the last run" if left == 1 else f"the last {left} runs")
+                    )
                 waiting = True
                 time.sleep(POLL_SECONDS)
                 continue

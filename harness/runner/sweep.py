@@ -123,7 +123,7 @@ def run_table(
     headers = ["task", "model", "seed", "also answers", "starts from", "trial", "state", "fingerprint"]
     if not trials:
         headers, rows = [h for h in headers if h != "trial"], [[*row[:5], *row[6:]] for row in rows]
-    return f"{spec.name}: {number} runs, {done} done\n\n{tabulate(rows, headers, tablefmt='simple')}"
+    return f"{spec.name}: {plural(number, 'run')}, {done} done\n\n{tabulate(rows, headers, tablefmt='simple')}"
 
 
 def _row(run: Run, status: Status, begun: Mapping[str, UnderWay], chosen: bool = False) -> list[Any]:

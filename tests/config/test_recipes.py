@@ -142,7 +142,7 @@ def test_validate_and_a_dry_run_print_them(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"{output}layers.yaml is valid\n"
     assert main(["run", "layers.yaml", "--tasks", "wnli", "--dry-run", "--set", "recipe.epochs=2"]) == 0
     table, _, recipes = capsys.readouterr().out.partition("\n\nrecipes; ")
-    assert "layers: 1 runs, 0 done" in table
+    assert "layers: 1 run, 0 done" in table
     assert recipes.splitlines()[2:] == [
         "    learning_rate 0.001, batch_tokens 1024 (model); min_steps 40 (task recipe); max_length 64 (override);",
         "      epochs 2 (--set)",

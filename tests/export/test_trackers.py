@@ -56,7 +56,7 @@ def test_a_run_under_way_is_tracked(done: tuple[Bench, Record]) -> None:
 def test_finished_records_are_tracked_too(done: tuple[Bench, Record], tmp_path: Path, capsys) -> None:
     bench, record = done
     assert main(["export", str(bench.results), "--to", "tensorboard", str(tmp_path / "tb")]) == 0
-    assert "b: 1 runs to tensorboard" in capsys.readouterr().out
+    assert "b: 1 run to tensorboard" in capsys.readouterr().out
     tracked = scalars(tmp_path / "tb" / "b" / "tensorboard" / "cola" / "bert" / "seed1")
     assert [step for step, _ in tracked["loss"]] == [p["step"] for p in record.history() if "loss" in p]
     [(step, value)] = tracked["best cola validation/matthews_correlation"]

@@ -305,7 +305,7 @@ def test_a_run_that_another_command_does_is_waited_for_and_not_done_again(two_ru
     assert bench.command() == 0
     assert updates.new() == 4
     shown = capsys.readouterr().out
-    assert "waiting for other commands, which do the last 1 runs" in shown
+    assert "waiting for other commands, which do the last run" in shown
     assert "[2/2] cola · bert · seed 1: matthews_correlation" in shown
     assert content(bench.results / "b" / "runs") == expected
     assert shown.split("Train ex/s")[1].count("1 runs") == 0 and bench.record(model="bert").finished

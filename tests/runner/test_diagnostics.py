@@ -78,7 +78,7 @@ def test_without_a_kept_model_it_is_said_and_nothing_is_trained(bench, updates, 
     assert words in " ".join(capsys.readouterr().out.split())
     assert bench.record(RTE).fingerprint == before.fingerprint
     assert bench.command("--dry-run") == 0
-    assert "1 runs, 1 done" in (shown := capsys.readouterr().out) and "--retrain trains them again" in shown
+    assert "1 run, 1 done" in (shown := capsys.readouterr().out) and "--retrain trains them again" in shown
     assert bench.command("--retrain") == 0 and updates.new()
     assert set(bench.record(RTE).scores) == {RTE, "axb"}
 
