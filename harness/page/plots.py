@@ -75,7 +75,7 @@ def quality_cost(rows: Rows, cost: str, score: str, log: bool = False) -> Spec:
     """
     best = {"op": "max", "field": "merit", "as": "best"}
     order = [{"field": "effort", "order": "ascending"}, {"field": "merit", "order": "descending"}]
-    scale = {"type": "log", "nice": False, "padding": 40} if log else {"zero": False, "nice": False, "padding": 40}
+    scale = {"type": "log", "nice": False, "padding": 60} if log else {"zero": False, "nice": False, "padding": 60}
     axis = {"tickCount": 6, "format": "~s" if log else "~g"}
     x = {"field": "cost", "type": "quantitative", "title": cost, "scale": scale, "axis": axis}
     tall = {"scale": {"zero": False, "padding": 14}, "axis": {"tickCount": 6}}
