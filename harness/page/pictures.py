@@ -132,7 +132,10 @@ def _drawn(convert: Any, spec: Spec, form: str) -> bytes:
 
 
 def in_order(pdf: bytes) -> bytes:
-    """A PDF whose resources are named in a fixed order: the same plot is the same bytes."""
+    """A PDF whose resources are named in a fixed order: the same plot in one font is the same bytes.
+
+    Of several fonts, which names in other scripts bring, vl-convert writes any one first.
+    """
     return _RESOURCES.sub(lambda names: b"".join(sorted(names[0].splitlines(True))), pdf)
 
 

@@ -37,7 +37,7 @@ def theme(dark: bool = False) -> Spec:
         "view": {"stroke": None},
         "axis": {**axis, "labelPadding": 5, "titlePadding": 8, "labelLimit": 220},
         "legend": {**text, "title": None, "orient": "top", "symbolStrokeWidth": 2, "columnPadding": 14, **LEFT},
-        "header": {"labelColor": ink, "labelFontSize": 12, "labelFontWeight": "bold", "title": None},
+        "header": {"labelColor": ink, "labelFontSize": 13, "labelFontWeight": "normal", "title": None},
         "text": {"color": ink, "fontSize": 11},
         "rule": {"color": quiet},
         "line": {"color": quiet},
