@@ -102,6 +102,14 @@ def test_an_altered_cache_changes_no_number(world, name):
         assert table.read_bytes() == expected
 
 
+def test_a_kept_tokenizer_with_words_that_the_model_lacks_is_named(world):
+    subject = SUBJECTS["kept tokenizer_config.json"]
+    world.restore()
+    path = world.folder / world.path(subject)
+    subject.seal(path, json.dumps({**json.loads(path.read_bytes()), "pad_token": "[OTHER]"}).encode())
+    assert "do not belong together" in check(world, subject, subject.reads[0])
+
+
 def mutate(world: World, name: str, number: int, how: str, edits) -> None:
     """Read a file after some edits; ``how`` they are made, and whether its checksums then fit."""
     subject = SUBJECTS[name]

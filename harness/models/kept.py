@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from harness.models.base import Architecture
 from harness.models.checkpoints import loading
+from harness.models.tokenizers import check_tokenizer
 from harness.task.task import Task
 
 ONE_FILE = "1000GB"
@@ -57,7 +58,9 @@ def from_kept(architecture: Architecture, folder: Path) -> nn.Module:
         HarnessError: files that do not fit together.
     """
     with loading(architecture.model, folder), quietly():
-        return architecture.model_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        module: nn.Module = architecture.model_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    check_tokenizer(architecture.tokenizer, module, architecture.model.name)
+    return module
 
 
 @contextlib.contextmanager
