@@ -281,7 +281,7 @@ def test_a_run_says_what_it_took(bench):
         first, second = (bench.record(model=model, seed=seed) for seed in (1, 2))
         assert first.parameters.keys() == {"total", "trained", "active"}
         assert first.efficiency.flops_per_example == second.efficiency.flops_per_example > 0
-        assert (first.efficiency.inference_rates["8"] or 1) > 0  # None where a busy machine had no time for it
+        assert first.efficiency.inference_rates["8"] > 0
         assert first.efficiency.latency_p50_seconds > 0 and second.efficiency.latency_p50_seconds is None
         assert 0 < second.efficiency.train_share_of_matrix_rate < 2 and second.efficiency.mfu is None
         assert first.efficiency.compile_seconds == 0 < first.efficiency.startup_seconds
