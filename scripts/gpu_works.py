@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -219,6 +220,28 @@ def compiled(machine: Machine) -> Rows:
             forget()
         distance = abs(losses[1] - losses[0]) / abs(losses[0])
         yield f"{size}: relative difference of losses", f"{distance:.1e}", distance <= SAME_COMPILED
+    if machine.is_cuda:
+        yield from compiled_and_resumed(machine, SMALL[0])
+
+
+def compiled_and_resumed(machine: Machine, size: str) -> Rows:
+    """A compiled model, with dropout, that is resumed from its state, against one that was not."""
+    whole = training_of(machine, size, "RTE-like", compiled=True)
+    yield f"{size}: runs as CUDA graphs", whole.has_graphs, whole.has_graphs
+    for _ in range(6):
+        whole.update()
+    state = copy.deepcopy(whole.state_dict())
+    for _ in range(6):
+        whole.update()
+    expected = whole.weights()
+    del whole
+    forget()
+    resumed = training_of(machine, size, "RTE-like", compiled=True)
+    resumed.load_state_dict(state)
+    for _ in range(6):
+        resumed.update()
+    equal = all(torch.equal(tensor, expected[name]) for name, tensor in resumed.weights().items())
+    yield f"{size}: resumed, the same weights", equal, None
 
 
 def kernels(machine: Machine) -> Rows:

@@ -33,6 +33,7 @@ from speed_models import BATCH, MAX_LENGTH, SIZES, Setting, start
 from speed_sides import (
     BEST,
     COMPILED,
+    COMPILED_RANDOM,
     DYNAMIC,
     EVALUATION_BATCH,
     PADDED,
@@ -83,7 +84,7 @@ def comparisons() -> Iterator[Comparison]:
             theirs = Side(label, "trainer_train", size, task, TRAINERS[label])
             yield Comparison("training", ours, theirs, usual[label])
     ours = Side("harness, compiled", "train", "MiniLM", "cola", {"compile": True})
-    for label, differs in ((BEST, "compilation, order"), (COMPILED, "order")):
+    for label, differs in ((BEST, "compilation, order"), (COMPILED, "order"), (COMPILED_RANDOM, "")):
         yield Comparison("training", ours, Side(label, "trainer_train", "MiniLM", "cola", TRAINERS[label]), differs)
     for task in ("cola", "sst2"):
         best = Side(BEST, "trainer_evaluate", "MiniLM", task, TRAINERS[BEST])

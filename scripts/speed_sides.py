@@ -58,13 +58,14 @@ class Sources:
 
 PADDED, DYNAMIC = "Trainer as it comes, padded to 128", "Trainer as it comes"
 BEST, COMPILED = "Trainer at its best", "Trainer at its best, compiled"
-RANDOM = "Trainer at its best, unsorted"
+RANDOM, COMPILED_RANDOM = "Trainer at its best, unsorted", "Trainer at its best, compiled, unsorted"
 TRAINERS: Mapping[str, Mapping[str, Any]] = {
     PADDED: {"pad": True, "precision": "fp32", "sorted": False, "compile": False, "steps": 6},
     DYNAMIC: {"pad": False, "precision": "fp32", "sorted": False, "compile": False, "steps": 20},
     RANDOM: {"pad": False, "sorted": False, "compile": False, "steps": 50},
     BEST: {"pad": False, "sorted": True, "compile": False, "steps": 50},
     COMPILED: {"pad": False, "sorted": True, "compile": True, "steps": 50},
+    COMPILED_RANDOM: {"pad": False, "sorted": False, "compile": True, "steps": 50},
 }
 """Ways to use the Trainer. As it comes, it computes in fp32 and reads texts in random order. At its best, it has the
 harness's precision, and reads texts of similar length together: 50 batches are one of its windows, in which every

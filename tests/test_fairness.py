@@ -33,9 +33,9 @@ def t5_batches(benchmark: str) -> dict[str, str]:
     return dict(zip(FILE.benchmarks[benchmark].trained, [row[column] for row in rows[2:]], strict=True))
 
 
-@pytest.mark.parametrize("benchmark", training_amounts.BENCHMARKS)
-def test_the_tables_are_those_of_the_recipes(benchmark):
-    assert shown(benchmark) == table(FILE.benchmarks[benchmark], t5_batches(benchmark))
+@pytest.mark.parametrize("name", training_amounts.BENCHMARKS)
+def test_the_tables_are_those_of_the_recipes(name):
+    assert shown(name) == table(FILE.benchmarks[name], t5_batches(name))
 
 
 @pytest.mark.data
@@ -55,9 +55,9 @@ def test_t5_fills_its_batches(data_folder, task, tokens):
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", training_amounts.BENCHMARKS)
-def test_the_batches_of_t5_are_those_of_the_data(data_folder, benchmark):
-    batches = t5_batches(benchmark)
+@pytest.mark.parametrize("name", training_amounts.BENCHMARKS)
+def test_the_batches_of_t5_are_those_of_the_data(data_folder, name):
+    batches = t5_batches(name)
     assert {task: t5_batch(FILE, task, data_folder, data_folder / "vocab" / "t5") for task in batches} == batches
 
 

@@ -144,6 +144,7 @@ class Comparer:
         self.board, self.runs, self.reader = board, runs, Reader()
         self.columns = chosen_columns(board, tasks)
         self._seen: dict[tuple[str, str], Observed | str] = {}
+        self._numbers: dict[str, dict[str, list[Numbers]]] = {}
 
     def row(self, name: str) -> Row:
         """The row of this name.
@@ -244,23 +245,28 @@ class Comparer:
 
     def _costs(self, first: Row, second: Row) -> list[Cost]:
         """Ratios over the tasks that both rows have."""
-        values: list[dict[str, list[Numbers]]] = []
-        trained = dict.fromkeys(column.answered_by for column in self.columns)
-        for row in (first, second):
-            runs = self.runs[row.folder, row.model]
-            values.append({task: [numbers_of(record) for record in finished(runs.get(task, {}))] for task in trained})
+        values = [self._numbers_of(row) for row in (first, second)]
         costs = []
         for measure in MEASURES:
             sides = [
                 {task: [run[measure.key] for run in runs if run.get(measure.key)] for task, runs in of_row.items()}
                 for of_row in values
             ]
-            shared = [task for task in trained if sides[0][task] and sides[1][task]]
+            shared = [task for task in values[0] if sides[0][task] and sides[1][task]]
             if measure.ratio and shared:
                 means = [mean_over(measure, [mean_over(measure, side[task]) for task in shared]) for side in sides]
                 ratio = mean_ratio([(sides[0][task], sides[1][task]) for task in shared])
                 costs.append(Cost(measure.key, measure.title, means[0], means[1], ratio))
         return costs
+
+    def _numbers_of(self, row: Row) -> dict[str, list[Numbers]]:
+        """What the runs of a row took, by task."""
+        if row.name not in self._numbers:
+            runs = self.runs[row.folder, row.model]
+            trained = dict.fromkeys(column.answered_by for column in self.columns)
+            own = {task: [numbers_of(record) for record in finished(runs.get(task, {}))] for task in trained}
+            self._numbers[row.name] = own
+        return self._numbers[row.name]
 
     def _notes(self, first: Row, second: Row) -> list[str]:
         notes = [f"{row.name}: {note}" for row in (first, second) for note in row.notes]

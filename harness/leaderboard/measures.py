@@ -103,7 +103,7 @@ def efficiency_of(name: str, architecture: str, runs: Mapping[str, Mapping[int, 
 
 def numbers_of(record: Record) -> Numbers:
     """The measures that a record has."""
-    measured = record.efficiency.measured()
+    measured = {key: value for key, value in record.efficiency if value is not None}
     numbers = {**measured, **{f"parameters_{key}": value for key, value in record.parameters.items()}}
     tokenisation = record.efficiency.tokenisation_examples_per_second
     for size, of_size in (record.efficiency.inference_rates or {}).items():

@@ -116,8 +116,8 @@ class Architecture(ABC):
         return pack(self.groups(examples, training))
 
     @abstractmethod
-    def collate(self, features: Features, groups: Sequence[int]) -> Batch:
-        """Whole groups, padded to the longest of them."""
+    def collate(self, features: Features, groups: Sequence[int], multiple: int = 1) -> Batch:
+        """Whole groups, padded to the longest of them, or to the next ``multiple`` of so many tokens."""
 
     @abstractmethod
     def classes(self, features: Features) -> np.ndarray:
@@ -168,9 +168,9 @@ def class_weights(task: Task, classes: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, balanced, 1.0).astype(np.float32)
 
 
-def pad(rows: Sequence[np.ndarray], value: int, left: bool = False) -> Tensor:
-    """Integer rows as one tensor ``(rows, longest)``, padded on the right or the left."""
-    width = max(len(row) for row in rows)
+def pad(rows: Sequence[np.ndarray], value: int, left: bool = False, multiple: int = 1) -> Tensor:
+    """Integer rows as one tensor ``(rows, longest)``, padded on the right or the left to a multiple of a width."""
+    width = -(-max(len(row) for row in rows) // multiple) * multiple
     padded = np.full((len(rows), width), value, dtype=np.int64)
     for i, row in enumerate(rows):
         padded[i, width - len(row) if left else 0 :][: len(row)] = row

@@ -58,18 +58,18 @@ class ScoringArchitecture(Architecture):
             return []
         return self.task.problem.loss_targets(label, self.task.num_labels)
 
-    def collate(self, features: Features, groups: Sequence[int]) -> Batch:
+    def collate(self, features: Features, groups: Sequence[int], multiple: int = 1) -> Batch:
         """Padded ``input_ids``, ``attention_mask`` (and ``token_type_ids``), each ``(instances, longest)``."""
-        rows = features.instances(groups)
+        rows, left = features.instances(groups), self.pads_left
         ids = features.columns["input_ids"]
         tokens = [ids[row] for row in rows]
         inputs = {
-            "input_ids": pad(tokens, self.tokenizer.pad_token_id or 0, self.pads_left),
-            "attention_mask": pad([np.ones(len(row), dtype=np.int64) for row in tokens], 0, self.pads_left),
+            "input_ids": pad(tokens, self.tokenizer.pad_token_id or 0, left, multiple),
+            "attention_mask": pad([np.ones(len(row), dtype=np.int64) for row in tokens], 0, left, multiple),
         }
         if "token_type_ids" in features.columns:
             types = features.columns["token_type_ids"]
-            inputs["token_type_ids"] = pad([types[row] for row in rows], 0, self.pads_left)
+            inputs["token_type_ids"] = pad([types[row] for row in rows], 0, left, multiple)
         if self.task.problem.of_words:
             inputs["word_positions"], tags, words = collate_words(features, rows)
             return Batch(inputs, tags, words, 0 if tags is None else max(1, int((tags != UNLABELLED).sum())))

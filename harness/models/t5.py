@@ -79,7 +79,7 @@ class T5(Architecture):
         """The prefix is part of the features."""
         return {**super().text_options(), "prefix": self.model.prefix}
 
-    def collate(self, features: Features, groups: Sequence[int]) -> Batch:
+    def collate(self, features: Features, groups: Sequence[int], multiple: int = 1) -> Batch:
         """Padded ``input_ids`` and ``attention_mask`` ``(texts, longest)``.
 
         With targets also ``decoder_input_ids`` likewise, and the places of their tokens, if all padded targets stood
@@ -88,8 +88,9 @@ class T5(Architecture):
         rows = features.instances(groups)
         ids = [features.columns["input_ids"][row] for row in rows]
         padding = int(self.tokenizer.pad_token_id or 0)
-        mask = (torch.arange(max(map(len, ids))) < torch.tensor([len(row) for row in ids])[:, None]).long()
-        inputs = {"input_ids": pad(ids, padding), "attention_mask": mask}
+        padded = pad(ids, padding, multiple=multiple)
+        mask = (torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in ids])[:, None]).long()
+        inputs = {"input_ids": padded, "attention_mask": mask}
         sizes = [1] * len(rows)
         if "labels" not in features.columns:
             return Batch(inputs, None, sizes, len(rows))

@@ -19,7 +19,7 @@ from scipy import stats
 from scipy.special import stdtr, stdtrit
 
 from harness.errors import HarnessError
-from harness.statistics.influence import Observations
+from harness.statistics.influence import Moments, Observations, moments
 from harness.statistics.sums import Array
 
 ALPHA = 0.05
@@ -156,14 +156,17 @@ def crossed_variance(a: Array, b: Array) -> CrossedVariance:
     Raises:
         HarnessError: different examples, fewer than two of them, or a single run of each model.
     """
-    n, counts = a.shape[-1], (a.shape[-2], b.shape[-2])
-    if b.shape[-1] != n or n < 2:
-        raise HarnessError(f"models are compared on the same two or more examples, not on {n} and {b.shape[-1]}")
+    return _crossed_variance(moments(a), moments(b))
+
+
+def _crossed_variance(a: Moments, b: Moments) -> CrossedVariance:
+    n, counts = a.n, (a.seeds, b.seeds)
+    if b.n != n or n < 2:
+        raise HarnessError(f"models are compared on the same two or more examples, not on {n} and {b.n}")
     if max(counts) < 2:
         raise HarnessError("a variance over seeds needs two runs of a model")
-    example_means = a.mean(axis=-2), b.mean(axis=-2)
-    examples = (example_means[0] - example_means[1]).var(axis=-1, ddof=1) / n
-    squares = [_squares(a, example_means[0]), _squares(b, example_means[1])]
+    examples = (a.example_means - b.example_means).var(axis=-1, ddof=1) / n
+    squares = [(model.variance, model.residual) for model in (a, b)]
     if 1 in counts:
         (scores, residual), count = squares[counts.index(max(counts))], max(counts)
         share = 1 / counts[0] + 1 / counts[1]
@@ -171,16 +174,6 @@ def crossed_variance(a: Array, b: Array) -> CrossedVariance:
     seeds = tuple(scores / count for (scores, _), count in zip(squares, counts, strict=True))
     rest = tuple(residual / (n * count) for (_, residual), count in zip(squares, counts, strict=True))
     return CrossedVariance(examples, seeds, rest, n, counts)
-
-
-def _squares(values: Array, example_means: Array) -> tuple[Array, Array]:
-    """(...) variance of the seeds' scores and mean square of the residual; 0 of a single run."""
-    seeds, n = values.shape[-2:]
-    scores = values.mean(axis=-1)
-    all_squares = ((values - example_means[..., None, :]) ** 2).sum(axis=(-1, -2))
-    of_seeds = seeds * scores.var(axis=-1)
-    freedom = max(seeds - 1, 1)
-    return of_seeds / freedom, (all_squares - n * of_seeds) / (freedom * (n - 1))
 
 
 def compare(a: Observations, b: Observations) -> Comparison:
@@ -195,8 +188,8 @@ def compare(a: Observations, b: Observations) -> Comparison:
     values_a, values_b = a.values, b.values
     seeds = (values_a.shape[-2], values_b.shape[-2])
     if max(seeds) > 1:
-        variance = crossed_variance(values_a, values_b)
-        estimate = float(values_a.mean() - values_b.mean())
+        variance = _crossed_variance(a.moments, b.moments)
+        estimate = float(a.moments.mean - b.moments.mean)
         borrowed = ", the single run's variance taken to be the other model's" if 1 in seeds else ""
         method = f"Student's t, variance over seeds and examples crossed{borrowed}"
         parts = estimate, math.sqrt(variance.total), float(variance.df), values_a.shape[-1], seeds, method
@@ -247,7 +240,7 @@ def estimate(runs: Observations) -> Comparison:
     seeds, n = values.shape[-2:]
     score = float(values.mean())
     if seeds > 1:
-        variance = crossed_variance(values, np.zeros((2, n)))
+        variance = _crossed_variance(runs.moments, moments(np.zeros((2, n))))
         method = "variance over seeds and examples crossed"
         return _by_student(score, math.sqrt(variance.total), float(variance.df), n, (seeds, seeds), method)
     if n < 2:
@@ -281,7 +274,7 @@ def seeds_needed(a: Observations, b: Observations, difference: float, most: int 
     Raises:
         HarnessError: a single run of a model; see `crossed_variance`.
     """
-    variance = crossed_variance(a.values, b.values)
+    variance = _crossed_variance(a.moments, b.moments)
     if len(variance.seeds) < 2:
         raise HarnessError("how many seeds it takes is seen from two runs of each model, at least")
     examples = max(float(variance.examples) - float(sum(variance.residual)), 0.0)

@@ -35,6 +35,37 @@ STEP = 0.01
 
 
 @dataclass(frozen=True, eq=False)
+class Moments:
+    """What comparisons need of (..., S, n) values of one model, whoever it is compared with.
+
+    Attributes:
+        n, seeds: examples, runs.
+        mean: of all values.
+        example_means: (..., n) means over seeds.
+        variance: (...) variance over seeds of the score; 0 of a single run.
+        residual: (...) mean square of what neither seed nor example explains; 0 of a single run.
+    """
+
+    n: int
+    seeds: int
+    mean: float
+    example_means: Array
+    variance: Array
+    residual: Array
+
+
+def moments(values: Array) -> Moments:
+    """Those of (..., S, n) values, of two or more examples."""
+    seeds, n = values.shape[-2:]
+    example_means, scores = values.mean(axis=-2), values.mean(axis=-1)
+    all_squares = ((values - example_means[..., None, :]) ** 2).sum(axis=(-1, -2))
+    of_seeds = seeds * scores.var(axis=-1)
+    freedom = max(seeds - 1, 1)
+    residual = (all_squares - n * of_seeds) / (freedom * max(n - 1, 1))
+    return Moments(n, seeds, float(values.mean()), example_means, of_seeds / freedom, residual)
+
+
+@dataclass(frozen=True, eq=False)
 class Observations:
     """The runs of one model on one task: the summed columns of every example, or cluster of examples.
 
@@ -63,6 +94,11 @@ class Observations:
     def values(self) -> Array:
         """(..., seeds, n) values, one per example, whose mean is the score (see `jackknife`)."""
         return jackknife(self.columns, self.value, self.slopes)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """What comparisons need of the values."""
+        return moments(self.values)
 
 
 def influence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -192,17 +193,31 @@ def improvement(a: Sequence[ArrayLike], b: Sequence[ArrayLike], draws: int = 200
 
     Source: Agarwal et al. 2021, Deep reinforcement learning at the edge of the statistical precipice.
     """
-    rng = np.random.default_rng(seed)
+    runs = [(np.asarray(own), np.asarray(other)) for own, other in zip(a, b, strict=True)]
     estimate, drawn, several = 0.0, np.zeros(draws), False
-    for runs_a, runs_b in zip(map(np.asarray, a), map(np.asarray, b), strict=True):
-        wins = (np.sign(runs_a[:, None] - runs_b) + 1) / 2
-        rows = rng.integers(0, len(runs_a), (draws, len(runs_a), 1))
-        columns = rng.integers(0, len(runs_b), (draws, 1, len(runs_b)))
+    times = _times_drawn(tuple((len(own), len(other)) for own, other in runs), draws, seed)
+    for (own, other), (rows, columns) in zip(runs, times, strict=True):
+        wins = (np.sign(own[:, None] - other) + 1) / 2
         estimate += float(wins.mean()) / len(a)
-        drawn += wins[rows, columns].mean(axis=(1, 2)) / len(a)
+        drawn += ((rows @ wins) * columns).sum(axis=1) / wins.size / len(a)
         several |= wins.size > 1
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2]) if several else (math.nan, math.nan)
     return Interval(estimate, float(low), float(high))
+
+
+@functools.lru_cache(maxsize=4)
+def _times_drawn(sizes: Sequence[tuple[int, int]], draws: int, seed: int) -> list[tuple[Array, Array]]:
+    """For each task, how often a bootstrap draws each run of two models, (draws, S_a) and (draws, S_b).
+
+    Kept, because all pairs of models are drawn alike.
+    """
+    rng = np.random.default_rng(seed)
+
+    def times(count: int) -> Array:
+        chosen = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
+        return np.bincount(chosen.ravel(), minlength=draws * count).reshape(draws, count).astype(float)
+
+    return [(times(own), times(other)) for own, other in sizes]
 
 
 def friedman(scores: Array) -> Friedman:

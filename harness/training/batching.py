@@ -53,6 +53,12 @@ class TrainingPlan:
         """Updates in one pass over the data; one of them may be smaller."""
         return -(-len(self.lengths) // self.batch_size)
 
+    @property
+    def fits_one_pass(self) -> bool:
+        """Whether every update can be one pass of as many texts as any other."""
+        alone = self.accumulation == 1 and int(self.sizes.max()) == 1
+        return alone and self.batch_size * int(self.lengths.max()) <= self.micro_batch_tokens
+
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The groups of each update of an epoch: every group exactly once, in a new order each epoch."""
         generator = np.random.default_rng([self.seed, epoch])

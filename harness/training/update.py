@@ -23,6 +23,13 @@ from harness.training.cpu_kernels import use_fast_kernels
 from harness.training.device import DTYPES, attention_kernels, pass_tokens
 from harness.training.optimizer import make_optimizer, schedule_factor, trained_parameters
 
+GRAPH_TOKENS = 32
+"""Where a model runs as CUDA graphs, texts are padded to multiples of so many tokens: each shape has its own graph.
+
+On an H200, a step of BERT-base on 32 texts of 128 tokens took 28.7 ms as it comes, for 1,234 kernels that worked 11.8
+of them, 33.3 compiled (848 kernels, 9.3), and 10.4 as CUDA graphs.
+"""
+
 
 class NotFinite(HarnessError):
     """The training diverged."""
@@ -87,8 +94,19 @@ class Training:
         self.optimizer: Any
         self.module: nn.Module
         self.module, self.optimizer = accelerator.prepare(module, make_optimizer(module, recipe))
-        self.forward: Any = torch.compile(self.module, dynamic=True) if recipe.compile else self.module
+        self.has_graphs = self._may_have_graphs()
+        if self.has_graphs:
+            self.plan = replace(self.plan, pass_tokens=max(costs, self.plan.micro_batch_tokens))
+        mode = "reduce-overhead" if self.has_graphs else None
+        self.forward: Any = torch.compile(self.module, dynamic=True, mode=mode) if recipe.compile else self.module
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
+
+    def _may_have_graphs(self) -> bool:
+        """Whether a compiled model runs as CUDA graphs, one per shape: where batches can have few shapes."""
+        accelerator, architecture = self.accelerator, self.architecture
+        alone = accelerator.device.type == "cuda" and accelerator.num_processes == 1
+        of_texts = not architecture.generates and not architecture.task.problem.of_words
+        return alone and of_texts and bool(self.recipe.compile) and self.plan.fits_one_pass
 
     def _freeze_unused(self, module: nn.Module) -> None:
         """Freeze what takes no part in the loss: processes wait for the gradients of all that is trained."""
@@ -123,6 +141,8 @@ class Training:
         recipe = self.recipe
         batch = self._next_batch()
         random = self._random_state()
+        if self.has_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # the gradients of the last step may be overwritten
         try:
             total = self._add_gradients(batch)
         except OutOfMemory:
@@ -154,7 +174,8 @@ class Training:
         self.module.train()
         share = self.plan.share(batch, accelerator.process_index, accelerator.num_processes)
         share, scale = (share, 1.0) if share else ([batch[:1]], 0.0)  # a process without a share joins the others
-        micros = [self.architecture.collate(self.features, micro.tolist()) for micro in share]
+        multiple = GRAPH_TOKENS if self.has_graphs else 1
+        micros = [self.architecture.collate(self.features, micro.tolist(), multiple) for micro in share]
         weight = self._global_weight(scale * sum(micro.weight for micro in micros))
         total = torch.zeros((), device=accelerator.device)
         for i, micro in enumerate(micros):

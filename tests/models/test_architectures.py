@@ -825,3 +825,18 @@ def test_padding_changes_no_score(make):
             alone = architecture.predict(module, architecture.collate(features, [0]))
         np.testing.assert_allclose(both[0], alone[0], atol=1e-6)
         assert F.mse_loss(torch.tensor(both[0]), torch.tensor(both[1])) > 0
+
+
+@pytest.mark.parametrize("name", ["mnli", "copa", "wnut17"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_padding_to_a_multiple_of_tokens_changes_no_loss(kind, name, make):
+    architecture = make(kind, name)
+    features = architecture.features(sample(name, "train", 5), training=True)
+    module = architecture.build().eval()
+    tight, wide = architecture.collate(features, range(5)), architecture.collate(features, range(5), multiple=32)
+    shapes = {inputs["input_ids"].shape[1] for inputs in (tight.inputs, wide.inputs)}
+    assert max(shapes) % 32 == 0 and len(shapes) == 2
+    assert wide.inputs["attention_mask"].shape == wide.inputs["input_ids"].shape
+    with torch.no_grad():
+        losses = [float(architecture.loss(module, batch)) for batch in (tight, wide)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -198,3 +198,11 @@ def test_padding_is_under_a_tenth_on_real_texts(data_folder, name):
     needed = (p.lengths * p.sizes).sum() / p.updates_per_epoch / p.micro_batch_tokens  # more do not fit into memory
     share, passes = padding(p)
     assert share < 0.1 and passes < 8 + 2 * needed
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [({}, True), ({"tokens": 8 * 20 - 1}, False), ({"accumulation": 2}, False), ({"sizes": [1, 1, 2, 1]}, False)],
+)
+def test_one_pass_for_every_update_where_the_longest_texts_fit(changes, fits):
+    assert plan([5, 20, 7, 9], **changes).fits_one_pass is fits
