@@ -65,7 +65,12 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize(
     ("flag", "command"),
-    [("-O", ["tasks"]), *(("-OO", command) for command in (["--version"], ["tasks"], ["run", "absent.yaml"]))],
+    [
+        ("-O", ["tasks"]),
+        *(("-OO", command) for command in (["--version"], ["tasks"], ["run", "absent.yaml"])),
+        pytest.param("-OO", ["report", "absent"], marks=pytest.mark.slow),
+        *(pytest.param("-O", c, marks=pytest.mark.slow) for c in (["--version"], ["run", "absent.yaml"])),
+    ],
 )
 def test_without_docstrings_a_message_says_so(flag, command):
     """transformers raises a ValueError where Python has removed them."""

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import amounts
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
 from harness.models.t5_decoding import Answers, Decoder, greedy, is_plain, rank
@@ -59,17 +60,22 @@ def test_as_generate_without_likely_answers(model, texts, expected):
     assert write(model, texts) == expected
 
 
-@given(st.data())
-@settings(deadline=None, max_examples=20)
-def test_as_generate_whatever_the_likely_answers_are(model, texts, expected, data):
+@amounts(20, 400)
+def test_as_generate_whatever_the_likely_answers_are(model, texts, expected, number):
     complete = sorted({tuple(row) for row in expected if row[-1] == END})
     word = st.integers(2, WORDS - 1)
     made_up = st.lists(word, max_size=LONGEST - 1).map(lambda row: (*row, END))
     other_end = st.tuples(st.sampled_from(complete), word).map(
         lambda pair: (*pair[0][:-1][: LONGEST - 2], pair[1], END)
     )
-    answers = data.draw(st.lists(st.sampled_from(complete) | made_up | other_end, min_size=1, max_size=12))
-    assert write(model, texts, answers) == expected
+    some = st.lists(st.sampled_from(complete) | made_up | other_end, min_size=1, max_size=12)
+
+    @given(some)
+    @settings(deadline=None, max_examples=number)
+    def check(answers):
+        assert write(model, texts, answers) == expected
+
+    check()
 
 
 def test_only_the_rows_that_leave_the_tree_are_decoded_token_by_token(model, texts, expected, monkeypatch):
@@ -85,17 +91,21 @@ def test_only_the_rows_that_leave_the_tree_are_decoded_token_by_token(model, tex
     assert reads == [(1, len(expected[rows[0]]))]
 
 
-@given(st.lists(st.lists(st.integers(2, WORDS - 1), max_size=4), min_size=1, max_size=8, unique_by=tuple))
-@settings(deadline=None, max_examples=20)
-def test_ranking_gives_the_log_probability_of_each_answer(model, texts, rows):
-    answers = [[*row, END] for row in rows]
-    with torch.inference_mode():
-        found = rank(Decoder(model, **texts), Answers.tree(START, answers), len(answers))
-        for number, answer in enumerate(answers):
-            labels = torch.tensor([answer]).repeat(len(found), 1)
-            logits = model(**texts, labels=labels).logits
-            right = -F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").sum(-1)
-            torch.testing.assert_close(found[:, number], right, rtol=1e-4, atol=1e-4)
+@amounts(20, 400)
+def test_ranking_gives_the_log_probability_of_each_answer(model, texts, number):
+    @given(st.lists(st.lists(st.integers(2, WORDS - 1), max_size=4), min_size=1, max_size=8, unique_by=tuple))
+    @settings(deadline=None, max_examples=number)
+    def check(rows):
+        answers = [[*row, END] for row in rows]
+        with torch.inference_mode():
+            found = rank(Decoder(model, **texts), Answers.tree(START, answers), len(answers))
+            for place, answer in enumerate(answers):
+                labels = torch.tensor([answer]).repeat(len(found), 1)
+                logits = model(**texts, labels=labels).logits
+                right = -F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").sum(-1)
+                torch.testing.assert_close(found[:, place], right, rtol=1e-4, atol=1e-4)
+
+    check()
 
 
 def test_of_equal_answers_the_first_is_ranked(model, texts):

@@ -64,6 +64,8 @@ def test_the_text_says_what_is_not_known():
     known = forecast([work(), work(model="n", flops=None)], Rates([run()]))
     assert "about 37 s on this device (Some CPU), by runs of the same task and model" in summary(known, "Some CPU")
     assert "1 run more of which nothing tells the time" in summary(known, "Some CPU")
+    unsized = summary(forecast([work(flops=None)], Rates(stated={"": 1e12})), "Some CPU")
+    assert "no estimate of time: no checkpoint here of m tells its size" in unsized
     assert "no data here of rte" in summary(forecast([work(guessed=True)], Rates()), "Some CPU")
     lines = plan_table(known, [1, 8], 2.0).splitlines()
     assert lines[0].split()[-1] == "cost" and "on 8 devices" in lines[0]

@@ -14,6 +14,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import amounts
 from running import tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
@@ -227,37 +228,49 @@ def is_changed(world: World, fingerprint: str) -> bool:
         return True
 
 
+def alter(number, check):
+    """Call ``check`` with so many places in a file, and what to change there."""
+    kept = settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    kept(given(where=st.integers(0, 10**6), change=st.integers(1, 255))(check))()
+
+
+@amounts(5, 100)
 @pytest.mark.parametrize("file", DATA)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(where=st.integers(0, 10**6), change=st.integers(1, 255))
-def test_every_byte_of_the_data_counts(original, world, file, where, change):
+def test_every_byte_of_the_data_counts(original, world, file, number):
     path = world.folder / "data" / file
     content = path.read_bytes()
-    altered = bytearray(content)
-    altered[where % len(altered)] ^= change
-    path.write_bytes(altered)
-    assert is_changed(world, original[1])
-    path.write_bytes(content + b"\n")
-    assert is_changed(world, original[1])
-    path.write_bytes(content)
-    assert world.fingerprint() == original[1]
+
+    def check(where, change):
+        altered = bytearray(content)
+        altered[where % len(altered)] ^= change
+        path.write_bytes(altered)
+        assert is_changed(world, original[1])
+        path.write_bytes(content + b"\n")
+        assert is_changed(world, original[1])
+        path.write_bytes(content)
+        assert world.fingerprint() == original[1]
+
+    alter(number, check)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(where=st.integers(0, 10**6), change=st.integers(1, 255))
-def test_every_byte_of_the_weights_counts(original, world, where, change):
+@amounts(5, 100)
+def test_every_byte_of_the_weights_counts(original, world, number):
     path = world.folder / "model" / "model.safetensors"
     content = path.read_bytes()
-    altered = bytearray(content)
-    altered[where % len(altered)] ^= change
-    path.write_bytes(altered)
-    try:
-        assert world.fingerprint() != original[1]
-    except HarnessError as error:  # in the part that says what the file holds
-        assert "model.safetensors" in str(error)
-    finally:
-        path.write_bytes(content)
-    assert world.fingerprint() == original[1]
+
+    def check(where, change):
+        altered = bytearray(content)
+        altered[where % len(altered)] ^= change
+        path.write_bytes(altered)
+        try:
+            assert world.fingerprint() != original[1]
+        except HarnessError as error:  # in the part that says what the file holds
+            assert "model.safetensors" in str(error)
+        finally:
+            path.write_bytes(content)
+        assert world.fingerprint() == original[1]
+
+    alter(number, check)
 
 
 @pytest.mark.parametrize(
