@@ -22,7 +22,7 @@ from typing import IO, Any, NoReturn
 
 from harness.errors import HarnessError, printable
 
-CACHED_HASH_SIZE = 16 * 2**20
+CACHED_HASH_SIZE, SMALL = 16 * 2**20, 2**18
 """A smaller file is hashed in no time, and could change within the clock's tick."""
 MOST_BYTES = 64 * 2**20
 """The most that a file which is read at once may hold."""
@@ -134,44 +134,51 @@ def _big_file_hash(path: Path, mtime: int, size: int) -> str:
     return hash_file(path)
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: str | Path) -> str:
     """As `file_hash`, each time anew, and with an OSError where the file cannot be read."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    handle, status = _open(path)
+    with io.FileIO(handle) as file:
+        small = status.st_size < SMALL  # file_digest makes a buffer of 256 KiB for every file
+        return (hashlib.sha256(file.readall()) if small else hashlib.file_digest(file, "sha256")).hexdigest()
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
-def open_regular(path: Path) -> io.BufferedReader:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """A file for reading that is one: a pipe or a device may block, or never end.
 
     Raises:
         OSError: there is none, it is a folder, or no regular file.
     """
+    return os.fdopen(_open(path)[0], "rb")
+
+
+def _open(path: str | Path) -> tuple[int, os.stat_result]:
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return os.fdopen(handle, "rb")
+        return handle, status
     except BaseException:
         os.close(handle)
         raise
 
 
-def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_file(path: str | Path, most: int = MOST_BYTES) -> bytes:
     """All bytes of a regular file.
 
     Raises:
         OSError: as `open_regular`, or it holds more than ``most`` bytes.
     """
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
+    handle, status = _open(path)
+    with io.FileIO(handle) as file:
+        if status.st_size > most:
             raise OSError(errno.EFBIG, f"it holds more than {most} bytes", str(path))
-        return file.read()
+        return file.readall()
 
 
 def read_checked(path: Path) -> bytes:

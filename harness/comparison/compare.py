@@ -12,7 +12,7 @@ from harness.comparison.observed import Observed, Reader, Unobserved, observed
 from harness.errors import HarnessError, did_you_mean
 from harness.leaderboard.board import Column, Leaderboard, Row
 from harness.leaderboard.build import Runs
-from harness.leaderboard.measures import MEASURES, Numbers, mean_over, numbers_of
+from harness.leaderboard.measures import MEASURES, mean_over, numbers_of
 from harness.leaderboard.notes import finished
 from harness.results.record import Record
 from harness.statistics.comparison import Comparison, Interval, Verdict, compare
@@ -144,7 +144,7 @@ class Comparer:
         self.board, self.runs, self.reader = board, runs, Reader()
         self.columns = chosen_columns(board, tasks)
         self._seen: dict[tuple[str, str], Observed | str] = {}
-        self._numbers: dict[str, dict[str, list[Numbers]]] = {}
+        self._costs_of: dict[str, dict[str, dict[str, list[float]]]] = {}
 
     def row(self, name: str) -> Row:
         """The row of this name.
@@ -245,28 +245,28 @@ class Comparer:
 
     def _costs(self, first: Row, second: Row) -> list[Cost]:
         """Ratios over the tasks that both rows have."""
-        values = [self._numbers_of(row) for row in (first, second)]
-        costs = []
-        for measure in MEASURES:
-            sides = [
-                {task: [run[measure.key] for run in runs if run.get(measure.key)] for task, runs in of_row.items()}
-                for of_row in values
-            ]
-            shared = [task for task in values[0] if sides[0][task] and sides[1][task]]
-            if measure.ratio and shared:
+        costs, values = [], [self._measured(row) for row in (first, second)]
+        for measure in filter(lambda measure: measure.ratio, MEASURES):
+            sides = [of_row[measure.key] for of_row in values]
+            shared = [task for task, of_task in sides[0].items() if of_task and sides[1][task]]
+            if shared:
                 means = [mean_over(measure, [mean_over(measure, side[task]) for task in shared]) for side in sides]
                 ratio = mean_ratio([(sides[0][task], sides[1][task]) for task in shared])
                 costs.append(Cost(measure.key, measure.title, means[0], means[1], ratio))
         return costs
 
-    def _numbers_of(self, row: Row) -> dict[str, list[Numbers]]:
-        """What the runs of a row took, by task."""
-        if row.name not in self._numbers:
+    def _measured(self, row: Row) -> dict[str, dict[str, list[float]]]:
+        """What the runs of a row took, by measure and task."""
+        if row.name not in self._costs_of:
             runs = self.runs[row.folder, row.model]
             trained = dict.fromkeys(column.answered_by for column in self.columns)
-            own = {task: [numbers_of(record) for record in finished(runs.get(task, {}))] for task in trained}
-            self._numbers[row.name] = own
-        return self._numbers[row.name]
+            numbers = {task: [numbers_of(record) for record in finished(runs.get(task, {}))] for task in trained}
+            self._costs_of[row.name] = {
+                measure.key: {task: [run[measure.key] for run in of_task if run.get(measure.key)]
+                              for task, of_task in numbers.items()}
+                for measure in MEASURES
+            }  # fmt: skip
+        return self._costs_of[row.name]
 
     def _notes(self, first: Row, second: Row) -> list[str]:
         notes = [f"{row.name}: {note}" for row in (first, second) for note in row.notes]

@@ -249,7 +249,7 @@ def _question(idx: Any) -> tuple[Any, Any]:
 
 def _classes(predictions: Sequence[Any]) -> np.ndarray:
     """(n,) class indices, as the metrics read predictions; what is none is the wrong class."""
-    if all(type(value) is int for value in predictions):
+    if set(map(type, predictions)) == {int}:
         return np.clip(np.array(predictions), WRONG, None)
     rows = [value if isinstance(value, int | float) else WRONG for value in predictions]
     return np.array([int(value) if value == value // 1 and 0 <= value < 2**31 else WRONG for value in rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from harness.io import fingerprint
 from harness.leaderboard.board import Cell, Column, Leaderboard, Row, Section, Value, average
@@ -275,9 +276,13 @@ def _values(column: Column, of_seed: OfSeed, field: str) -> Iterable[Value | Non
 
 def _data_key(column: Column, of_seed: OfSeed) -> str:
     """Equal for cells that were trained, chosen and measured on the same data, and bear the same caveats."""
-    keys = set()
+    different: list[dict[str, Any]] = []
     for record in finished(of_seed):
-        settings = record.settings.model_dump(include={"data", "limit", "selection", "allow_partial"})
-        data = [settings["data"].get(name) for name in (column.answered_by, column.task)]
-        keys.add(fingerprint({**settings, "data": data, "caveats": [str(caveat) for caveat in record.caveats]}))
-    return " ".join(sorted(keys))
+        settings = record.settings
+        own = {name: getattr(settings, name) for name in ("limit", "selection", "allow_partial")}
+        data = [settings.data.get(name) for name in (column.answered_by, column.task)]
+        key = {**own, "data": data, "caveats": [str(caveat) for caveat in record.caveats]}
+        if key not in different:
+            different.append(key)
+    plain = ({**key, "data": [data and data.model_dump() for data in key["data"]]} for key in different)
+    return " ".join(sorted({fingerprint(key) for key in plain}))

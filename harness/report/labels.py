@@ -131,11 +131,11 @@ def _of_classes(record: Record, names: Sequence[str], answers: Answers) -> Split
             confusion[label, prediction if prediction in every else -1] += count
     if any(label not in every for label, _ in confusion):
         raise Damaged(f"{record.folder}: a label that is none of {', '.join(names)}")
-    scores = []
-    for i, name in enumerate(names):
-        support = sum(count for (label, _), count in confusion.items() if label == i)
-        predicted = sum(count for (_, prediction), count in confusion.items() if prediction == i)
-        scores.append(LabelScore(name, support, predicted, confusion[i, i]))
+    support, predicted = Counter[Any](), Counter[Any]()
+    for (label, prediction), count in confusion.items():
+        support[label] += count
+        predicted[prediction] += count
+    scores = [LabelScore(name, support[i], predicted[i], confusion[i, i]) for i, name in enumerate(names)]
     return SplitLabels(tuple(scores), confusion)
 
 

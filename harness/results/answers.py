@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
-from harness.io import disk_errors, from_json, number, open_regular, read_checked, read_file, to_json, write_checked
+from harness.io import disk_errors, number, open_regular, read_checked, to_json, write_checked
 from harness.results.fields import Count, Damaged, Digest
-from harness.results.folder import CHECKSUMS
 from harness.results.record import PREDICTIONS, STRICT, Answer, Record
 
 LINES_AT_ONCE = 20_000
@@ -84,7 +84,6 @@ class _Columns(TypedDict):
 
 _CACHED = TypeAdapter(list[_Columns])
 _PACK = TypeAdapter(dict[Digest, list[_Columns]])
-_DIGEST = TypeAdapter(Digest)
 
 
 def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], Answers]:
@@ -100,7 +99,7 @@ def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], A
         return {}
     path = record.folder / PREDICTIONS
     with disk_errors(path):
-        file = _cache_file(record.folder) if cached and path.stat().st_size >= WORTH_KEEPING else None
+        file = _cache_file(record) if cached and path.stat().st_size >= WORTH_KEEPING else None
     answers = _from_cache(file) if file else None
     if answers is None:
         answers = _read(path)
@@ -119,10 +118,10 @@ class Packs:
 
     def read(self, record: Record) -> dict[tuple[str, str], Answers]:
         """As `read_answers`."""
-        digest = _digest(record.folder) if record.folder is not None else None
-        if record.folder is None or digest is None or (record.folder / PREDICTIONS).stat().st_size >= WORTH_KEEPING:
+        digest = record.predictions_digest
+        if record.folder is None or digest is None or os.path.getsize(record.folder / PREDICTIONS) >= WORTH_KEEPING:
             return read_answers(record)
-        folder = record.folder.resolve()
+        folder = Path(os.path.abspath(record.folder))
         file = folder.parents[4] / ".cache" / "answers" / folder.parents[3].name / f"{folder.parent.name}.json"
         if file not in self._packs:
             self._packs[file] = _pack(file)
@@ -167,18 +166,11 @@ def _numbers(predictions: list[Any], labels: Sequence[Any]) -> list[Any]:
     return [number(value) for value in predictions] if labels and isinstance(labels[0], float) else predictions
 
 
-def _digest(folder: Path) -> str | None:
-    """The checksum of the predictions in a folder; None where it has none."""
-    try:
-        return _DIGEST.validate_python(from_json(read_file(folder / CHECKSUMS))[PREDICTIONS])
-    except (OSError, ValueError, KeyError, TypeError):
+def _cache_file(record: Record) -> Path | None:
+    """Where the columns of a record are kept; None where it has no checksum."""
+    if record.folder is None or record.predictions_digest is None:
         return None
-
-
-def _cache_file(folder: Path) -> Path | None:
-    """Where the columns of the record in a folder are kept; None where it has no checksum."""
-    digest = _digest(folder)
-    return folder.resolve().parents[4] / ".cache" / "answers" / f"{digest}.json" if digest else None
+    return record.folder.resolve().parents[4] / ".cache" / "answers" / f"{record.predictions_digest}.json"
 
 
 def _from_cache(file: Path) -> dict[tuple[str, str], Answers] | None:

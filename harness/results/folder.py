@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,12 @@ def load(
     Raises:
         Damaged: there is none that can be trusted.
     """
-    history = OLD_HISTORY if (folder / OLD_HISTORY).exists() else HISTORY
+    inside = f"{folder}{os.sep}"  # of thousands of records, making paths is a part of the time
+    history = OLD_HISTORY if os.path.exists(inside + OLD_HISTORY) else HISTORY
     try:
-        content, checksums = read_file(folder / RECORD), read_file(folder / CHECKSUMS)
+        content, checksums = read_file(inside + RECORD), read_file(inside + CHECKSUMS)
         sums = {RECORD: hashlib.sha256(content).hexdigest()}
-        sums |= {name: hash_file(folder / name) for name in (PREDICTIONS, history)}
+        sums |= {name: hash_file(inside + name) for name in (PREDICTIONS, history)}
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise Damaged(f"{Path(error.filename).name} is missing") from None
@@ -99,11 +101,11 @@ def load(
     if checksums != to_json(sums):
         raise Damaged("altered or cut short (its checksums do not fit)")
     try:
-        efficiency = parse_efficiency(read_file(folder / EFFICIENCY))
+        efficiency = parse_efficiency(read_file(inside + EFFICIENCY))
     except (ValueError, OSError):
         on_lost_times(f"{folder / EFFICIENCY}: damaged: the times of this run are not shown")
         efficiency = Efficiency()
-    record = parse_record(content, folder, efficiency)
+    record = parse_record(content, folder, efficiency, sums[PREDICTIONS])
     place = target or folder
     tests = {False, record.predicts_tests_of is not None}
     names = {run_name(record.seed, record.fingerprint, of_tests) for of_tests in tests}
@@ -193,7 +195,7 @@ def is_finished(folder: Path) -> bool:
 # What record.json and efficiency.json hold ------------------------------------------------------------------------
 
 
-def parse_record(content: bytes, folder: Path, efficiency: Efficiency) -> Record:
+def parse_record(content: bytes, folder: Path, efficiency: Efficiency, predictions: str | None = None) -> Record:
     """The record with this content of record.json, of this schema or an older one.
 
     Raises:
@@ -206,7 +208,8 @@ def parse_record(content: bytes, folder: Path, efficiency: Efficiency) -> Record
             raise Damaged(f"not a record of schema {SCHEMA}: made by another version of this program")
         if schema == 1:
             data = upgraded(data)
-        return _in_order(Record.model_validate({**data, "folder": folder, "efficiency": efficiency}))
+        own = {"folder": folder, "efficiency": efficiency, "predictions_digest": predictions}
+        return _in_order(Record.model_validate({**data, **own}))
     except ValidationError as error:
         raise Damaged(f"not a record ({problem(error)})") from None
     except (ValueError, KeyError, TypeError, AttributeError):

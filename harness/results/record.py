@@ -135,7 +135,8 @@ class Record(Stored):
     """The result of one run: the fields of record.json, its ``efficiency``, and the ``folder`` that it is in.
 
     Scores are fractions, ``scores[task][split][metric]``; an undefined one is NaN. ``folder`` is None for a record
-    that is not on disk; it has no predictions, no history and no log.
+    that is not on disk; it has no predictions, no history and no log. ``predictions_digest`` is the checksum of the
+    predictions where they have been read and found whole.
 
     Attributes:
         task: the task that was trained; ``scores`` may hold diagnostics beside it.
@@ -203,6 +204,7 @@ class Record(Stored):
     tests: Record | None = Field(default=None, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
     efficiency: Efficiency = Field(default=Efficiency(), exclude=True)
+    predictions_digest: Digest | None = Field(default=None, exclude=True)
 
     @property
     def finished(self) -> bool:

@@ -15,8 +15,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.special import stdtr, stdtrit
+from scipy.special import bdtr, stdtr, stdtrit
 
 from harness.errors import HarnessError
 from harness.statistics.influence import Moments, Observations, moments
@@ -307,7 +306,7 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> Array:
     """
     a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
     only_a, only_b = (a & ~b).sum(axis=-1), (b & ~a).sum(axis=-1)
-    return np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(only_a, only_b), only_a + only_b, 0.5))
+    return np.minimum(1.0, 2 * bdtr(np.minimum(only_a, only_b), only_a + only_b, 0.5))
 
 
 def permutation_test(a: Observations, b: Observations, draws: int = 5000, seed: int = 0) -> float:

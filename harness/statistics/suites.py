@@ -11,7 +11,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from scipy.special import stdtrit
 
 from harness.errors import HarnessError
@@ -237,6 +236,8 @@ def friedman(scores: Array) -> Friedman:
     tasks, models = scores.shape
     if models < 3 or tasks < 2:
         raise HarnessError(f"Friedman's test needs two tasks and three models: there are {tasks} and {models}")
+    from scipy import stats  # takes a second to load
+
     ranks = stats.rankdata(-scores, axis=1).mean(axis=0)
     quantile = stats.studentized_range.ppf(1 - ALPHA, models, np.inf) / math.sqrt(2)
     difference = float(quantile) * math.sqrt(models * (models + 1) / (6 * tasks))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -201,10 +200,17 @@ def _correlation(covariance: Array, variance: Array, other: Array) -> Array:
     return np.where(defined, covariance / np.sqrt(np.where(defined, variance * other, 1.0)), 0.0)
 
 
+def _ranks(values: Array, method: str = "average") -> Array:
+    """The ranks along the last axis, from 1."""
+    from scipy import stats  # takes a second to load
+
+    return stats.rankdata(values, method=method, axis=-1)
+
+
 def _spearman_columns(scores: NDArray[Any], targets: NDArray[Any], *_: object) -> Array:
     bad = ~np.isfinite(scores.astype(float)).all(axis=-1, keepdims=True)
-    ranks = stats.rankdata(np.where(bad, 0.0, scores), axis=-1)
-    return _pearson_columns(ranks, stats.rankdata(targets, axis=-1))
+    ranks = _ranks(np.where(bad, 0.0, scores))
+    return _pearson_columns(ranks, _ranks(targets))
 
 
 def rank_slopes(columns: Array) -> Array:
@@ -229,7 +235,7 @@ def rank_slopes(columns: Array) -> Array:
 def _rank_step(ranks: Array) -> Array:
     """(..., 1): by how much standardised ranks of n examples grow with one rank; 0 for a constant side."""
     n = ranks.shape[-1]
-    spread = np.sqrt((stats.rankdata(ranks, axis=-1) ** 2).mean(axis=-1, keepdims=True) - ((n + 1) / 2) ** 2)
+    spread = np.sqrt((_ranks(ranks) ** 2).mean(axis=-1, keepdims=True) - ((n + 1) / 2) ** 2)
     return np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
 
 
@@ -238,8 +244,8 @@ def _above(ranks: Array, weights: Array) -> Array:
     order = np.argsort(ranks, axis=-1, kind="stable")
     sums = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1)
     sums = np.concatenate([np.zeros((*sums.shape[:-1], 1)), sums], axis=-1)
-    first = (stats.rankdata(ranks, method="min", axis=-1) - 1).astype(np.intp)
-    last = stats.rankdata(ranks, method="max", axis=-1).astype(np.intp)
+    first = (_ranks(ranks, "min") - 1).astype(np.intp)
+    last = _ranks(ranks, "max").astype(np.intp)
     below, upto = np.take_along_axis(sums, first, axis=-1), np.take_along_axis(sums, last, axis=-1)
     return sums[..., -1:] - (below + upto) / 2
 
