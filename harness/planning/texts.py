@@ -23,8 +23,8 @@ def _time(left: Forecast, device: str, here: bool) -> str:
     of_unknown_size = list(dict.fromkeys(work.model for work in left.works if work.flops is None))
     if left.unknown == len(left.works) and len(of_unknown_size) == len({work.model for work in left.works}):
         return (
-            f"no estimate of time: no checkpoint here of {', '.join(of_unknown_size)} tells its size, which a rate "
-            "needs (python -m harness download fetches them)"
+            f"no estimate of time: no checkpoint here of {', '.join(of_unknown_size)} tells its size "
+            "(python -m harness download fetches it), with which a rate would (harness plan takes one: --rate)"
         )
     if left.unknown == len(left.works) and not here:
         return "no estimate of time: no run that is done here tells a rate (--rate states one)"
