@@ -1,4 +1,10 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and what the system says, whoever tells it."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 
 class HarnessError(Exception):
@@ -7,6 +13,18 @@ class HarnessError(Exception):
     The message says what is wrong, where (``file:line`` when there is one) and what to do about it. The command line
     prints it without a traceback and ends with exit code 2.
     """
+
+
+@contextlib.contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Make an OSError of what the system says through a library in Rust, which has exceptions of its own for it."""
+    try:
+        yield
+    except Exception as error:
+        number = None if isinstance(error, OSError) else re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def printable(text: str) -> str:

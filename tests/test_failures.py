@@ -19,6 +19,7 @@ import pytest
 import torch
 from running import RECIPE, Bench, content
 from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.data.features import cached
 from harness.errors import HarnessError
@@ -330,7 +331,7 @@ def test_a_failure_while_predicting_tests_stops_nothing_else(bench, monkeypatch,
 # Disks -----------------------------------------------------------------------------------------------------------
 
 
-def full(*args: Any) -> None:
+def full(*args: Any, **kwargs: Any) -> None:
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
@@ -368,6 +369,18 @@ def test_without_space_for_a_record_the_command_ends_with_a_message_and_later_go
     assert updates.new() == 0  # its state was saved after the last step
     assert content(bench.results / "b" / "runs") == expected
     assert not states(bench)
+
+
+@pytest.mark.parametrize("part", [PreTrainedModel, PreTrainedTokenizerBase], ids=["weights", "tokenizer"])
+def test_without_space_for_a_model_that_is_kept_the_command_ends_with_a_message(bench, part, monkeypatch, capsys):
+    """safetensors and tokenizers have errors of their own for a full disk."""
+    bench.write(keep="best")
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "save_pretrained", full)
+        assert bench.command() == 2
+    assert "the disk is full: make space and run the same command again" in capsys.readouterr().err
+    assert not [path for path in (bench.results / "b" / "models").rglob("*") if path.is_file()]
+    assert bench.command() == 0
 
 
 def test_without_space_for_features_nothing_half_written_stays(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from harness.errors import system_errors
 from harness.models.base import Architecture
 from harness.models.checkpoints import loading
 from harness.models.tokenizers import check_tokenizer
@@ -28,14 +29,18 @@ def save_pretrained(architecture: Architecture, module: nn.Module, weights: Mapp
         module: the model; its own weights do not matter.
         weights: its weights by name, as ``module.state_dict()`` has them.
         folder: does not exist.
+
+    Raises:
+        OSError: the disk says no.
     """
     saved: Any = module
     folder.mkdir()
-    saved.save_pretrained(folder, state_dict=dict(weights), max_shard_size=ONE_FILE)
-    config = copy.deepcopy(saved.config)  # compiled models watch theirs
-    _name_labels(config, architecture.task)
-    config.save_pretrained(folder)
-    architecture.tokenizer.save_pretrained(folder)
+    with system_errors(folder):
+        saved.save_pretrained(folder, state_dict=dict(weights), max_shard_size=ONE_FILE)
+        config = copy.deepcopy(saved.config)  # compiled models watch theirs
+        _name_labels(config, architecture.task)
+        config.save_pretrained(folder)
+        architecture.tokenizer.save_pretrained(folder)
 
 
 def _name_labels(config: Any, task: Task) -> None:

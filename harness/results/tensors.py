@@ -6,10 +6,8 @@ A file is there whole or not at all, and carries a checksum of its content, so t
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness.errors import system_errors
 from harness.io import disk_errors, replacing, sync
 from harness.results.fields import Damaged
 
@@ -45,11 +44,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], check: Callable[[], 
     with replacing(path) as draft:
         draft.touch()
         mode = draft.stat().st_mode
-        try:
+        with system_errors(path):
             save_file(distinct, draft, metadata)
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
         draft.chmod(mode)  # save_file makes files that only their owner can read, whatever the umask
         with open(draft, "rb+") as file:
             sync(file)
