@@ -70,6 +70,11 @@ def load_tokenizer(folder: Path, name: str, model_type: str) -> PreTrainedTokeni
             f"{name}: there is no vocabulary in {folder}: it needs tokenizer.json (or vocab.txt, spiece.model, ...), "
             "or name another tokenizer (tokenizer: ...)"
         )
+    try:
+        json.dumps(tokenizer.init_kwargs, default=str, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        problem = f"tokenizer_config.json in {folder} holds half characters, which no file can keep"
+        raise HarnessError(f"{name}: {problem}: {error.reason}") from None
     return tokenizer
 
 

@@ -26,7 +26,7 @@ from harness.runner.prepare import prepare
 from harness.runner.progress import score_text
 from harness.runner.recording import record_of_run, split_results, write_tests
 from harness.runner.resources import HOLDOUT, Context
-from harness.runner.resume import CheckpointDirectory
+from harness.runner.resume import CheckpointDirectory, UnfitState
 from harness.runner.search import should_end
 from harness.runner.signals import stop
 from harness.runner.tracking import tracking
@@ -107,9 +107,15 @@ def execute(context: Context, run: Run, lease: Lease | None = None) -> Result:
     folder = context.store.checkpoint_directory(run.fingerprint)
     directory = CheckpointDirectory(folder, spec.checkpoint_every, context.interrupts, context.accelerator, lease)
     with deterministic_algorithms(run.recipe.deterministic), Usage(context.accelerator.device) as usage:
-        training = prepare(context, run, load_model(context, run.parent) if run.parent else None)
+        initial = load_model(context, run.parent) if run.parent else None
+        training = prepare(context, run, initial)
         context.display.run_started(*run.label, training.steps, in_words(run.trial))
-        state = resume(context, run, training, state, directory)
+        try:
+            state = resume(context, run, training, state, directory)
+        except UnfitState as unfit:
+            announce(context, state, str(unfit))
+            training = prepare(context, run, initial)
+            state = resume(context, run, training, state, directory)
         if context.main:
             directory.live = live_files(context, run, training, folder)
         try:
@@ -230,7 +236,7 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
     """Take over the state that was saved; without any, ``state`` as it is.
 
     Raises:
-        HarnessError: it is of another model than this.
+        UnfitState: it is of another model than this, and gone now; ``training`` may have taken over a part of it.
     """
     saved, problem = directory.load(run.fingerprint)
     if saved is not None and _lacks_best(saved) and needs_best_weights(context, run):
@@ -244,9 +250,9 @@ def resume(context: Context, run: Run, training: Training, state: RunState, dire
             state = RunState.of_state(saved["run"])
         except UNFIT as error:
             directory.discard()
-            raise HarnessError(
+            raise UnfitState(
                 f"{directory.state}: does not fit the model of this version of the program or its libraries: "
-                "removed; the same command starts the run anew"
+                "removed; the run starts from the beginning"
             ) from error
         state.started = started
         state.note(f"resumes from step {training.step}")

@@ -113,6 +113,10 @@ def sound_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
+class UnfitState(HarnessError):
+    """A saved state that cannot be taken over."""
+
+
 @dataclass
 class CheckpointDirectory:
     """Where a run keeps its training state while it is under way; it belongs to this process (or its group) alone.

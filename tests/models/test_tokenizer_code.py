@@ -32,3 +32,10 @@ def test_remote_code_is_refused_in_a_line(tmp_path, config, settings, vocabulary
         f"model 'm': the tokenizer in {tmp_path} needs code of its own, and no remote code is run: "
         "name another one (tokenizer: ...), or save it as tokenizer.json"
     )
+
+
+def test_half_characters_in_its_settings_are_a_line(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 9, "note": "\\ud800"}')
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n")
+    with pytest.raises(HarnessError, match=r"model 'm': tokenizer_config.json in .* holds half characters"):
+        load_tokenizer(tmp_path, "model 'm'", "bert")
