@@ -246,7 +246,7 @@ class Comparer:
     def _costs(self, first: Row, second: Row) -> list[Cost]:
         """Ratios over the tasks that both rows have."""
         costs, values = [], [self._measured(row) for row in (first, second)]
-        for measure in filter(lambda measure: measure.ratio, MEASURES):
+        for measure in (measure for measure in MEASURES if measure.ratio):
             sides = [of_row[measure.key] for of_row in values]
             shared = [task for task, of_task in sides[0].items() if of_task and sides[1][task]]
             if shared:

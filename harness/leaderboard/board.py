@@ -15,7 +15,7 @@ from harness.results.record import Caveat
 from harness.task.metrics import ERRORS
 from harness.task.task import MEAN
 
-if TYPE_CHECKING:  # loads scipy.stats, which takes a second
+if TYPE_CHECKING:  # loads scipy, which takes a while
     from harness.statistics.comparison import Comparison
     from harness.statistics.suites import Ranking
 

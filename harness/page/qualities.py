@@ -12,7 +12,7 @@ from harness.leaderboard.board import Cell, Leaderboard, average
 from harness.leaderboard.measures import means
 from harness.report.words import metric_words
 
-if TYPE_CHECKING:  # loads scipy.stats, which takes a second
+if TYPE_CHECKING:  # loads scipy, which takes a while
     from harness.statistics.comparison import Comparison
 
 Pairs = Mapping[tuple[str, str], "Comparison"]

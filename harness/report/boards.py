@@ -101,7 +101,7 @@ def _completed(
     """The leaderboard with statistics and texts; arguments as of `leaderboard`."""
     labels = LabelScores(classes=statistics)
     if statistics and any(row.cost and row.cost.runs for row in board.rows):
-        from harness.comparison.significance import with_statistics  # loads scipy.stats, which takes a second
+        from harness.comparison.significance import with_statistics  # loads scipy, which takes a while
 
         board = with_statistics(board, runs, interval, labels.keep)
         if board.tests:

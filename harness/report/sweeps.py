@@ -52,7 +52,7 @@ def chosen_table(board: Leaderboard) -> Table:
 
 def best_table(board: Leaderboard) -> Table:
     """The expected best score after 1, 2, 4, ... trials, and after all; no rows where none has a score."""
-    from harness.statistics.runs import expected_best  # loads scipy.stats, which takes a second
+    from harness.statistics.runs import expected_best  # loads scipy, which takes a while
 
     scores = [[trial.reached for trial in choice.trials if trial.reached is not None] for _, choice in board.sweeps]
     most = max(map(len, scores), default=0)
