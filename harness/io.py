@@ -280,9 +280,9 @@ def write_file(path: Path, content: bytes, lasting: bool = True) -> None:
             sync(file)
 
 
-def write_checked(path: Path, content: bytes) -> None:
+def write_checked(path: Path, content: bytes, lasting: bool = True) -> None:
     """Replace a file by a content behind a line with its checksum (see `replacing` and `read_checked`)."""
-    write_file(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    write_file(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content, lasting)
 
 
 def sync(file: IO[Any]) -> None:

@@ -56,12 +56,14 @@ class Report:
         from harness.page.pictures import write_pictures
         from harness.page.write import write_page
         from harness.report.leaderboard import write_leaderboard
+        from harness.results.reading import collection_paused
 
-        write_leaderboard(self.folder, self.board, files.long)
-        shown = content_of(self.board, self.runs)
-        write_page(self.folder, shown, source_of(self.stores[0], self.defined.tasks) if files.texts else None)
-        write_pictures(self.folder / "plots", shown, files.formats)
-        write_exports(self.stores, self.defined, files.export)
+        with collection_paused():
+            write_leaderboard(self.folder, self.board, files.long)
+            shown = content_of(self.board, self.runs)
+            write_page(self.folder, shown, source_of(self.stores[0], self.defined.tasks) if files.texts else None)
+            write_pictures(self.folder / "plots", shown, files.formats)
+            write_exports(self.stores, self.defined, files.export)
 
 
 def reports_of(

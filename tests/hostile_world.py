@@ -125,6 +125,10 @@ SUBJECTS: dict[str, Subject] = {
     "state": Subject(f"{PRIVATE}state.safetensors", SECOND, seal_state),
     "memory": Subject(f"{PRIVATE}micro_batch_tokens", SECOND),
     "answers": Subject("results/.cache/answers/*.json", [READ[0]], seal_first_line),
+    **{
+        f"{kind} pack": Subject(f"results/.cache/{kind}/*/*.jsonl", [READ[0]], seal_first_line)
+        for kind in ("answers", "curves", "records")
+    },
     "tokenizer cache": Subject("results/.cache/tokenizers/sample-bert-*.json", SECOND, seal_first_line),
     "features columns": Subject("results/.cache/features/*/columns.json", AGAIN, seal_columns),
     "features array": Subject("results/.cache/features/*/input_ids.values.npy", AGAIN),

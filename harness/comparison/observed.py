@@ -17,7 +17,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.io import digest
 from harness.leaderboard.board import Column
-from harness.results.answers import Answers, Packs
+from harness.results.answers import Answers, AnswersReader
 from harness.results.fields import Damaged
 from harness.results.record import Record
 from harness.statistics.curves import AREAS, observe_area
@@ -70,13 +70,13 @@ class Reader:
 
     def __init__(self, also: Also | None = None) -> None:
         self._kept: dict[str, dict[tuple[str, str], Answers]] = {}
-        self._packs, self._also = Packs(), also
+        self._answers, self._also = AnswersReader(), also
 
     def read(self, record: Record) -> dict[tuple[str, str], Answers]:
         """As `read_answers`."""
         key = str(record.folder)
         if key not in self._kept:
-            self._kept[key] = self._packs.read(record)
+            self._kept[key] = self._answers.read(record)
             if self._also:
                 self._also(record, self._kept[key])
         return self._kept[key]
@@ -89,7 +89,7 @@ class Reader:
     def forget(self) -> None:
         """Give the memory back."""
         self._kept.clear()
-        self._packs.close()
+        self._answers.close()
 
 
 def observed(column: Column, records: Mapping[int, Record], reader: Reader) -> Observed:

@@ -13,6 +13,7 @@ from harness.inspection.source import Source, source_of
 from harness.leaderboard.board import Row
 from harness.leaderboard.build import board_and_runs, board_of
 from harness.results.folder import read_record
+from harness.results.reading import collection_paused
 from harness.results.store import Store
 from harness.task.plugins import Plugins
 
@@ -20,6 +21,7 @@ Stores = Mapping[str, Sequence[Store]]
 """By benchmark."""
 
 
+@collection_paused()
 def compare_all_rows(stores: Stores, defined: Plugins, tasks: Sequence[str], friedman: bool = False) -> Comparisons:
     """All pairs of models of the only benchmark; ``friedman``: with a claim about tasks in general.
 

@@ -28,6 +28,7 @@ from harness.leaderboard.notes import (
 from harness.leaderboard.published import Reference, published, published_rows
 from harness.leaderboard.signature import signature
 from harness.results.manifest import Choice
+from harness.results.reading import collection_paused
 from harness.results.record import Caveat, CaveatKind, Record
 from harness.results.store import Entry, Store
 from harness.task.task import Suite, Task
@@ -93,6 +94,7 @@ def board_and_runs(
     return board, runs
 
 
+@collection_paused()
 def board_of(
     stores: Sequence[Store], tasks: Mapping[str, Task], suites: Mapping[str, Suite]
 ) -> tuple[Leaderboard, Runs]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from harness.format import count, flops, memory, milliseconds, percent, plural, rate, short
 from harness.leaderboard.board import Efficiency
 from harness.results.fields import BatchSize
 from harness.results.record import Record
+
+if TYPE_CHECKING:
+    from harness.statistics.runs import Interval
 
 SIZES: tuple[str, ...] = get_args(BatchSize)
 """Examples in the batches of which inference is measured."""
@@ -192,10 +196,11 @@ class Ratio:
 def ratios(rows: Sequence[Efficiency]) -> list[dict[str, Ratio]]:
     """For each row, its mean of each measure divided by the baseline's."""
     base, of_rows = baseline(rows), means(rows)
+    tasks = {measure.key: _tasks_with(measure.key, rows) for measure in MEASURES}
     of_base = of_rows[rows.index(base)]
     return [
         {
-            m.key: _ratio(row, base, m.key, _tasks_with(m.key, rows), numbers[m.key] / of_base[m.key])
+            m.key: _ratio(row, base, m.key, tasks[m.key], numbers[m.key] / of_base[m.key])
             for m in MEASURES
             if m.ratio and m.key in numbers and m.key in of_base
         }
@@ -210,7 +215,13 @@ def _ratio(row: Efficiency, base: Efficiency, key: str, tasks: Sequence[str], es
     ]
     if row is base or any(len(repetitions) < 2 for pair in pairs for repetitions in pair):
         return Ratio(estimate)
+    interval = _interval(tuple((tuple(own), tuple(other)) for own, other in pairs))
+    return Ratio(estimate, interval.low, interval.high) if interval.low < interval.high else Ratio(estimate)
+
+
+@functools.lru_cache(maxsize=5_000)
+def _interval(pairs: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]) -> Interval:
+    """`mean_ratio`, which every form of the tables asks for."""
     from harness.statistics.runs import mean_ratio  # scipy takes a while to load
 
-    interval = mean_ratio([(own, other) for own, other in pairs])
-    return Ratio(estimate, interval.low, interval.high) if interval.low < interval.high else Ratio(estimate)
+    return mean_ratio(pairs)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
-from harness.io import open_regular
 from harness.leaderboard.board import Cell, Column, Leaderboard
 from harness.leaderboard.build import Runs
 from harness.leaderboard.notes import finished
 from harness.page.plots import LIGHT, Rows
 from harness.page.qualities import CostMeasure, Quality, costs, headlines, ordered, qualities
-from harness.results.fields import Damaged
-from harness.results.record import HISTORY, Point, Record
+from harness.results.readings import ReadingsReader
 
 SEED_CURVES = 600
 """Runs up to which each seed has a curve of its own."""
@@ -159,55 +157,59 @@ def rank_rows(board: Leaderboard) -> tuple[Rows, int, float]:
 
 # Learning curves -------------------------------------------------------------------------------------------------
 
-_HISTORY = TypeAdapter(list[Point])
-
 
 def curves_of(runs: Runs, columns: Sequence[Column]) -> tuple[Curves, Curves]:
     """The scores that choose checkpoints (times 100), and the losses."""
     number = sum(len(of_seed) for of_task in runs.values() for of_seed in of_task.values())
-    scores, losses = Curves(), Curves()
-    for column in columns:
-        for (folder, model), of_task in runs.items() if not column.diagnostic else ():
-            points = {record.seed: history(record) for record in finished(of_task.get(column.task, {}))}
-            name = f"{model} ({folder})" if folder else model
-            for curves, score in ((scores, True), (losses, False)):
-                values = {seed: dict(_readings(of_seed, score)) for seed, of_seed in points.items()}
-                if of_row := _curves({s: v for s, v in values.items() if len(v) > 1}, many=number > SEED_CURVES):
-                    curves.setdefault(column.task, {})[name] = of_row
-    return scores, losses
+    tasks = [column.task for column in columns if not column.diagnostic]
+    scores, losses = Curves({task: {} for task in tasks}), Curves({task: {} for task in tasks})
+    for (folder, model), of_task in runs.items():
+        reader = ReadingsReader()
+        for task in tasks:
+            readings = {record.seed: reader.read(record) for record in finished(of_task.get(task, {}))}
+            for curves, read, rounded in (
+                (scores, itemgetter("scores"), _score),
+                (losses, itemgetter("losses"), _loss),
+            ):
+                values = {seed: _values(own["steps"], read(own)) for seed, own in readings.items()}
+                values = {seed: of_seed for seed, of_seed in values.items() if len(of_seed) > 1}
+                if of_row := _curves(values, rounded, many=number > SEED_CURVES):
+                    curves[task][f"{model} ({folder})" if folder else model] = of_row
+        reader.close()
+    return _drawn(scores), _drawn(losses)
 
 
-def _curves(values: Mapping[int, Mapping[int, float]], many: bool) -> dict[int | None, Curve]:
+def _drawn(curves: Curves) -> Curves:
+    """Those of tasks that have some."""
+    return {task: of_rows for task, of_rows in curves.items() if of_rows}
+
+
+def _curves(
+    values: Mapping[int, Mapping[int, float]], rounded: Callable[[float], float], many: bool
+) -> dict[int | None, Curve]:
     """The mean over seeds at the steps that all have, and with several also each seed."""
     if not values:
         return {}
     common = sorted(set.intersection(*(set(of_seed) for of_seed in values.values())))
     steps = _thinned(common, FEW_POINTS if many else POINTS)
-    curves: dict[int | None, Curve] = {None: [(step, _mean([v[step] for v in values.values()])) for step in steps]}
+    means = [(step, _mean([rounded(v[step]) for v in values.values()])) for step in steps]
+    curves: dict[int | None, Curve] = {None: means}
     if not many and len(values) > 1:
-        curves |= {seed: [(step, v[step]) for step in _thinned(sorted(v), POINTS)] for seed, v in values.items()}
+        curves |= {s: [(step, rounded(v[step])) for step in _thinned(sorted(v), POINTS)] for s, v in values.items()}
     return curves
 
 
-def history(record: Record) -> list[Point]:
-    """The history of a record, read at once; [] where it cannot be read."""
-    if record.folder is None:
-        return []
-    try:
-        with open_regular(record.folder / HISTORY) as file:
-            return _HISTORY.validate_json(b"[" + b",".join(file) + b"]")
-    except (OSError, ValidationError, HarnessError):
-        try:
-            return record.history()  # of an older schema
-        except Damaged:
-            return []
+def _values(steps: Sequence[int], values: Sequence[float | None]) -> dict[int, float]:
+    """What was read, by step."""
+    return {s: value for s, value in zip(steps, values, strict=True) if value is not None and math.isfinite(value)}
 
 
-def _readings(points: Iterable[Point], score: bool) -> Iterable[tuple[int, float]]:
-    for point in points:
-        value = point.get("selection_score") if score else point.get("loss")
-        if value is not None and math.isfinite(value):
-            yield point["step"], round(100 * value, 2) + 0.0 if score else float(f"{value:.3g}")
+def _score(value: float) -> float:
+    return round(100 * value, 2) + 0.0
+
+
+def _loss(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _mean(values: Sequence[float]) -> float:

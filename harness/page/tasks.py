@@ -18,7 +18,7 @@ from harness.leaderboard.build import Runs
 from harness.leaderboard.notes import finished
 from harness.page.qualities import Quality, ordered
 from harness.report.words import score_words
-from harness.results.answers import Answers, Packs
+from harness.results.answers import Answers, AnswersReader
 from harness.results.fields import Damaged
 from harness.results.record import Record
 
@@ -91,15 +91,15 @@ def folds(
         live: runs are still being done: predictions are not read.
     """
     by_key = {quality.key: quality for quality in shown}
-    budget, made, packs = ANSWERS_READ, [], Packs()
+    budget, made, reader = ANSWERS_READ, [], AnswersReader()
     for column in board.columns:
         records = _records(board, runs, column, by_key[column.task])
         seen: dict[str, Seen] = {}
         if not live and budget > 0:
-            seen = _answers(column, records, packs)
+            seen = _answers(column, records, reader)
             budget -= sum(len(a.index) for of_split in seen.values() for own in of_split.values() for _, a in own)
         made.append(_fold(column, records, seen, source, by_key[column.task]))
-    packs.close()
+    reader.close()
     return made
 
 
@@ -110,13 +110,13 @@ def _records(board: Leaderboard, runs: Runs, column: Column, quality: Quality) -
     return {name: own for name, own in list(records.items())[:MODELS] if own}
 
 
-def _answers(column: Column, records: Mapping[str, Sequence[Record]], packs: Packs) -> dict[str, Seen]:
+def _answers(column: Column, records: Mapping[str, Sequence[Record]], reader: AnswersReader) -> dict[str, Seen]:
     """By split what was answered, where all runs answered the same examples."""
     by_split: dict[str, Seen] = {}
     for name, own in records.items():
         for record in own[:SEEDS]:
             try:
-                answers = packs.read(record)
+                answers = reader.read(record)
             except Damaged:
                 continue
             for split in dict.fromkeys(split for split, _ in column.parts):

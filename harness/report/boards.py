@@ -14,6 +14,7 @@ from harness.report.labels import LabelScores, label_tables
 from harness.report.leaderboard import markdown
 from harness.report.terminal import terminal_table
 from harness.results.manifest import Choice
+from harness.results.reading import collection_paused
 from harness.results.store import Entry, Store
 from harness.task.task import Suite, Task
 
@@ -55,6 +56,7 @@ def leaderboard(
     return _completed(replace(board, warnings=tuple(warnings)), runs, folders, interval, statistics)
 
 
+@collection_paused()
 def leaderboard_and_runs_of(
     stores: Sequence[Store],
     tasks: Mapping[str, Task],

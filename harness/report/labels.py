@@ -23,7 +23,7 @@ NO_CLASS = "(no class)"
 """The column of predictions that are none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelScore:
     """What the predictions say about one label; precision and F1 are 0 where it is never predicted."""
 
@@ -45,7 +45,7 @@ class LabelScore:
         return 2 * self.hits / (self.predicted + self.support) if self.hits else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SplitLabels:
     """How a run answered to the labels of a split.
 
@@ -125,17 +125,19 @@ def _classes(record: Record, task: str) -> Sequence[str]:
 
 def _of_classes(record: Record, names: Sequence[str], answers: Answers) -> SplitLabels:
     every = range(len(names))
-    confusion = Counter[tuple[Any, Any]]()
+    confusion: dict[tuple[int, int], int] = {}
+    support, predicted, hits = ([0] * (len(names) + 1) for _ in range(3))  # the last one: of what is no class
     for (label, prediction), count in _pairs(answers).items():
-        if label is not None:
-            confusion[label, prediction if prediction in every else -1] += count
-    if any(label not in every for label, _ in confusion):
-        raise Damaged(f"{record.folder}: a label that is none of {', '.join(names)}")
-    support, predicted = Counter[Any](), Counter[Any]()
-    for (label, prediction), count in confusion.items():
+        if label is None:
+            continue
+        if label not in every:
+            raise Damaged(f"{record.folder}: a label that is none of {', '.join(names)}")
+        label, answer = int(label), int(prediction) if prediction in every else -1
+        confusion[label, answer] = confusion.get((label, answer), 0) + count
         support[label] += count
-        predicted[prediction] += count
-    scores = [LabelScore(name, support[i], predicted[i], confusion[i, i]) for i, name in enumerate(names)]
+        predicted[answer] += count
+        hits[label] += count if label == answer else 0
+    scores = [LabelScore(name, support[i], predicted[i], hits[i]) for i, name in enumerate(names)]
     return SplitLabels(tuple(scores), confusion)
 
 

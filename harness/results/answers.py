@@ -1,7 +1,7 @@
 """The predictions of a record by columns: what statistics need of them, read at once.
 
 Reading a million lines takes seconds, so the columns are kept in ``results/.cache/answers/``, by the checksum of the
-predictions; those of small records together, because a thousand small files take as long as what they would save.
+predictions; those of small records together.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from harness.errors import HarnessError
 from harness.io import disk_errors, number, open_regular, read_checked, to_json, write_checked
 from harness.results.fields import Count, Damaged, Digest
+from harness.results.packs import Packs
 from harness.results.record import PREDICTIONS, STRICT, Answer, Record
 
 LINES_AT_ONCE = 20_000
@@ -83,7 +84,7 @@ class _Columns(TypedDict):
 
 
 _CACHED = TypeAdapter(list[_Columns])
-_PACK = TypeAdapter(dict[Digest, list[_Columns]])
+_ROWS = TypeAdapter(list[tuple[Digest, list[_Columns]]])
 
 
 def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], Answers]:
@@ -109,49 +110,34 @@ def read_answers(record: Record, cached: bool = True) -> dict[tuple[str, str], A
     return answers
 
 
-class Packs:
-    """Reads answers; the columns of a model's small records, of all its runs in a benchmark, are kept in one file."""
+class AnswersReader:
+    """Reads answers; the columns of small records are kept in packs."""
 
     def __init__(self) -> None:
-        self._packs: dict[Path, dict[str, list[Any]]] = {}
-        self._grown: set[Path] = set()
+        self._packs = Packs("answers", _ROWS)
 
     def read(self, record: Record) -> dict[tuple[str, str], Answers]:
         """As `read_answers`."""
-        digest = record.predictions_digest
-        if record.folder is None or digest is None or os.path.getsize(record.folder / PREDICTIONS) >= WORTH_KEEPING:
+        folder, digest = record.folder, record.predictions_digest
+        if folder is None or digest is None:
             return read_answers(record)
-        folder = Path(os.path.abspath(record.folder))
-        file = folder.parents[4] / ".cache" / "answers" / folder.parents[3].name / f"{folder.parent.name}.json"
-        if file not in self._packs:
-            self._packs[file] = _pack(file)
-        answers = _answers(self._packs[file].get(digest, []))
-        if not answers:
-            answers = read_answers(record, cached=False)
-            self._packs[file][digest] = [_columns(*key, own) for key, own in answers.items()]
-            self._grown.add(file)
+        if answers := _answers(self._packs.get(folder, digest) or []):
+            return answers
+        if os.path.getsize(folder / PREDICTIONS) >= WORTH_KEEPING:
+            return read_answers(record)
+        answers = read_answers(record, cached=False)
+        self._packs.put(folder, digest, _json([_columns(*key, own) for key, own in answers.items()]))
         return answers
 
     def close(self) -> None:
         """Write what is new, and give the memory back."""
-        for file in self._grown:
-            with contextlib.suppress(HarnessError):  # a folder that is only to be read needs no cache
-                write_checked(file, _json(self._packs[file]))
-        self._packs, self._grown = {}, set()
-
-
-def _pack(file: Path) -> dict[str, list[Any]]:
-    try:
-        return dict(_PACK.validate_json(read_checked(file)))
-    except (OSError, ValueError):
-        return {}
+        self._packs.close()
 
 
 def _read(path: Path) -> dict[tuple[str, str], Answers]:
     answers: dict[tuple[str, str], Answers] = {}
     for lines in _lines(path):
-        for key, group in itertools.groupby(lines, key=lambda line: (line["task"], line["split"])):
-            rows = list(group)
+        for key, rows in _by_split(lines).items():
             own = answers.setdefault(key, Answers())
             own.index += [row["index"] for row in rows]
             own.labels += [row["label"] for row in rows]
@@ -159,6 +145,16 @@ def _read(path: Path) -> dict[tuple[str, str], Answers]:
             own.idx += [row.get("idx") for row in rows]
             own.clusters += [row.get("cluster") for row in rows]
     return answers
+
+
+def _by_split(lines: Sequence[_Line]) -> dict[tuple[str, str], list[_Line]]:
+    keys = [(line["task"], line["split"]) for line in lines]
+    splits: dict[tuple[str, str], list[_Line]] = {key: [] for key in keys}
+    if len(splits) == 1:
+        return {key: list(lines) for key in splits}
+    for key, line in zip(keys, lines, strict=True):
+        splits[key].append(line)
+    return splits
 
 
 def _numbers(predictions: list[Any], labels: Sequence[Any]) -> list[Any]:
@@ -185,11 +181,11 @@ def _answers(columns: Sequence[_Columns]) -> dict[tuple[str, str], Answers] | No
     answers = {}
     for own in columns:
         index = list(range(own["index"])) if isinstance(own["index"], int) else own["index"]
-        labels, predictions = own["labels"], _numbers(list(own["predictions"]), own["labels"])
+        labels, predictions = own["labels"], _numbers(own["predictions"], own["labels"])
         idx, clusters = own["idx"] or [None] * len(index), own["clusters"] or [None] * len(index)
         if len({len(index), len(labels), len(predictions), len(idx), len(clusters)}) != 1:
             return None
-        answers[own["task"], own["split"]] = Answers(index, list(labels), predictions, idx, list(clusters))
+        answers[own["task"], own["split"]] = Answers(index, labels, predictions, idx, clusters)
     return answers
 
 

@@ -15,7 +15,20 @@ from harness.results.caveats import STRICT as STRICT
 from harness.results.caveats import Caveat as Caveat
 from harness.results.caveats import CaveatKind as CaveatKind
 from harness.results.caveats import Caveats
-from harness.results.fields import Amount, BatchSize, Count, Damaged, Digest, Json, Logit, Pairs, Score, Stored, Texts
+from harness.results.fields import (
+    EMPTY,
+    Amount,
+    BatchSize,
+    Count,
+    Damaged,
+    Digest,
+    Json,
+    Logit,
+    Pairs,
+    Score,
+    Stored,
+    Texts,
+)
 from harness.results.fingerprint import RunSettings
 
 SCHEMA = 2
@@ -135,8 +148,8 @@ class Record(Stored):
     """The result of one run: the fields of record.json, its ``efficiency``, and the ``folder`` that it is in.
 
     Scores are fractions, ``scores[task][split][metric]``; an undefined one is NaN. ``folder`` is None for a record
-    that is not on disk; it has no predictions, no history and no log. ``predictions_digest`` is the checksum of the
-    predictions where they have been read and found whole.
+    that is not on disk; it has no predictions, no history and no log. ``predictions_digest`` and ``history_digest`` are
+    the checksums of these files where they have been read and found whole.
 
     Attributes:
         task: the task that was trained; ``scores`` may hold diagnostics beside it.
@@ -173,30 +186,30 @@ class Record(Stored):
     checkpoint: str | None = None
     revision: str | None = None
     init_from: str | None = None
-    scores: dict[str, dict[str, dict[str, Score]]] = {}
-    last_scores: dict[str, dict[str, dict[str, Score]]] = {}
-    baseline: dict[str, dict[str, dict[str, Score]]] = {}
-    constant: dict[str, dict[str, str]] = {}
+    scores: dict[str, dict[str, dict[str, Score]]] = EMPTY
+    last_scores: dict[str, dict[str, dict[str, Score]]] = EMPTY
+    baseline: dict[str, dict[str, dict[str, Score]]] = EMPTY
+    constant: dict[str, dict[str, str]] = EMPTY
     selection_score: Score | None = None
     steps: Count = 0
     best_step: Count | None = None
     evaluations: Count | None = None
-    missing: dict[str, dict[str, str]] = {}
-    invalid: dict[str, dict[str, Amount]] = {}
-    counts: dict[str, dict[str, Count]] = {}
-    overlap: dict[str, dict[str, Count]] = {}
-    truncated: dict[str, dict[str, Count]] = {}
-    repaired: dict[str, dict[str, Count]] = {}
-    unread_words: dict[str, dict[str, Count]] = {}
-    parameters: dict[str, Count] = {}
+    missing: dict[str, dict[str, str]] = EMPTY
+    invalid: dict[str, dict[str, Amount]] = EMPTY
+    counts: dict[str, dict[str, Count]] = EMPTY
+    overlap: dict[str, dict[str, Count]] = EMPTY
+    truncated: dict[str, dict[str, Count]] = EMPTY
+    repaired: dict[str, dict[str, Count]] = EMPTY
+    unread_words: dict[str, dict[str, Count]] = EMPTY
+    parameters: dict[str, Count] = EMPTY
     batch_size: Count | None = None
     updates_per_epoch: Count | None = None
     micro_batch_tokens: Count | None = None
-    labels: dict[str, Texts] = {}
-    columns: dict[str, TaskColumn] = {}
+    labels: dict[str, Texts] = EMPTY
+    columns: dict[str, TaskColumn] = EMPTY
     threshold: Amount | None = None
     caveats: Caveats = ()
-    provenance: dict[str, str | int] = {}
+    provenance: dict[str, str | int] = EMPTY
     error: str | None = None
     traceback: str | None = None
     predicts_tests_of: Digest | None = None
@@ -205,6 +218,7 @@ class Record(Stored):
     folder: Path | None = Field(default=None, exclude=True)
     efficiency: Efficiency = Field(default=Efficiency(), exclude=True)
     predictions_digest: Digest | None = Field(default=None, exclude=True)
+    history_digest: Digest | None = Field(default=None, exclude=True)
 
     @property
     def finished(self) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
 from harness.io import disk_errors, leftovers, plain, read_file, remove, replacing, usable
+from harness.results.ahead import read_ahead
 from harness.results.fields import NAME, Damaged
 from harness.results.folder import is_finished, load, settle_leftovers, write_folder
 from harness.results.index import DIGITS, RESULTS, record_folders, results_beside, run_name
@@ -30,11 +31,13 @@ from harness.results.manifest import (
     Table,
     parse_manifest,
 )
+from harness.results.reading import Records
 from harness.results.record import Record
 
 LOCK = ".lock"
 """In a benchmark's folder, so that what is made in it can be renamed to what it replaces."""
 
+Load = Callable[..., Record]
 Entry = tuple[str, str, int, Record | None]
 """A (task, model, seed) and its record; None where there is none yet."""
 
@@ -42,8 +45,7 @@ Entry = tuple[str, str, int, Record | None]
 class Store:
     """The records of one benchmark in a results folder.
 
-    Reading never writes. A record whose files do not fit their checksums is treated as not there, and ``warnings``
-    says so.
+    Reading writes nothing but a cache. A record whose files do not fit its checksums is not there: see ``warnings``.
 
     Raises:
         HarnessError: a name that is no folder name, a results path that is a file; from every method also what the
@@ -103,17 +105,18 @@ class Store:
         name = run_name(seed, _check_fingerprint(fingerprint), tests)
         return self.folder / "runs" / check_name("task", task) / check_name("model", model) / name
 
-    def find(self, fingerprint: str, task: str, model: str, seed: int) -> Record | None:
+    def find(self, fingerprint: str, task: str, model: str, seed: int, load: Load = load) -> Record | None:
         """The record of exactly this run, however it ended; None where there is none that can be trusted.
 
         A finished record of the same fingerprint in another benchmark, or under another name of the model, is that of
-        this run; it bears the name ``model``.
+        this run; it bears the name ``model``. ``load`` reads a record.
         """
         folder = self.run_folder(fingerprint, task, model, seed)
-        if not folder.exists():
+        record = self._read(folder, load)
+        if record is None and not folder.exists():
             tests = self.run_folder(fingerprint, task, model, seed, tests=True)
-            folder = tests if tests.exists() else folder
-        record = self._read(folder)
+            record = self._read(tests, load)
+            folder = folder if record is None else tests
         if record is not None and record.fingerprint != fingerprint:
             self._warn(f"{record.folder}: the record of another fingerprint: not used")
             record = None
@@ -263,15 +266,20 @@ class Store:
 
         A record bears that of its test predictions.
         """
-        return [(*run.key, self._current(run)) for run in self._manifest().runs]
+        runs = self._manifest().runs
+        read_ahead(self.run_folder(run.fingerprint, *run.key) for run in runs if run.fingerprint)
+        records = Records()
+        entries = [(*run.key, self._current(run, records.load)) for run in runs]
+        records.close()
+        return entries
 
-    def _current(self, run: CurrentRun) -> Record | None:
-        record = self.find(run.fingerprint, *run.key) if run.fingerprint else None
+    def _current(self, run: CurrentRun, load: Load = load) -> Record | None:
+        record = self.find(run.fingerprint, *run.key, load) if run.fingerprint else None
         if record is not None and record.pruned:
             return None  # a result for a search alone
         if record is None or run.tests is None:
             return record
-        return record.model_copy(update={"tests": self.find(run.tests, *run.key)})
+        return record.model_copy(update={"tests": self.find(run.tests, *run.key, load)})
 
     def table(self) -> Table:
         """What the benchmark says of its leaderboard."""
@@ -304,7 +312,7 @@ class Store:
             self._warn(f"{path}: damaged: not used; the next 'run' makes it anew")
             return Manifest(data=None, runs=())
 
-    def _read(self, folder: Path) -> Record | None:
+    def _read(self, folder: Path, load: Load = load) -> Record | None:
         with disk_errors(folder):
             if not folder.is_dir():
                 return None

@@ -8,6 +8,7 @@ a smaller question, about these two checkpoints: `mcnemar` and `permutation_test
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -110,7 +111,7 @@ class CrossedVariance:
     n: int
     counts: tuple[int, ...]
 
-    @property
+    @functools.cached_property
     def total(self) -> Array:
         """examples + seeds - residual, no less than seeds.
 
@@ -192,7 +193,7 @@ def compare(a: Observations, b: Observations) -> Comparison:
         borrowed = ", the single run's variance taken to be the other model's" if 1 in seeds else ""
         method = f"Student's t, variance over seeds and examples crossed{borrowed}"
         parts = estimate, math.sqrt(variance.total), float(variance.df), values_a.shape[-1], seeds, method
-        return replace(_by_student(*parts), lower_is_better=a.lower_is_better)
+        return _by_student(*parts, lower_is_better=a.lower_is_better)
     return replace(_compare_checkpoints(a, b, values_a[0], values_b[0]), lower_is_better=a.lower_is_better)
 
 
@@ -210,14 +211,20 @@ def _compare_checkpoints(a: Observations, b: Observations, values_a: Array, valu
 
 
 def _by_student(
-    estimate: float, se: float, df: float, n: int, seeds: tuple[int, int], method: str, p: float | None = None
+    estimate: float,
+    se: float,
+    df: float,
+    n: int,
+    seeds: tuple[int, int],
+    method: str,
+    p: float | None = None,
+    lower_is_better: bool = False,
 ) -> Comparison:
     half = float(stdtrit(df, 1 - ALPHA / 2)) * se
     if p is None:
         p = student_p(estimate, se, df)
-    return Comparison(
-        estimate, se, df, estimate - half, estimate + half, p, p, n, seeds, detectable_difference(se, df), method
-    )
+    ends, detectable = (estimate - half, estimate + half), detectable_difference(se, df)
+    return Comparison(estimate, se, df, *ends, p, p, n, seeds, detectable, method, lower_is_better)
 
 
 def student_p(estimate: float, se: float, df: float) -> float:

@@ -55,7 +55,7 @@ def content(**changes: Any) -> Record:
 
 def in_memory(record: Record) -> Record:
     """A record as it was before it had a folder."""
-    return record.model_copy(update={"folder": None, "predictions_digest": None})
+    return record.model_copy(update={"folder": None, "predictions_digest": None, "history_digest": None})
 
 
 def write(store: Store, **changes: Any) -> Record:
