@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @dataclass(frozen=True)
 class Part:
     """A part: the module of its function, and how many seconds it takes on an H200 and, with small models, on two cores
-    of a CPU (measured; ``compiled`` on the H200 is an estimate); it begins only where as much time is left.
+    of a CPU; it begins only where as much time is left. Measured, but for ``compiled``, ``shared`` and ``grid`` on the
+    H200, which are estimates.
     """
 
     module: str
@@ -58,8 +59,14 @@ PARTS = {
     "latency": Part("gpu_speed", 18, 3, "p50 and p95 of single texts"),
     "compiled": Part("gpu_works", 120, 10, "compiled models have the same losses"),
     "compilation": Part("gpu_speed", 230, 1, "what compilation takes and gives; CUDA graphs"),
+    "shared": Part("gpu_shared", 110, 70, "RTE-size runs, --runs-per-gpu 1, 2, 4: seconds, and the same bytes"),
+    "grid": Part("gpu_shared", 110, 36, "a grid of small runs, --jobs 1 and 4"),
 }
-"""The parts in the order of their importance; the last two compile, for which 8 minutes are too short: --minutes 14."""
+"""The parts in the order of their importance.
+
+For the last four, 8 minutes are too short: two compile (``--minutes 14``), two start commands with several runs at a
+time (``--parts shared,grid``).
+"""
 GRACE = 30
 """Seconds after which a part that has overrun the whole time is ended."""
 PATIENCE = 3

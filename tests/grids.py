@@ -11,6 +11,7 @@ from pathlib import Path
 from running import Bench, content, tiny
 
 from harness.results.live import under_way
+from harness.results.store import Store
 
 RECIPE = {"max_steps": 12, "eval_every": 4}
 
@@ -20,6 +21,15 @@ def grid(folder: Path, cache: Path) -> Bench:
     bench = Bench(folder, cache)
     bench.models = {name: tiny(name, dropout=0.1) for name in ("bert", "t5")}
     bench.write(RECIPE, tasks=["mnli", "rte", "cola"], models=["bert", "t5"], init_from={"rte": "mnli"})
+    return bench
+
+
+def searches(folder: Path, cache: Path) -> Bench:
+    """A search of nine recipes in three rounds, of which some are pruned, and a second seed of the best one."""
+    bench = Bench(folder, cache)
+    recipe = {"max_steps": 20, "evaluations": 5, "learning_rate": 1e-3}
+    sweep = {"trials": 9, "learning_rate": {"low": 1e-5, "high": 1.0, "log": True}}
+    bench.write(recipe, tasks=["rte"], models=["bert"], seeds=[1, 2], sweep=sweep)
     return bench
 
 
@@ -41,6 +51,16 @@ def check_bytes(bench: Bench, results: Path, measured: bool = True, models: Sequ
     assert [name for name in ours if ours[name] != theirs[name]] == []
     hidden = (".",) if measured else (".", "answers-")
     assert [path.name for path in (results / ".work").iterdir() if not path.name.startswith(hidden)] == []
+
+
+def check_searched(bench: Bench, results: Path) -> None:
+    """The trials are those of the search's own results folder, and so is what was chosen; some were pruned."""
+    expected = content(bench.results / "b" / "runs")
+    assert content(results / "b" / "runs") == expected and len(expected) >= 10 * 4
+    (ours,), (theirs,) = Store(results, "b").choices(), bench.store.choices()
+    assert ours.winner.values == theirs.winner.values
+    statuses = [trial.record.status for trial in ours.trials if trial.record]
+    assert len(statuses) == 9 and "pruned" in statuses
 
 
 def signal_runs(results: Path, number: int = signal.SIGKILL, most: int = 1) -> list[int]:

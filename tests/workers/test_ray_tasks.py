@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from grids import check_bytes, elsewhere, signal_runs
+from grids import check_bytes, check_searched, elsewhere, signal_runs
 
 import harness
 from harness.errors import HarnessError
@@ -45,6 +45,12 @@ def test_on_this_machine_with_a_worker_killed(reference, sample_cache, monkeypat
     assert len(killed) == 1 and output.count("[6/6]") == 1
     assert "runs at a time" in output and not ray.is_initialized()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_search_makes_the_same_trials(searched, sample_cache):
+    results = elsewhere(searched, sample_cache, "ray")
+    run(searched, results)
+    check_searched(searched, results)
 
 
 def test_a_machine_is_lost(reference, sample_cache, monkeypatch, capsys):

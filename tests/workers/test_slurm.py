@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from grids import check_bytes, elsewhere, signal_runs
+from grids import check_bytes, check_searched, elsewhere, signal_runs
 
 import harness
 from harness.errors import HarnessError
@@ -41,6 +41,12 @@ def test_in_this_process_it_leaves_the_same_bytes(reference, sample_cache, capsy
     assert not (results / ".slurm").exists()
     # Efficiency was measured afterwards: jobs share machines.
     assert all(record.efficiency.at_once == 2 for *_, record in Store(results, "b").current())
+
+
+def test_a_search_makes_the_same_trials(searched, sample_cache):
+    results = elsewhere(searched, sample_cache, "debug")
+    run(searched, results, executor="debug")
+    check_searched(searched, results)
 
 
 @pytest.fixture
