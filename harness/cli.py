@@ -77,7 +77,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command resumes with the runs that are not done", file=sys.stderr)
+        print("\nstopped; the same command resumes where this one ended", file=sys.stderr)
         return 130
 
 

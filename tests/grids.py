@@ -27,7 +27,7 @@ def grid(folder: Path, cache: Path) -> Bench:
 def searches(folder: Path, cache: Path) -> Bench:
     """A search of nine recipes in three rounds, of which some are pruned, and a second seed of the best one."""
     bench = Bench(folder, cache)
-    recipe = {"max_steps": 20, "evaluations": 5, "learning_rate": 1e-3}
+    recipe = {"max_steps": 20, "evaluations": 10, "learning_rate": 1e-3}
     sweep = {"trials": 9, "learning_rate": {"low": 1e-5, "high": 1.0, "log": True}}
     bench.write(recipe, tasks=["rte"], models=["bert"], seeds=[1, 2], sweep=sweep)
     return bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,13 +123,27 @@ def _load_with_reason(source: HubSource, commit: str, split: str) -> Any:
     import datasets
 
     try:
-        # In memory, nothing would tell which revision it is.
-        return datasets.load_dataset(source.id, source.config, revision=commit, split=split, keep_in_memory=False)
+        with _without_warnings():
+            # In memory, nothing would tell which revision it is.
+            return datasets.load_dataset(source.id, source.config, revision=commit, split=split, keep_in_memory=False)
     except (datasets.exceptions.DataFilesNotFoundError, datasets.exceptions.DefunctDatasetError):
         raise
     except (FileNotFoundError, ConnectionError) as error:
         _probe(source, commit)
         raise Unclear(str(error)) from error
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without the library's "couldn't be found on the Hub" where the network is not asked, or does not answer."""
+    from datasets.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _probe(source: HubSource, commit: str) -> None:
