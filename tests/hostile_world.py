@@ -127,7 +127,7 @@ SUBJECTS: dict[str, Subject] = {
     "answers": Subject("results/.cache/answers/*.json", [READ[0]], seal_first_line),
     **{
         f"{kind} pack": Subject(f"results/.cache/{kind}/*/*.jsonl", [READ[0]], seal_first_line)
-        for kind in ("answers", "curves", "records")
+        for kind in ("curves", "records")
     },
     "tokenizer cache": Subject("results/.cache/tokenizers/sample-bert-*.json", SECOND, seal_first_line),
     "features columns": Subject("results/.cache/features/*/columns.json", AGAIN, seal_columns),

@@ -137,7 +137,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in files
-        if path.name not in ("efficiency.json", "run.log")
+        if path.name not in ("efficiency.json", "run.log") and ".cache/records" not in path.as_posix()
     }
 
 

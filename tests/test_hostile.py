@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mutations import EDITS, THINGS, amounts, change_node, fuzz, in_time, mutated, replaced
 
 from harness.data import sample
-from harness.results import answers
+from harness.results import answers, reading
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,7 @@ def world(tmp_path_factory, sample_cache):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sample, "sample_texts", functools.cache(sample.sample_texts))  # of tokenizers made again
         monkeypatch.setattr(answers, "WORTH_KEEPING", 0)  # small ones, too
+        monkeypatch.setattr(reading, "SETTLED", 0)  # new ones, too
         train(folder / "world", sample_cache, monkeypatch)
         yield World(folder / "world", folder / "sound")
 
@@ -76,7 +77,7 @@ def test_what_is_no_file_is_told(world, name, thing):
         without_file(world, name, thing, words)
 
 
-CACHES = ["answers", "kept tokenizer.json"]
+CACHES = ["answers", "curves pack", "kept tokenizer.json"]
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("tokenizer cache", "features array")]
 
 

@@ -48,6 +48,7 @@ WORKER = "sys.executable, '-m', 'harness.workers.worker'"
 STARTED = [
     ("process.py", f"[{WORKER}]"),
     ("process.py", f"[{WORKER}, FORKS]"),
+    ("ahead.py", "[sys.executable, '-P', '-m', 'harness.results.ahead']"),
     ("slurm.py", "['sinfo', '--noheader', '--exact', '--format', '%D %c %G', *chosen]"),
 ]
 """The processes that the program starts: itself, by its module's name, and SLURM's ``sinfo`` for a plan."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from harness.results.packs import pack_file
 from harness.results.reading import RECORDS, Records
 from harness.results.readings import ReadingsReader
 
+log = logging.getLogger(__name__)
 MANY = 2_000
 """Records; fewer are read before processes have started."""
 
@@ -39,18 +41,26 @@ def read_ahead(folders: Iterable[Path]) -> None:
 
 def _share_out(shares: Sequence[Sequence[Sequence[str]]]) -> None:
     """Give each process its models; not by multiprocessing, which would run a user's script anew."""
-    command, quiet = [sys.executable, "-P", "-m", __name__], subprocess.DEVNULL
     path = filter(None, [str(Path(harness.__file__).parents[1]), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-    processes = []
+    quiet, processes = subprocess.DEVNULL, list[subprocess.Popen[bytes]]()
     try:
         for share in shares:
             with tempfile.TemporaryFile() as file:
                 file.write(json.dumps(share).encode())
                 file.seek(0)
-                processes.append(subprocess.Popen(command, stdin=file, stdout=quiet, stderr=quiet, env=environment))
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "harness.results.ahead"],
+                    stdin=file,
+                    stdout=quiet,
+                    stderr=quiet,
+                    env=environment,
+                )
+                processes.append(process)
         for process in processes:
             process.wait()
+    except OSError as error:
+        log.debug("records are not read by several processes: %s", error)
     finally:
         for process in processes:
             process.kill()

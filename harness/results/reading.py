@@ -30,7 +30,7 @@ SETTLED = 2 * 10**9
 
 @contextlib.contextmanager
 def collection_paused() -> Iterator[None]:
-    """A block, or a function, that makes millions of objects to keep; looking for garbage would take a quarter of it."""
+    """A block or function that makes millions of objects to keep: looking for garbage would take a quarter of it."""
     paused = gc.isenabled()
     gc.disable()
     try:

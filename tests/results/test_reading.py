@@ -215,12 +215,13 @@ def test_many_records_are_read_by_several_processes(results, read, monkeypatch):
     assert {path: path.read_bytes() for path in (results / ".cache").rglob("*.jsonl")} == packs
 
 
-def test_processes_that_do_not_start_are_done_without(results, monkeypatch):
+@pytest.mark.parametrize("executable", [shutil.which("false"), "/no/such/program"])
+def test_processes_that_do_not_start_are_done_without(results, monkeypatch, executable):
     first = made(results)
     shutil.rmtree(results / ".cache")
     monkeypatch.setattr(ahead, "MANY", 9)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(sys, "executable", executable)
     assert made(results) == first
 
 
