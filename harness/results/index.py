@@ -28,13 +28,13 @@ def run_name(seed: int, fingerprint: str, tests: bool = False) -> str:
     return f"seed{seed}-tests-{fingerprint[:DIGITS]}" if tests else f"seed{seed}-{fingerprint[:DIGITS]}"
 
 
-def record_folders(results: Path) -> dict[str, list[Path]]:
+def record_folders(results: Path) -> dict[str, list[str]]:
     """The folders that are named like records, ``<benchmark>/runs/<task>/<model>/`` and `run_name`.
 
     Returns:
         By the first digits of the fingerprint; several where equal runs have several names.
     """
-    folders: dict[str, list[Path]] = {}
+    folders: dict[str, list[str]] = {}
     for benchmark in _entries(str(results)):
         if benchmark.name.startswith("."):
             continue
@@ -42,7 +42,7 @@ def record_folders(results: Path) -> dict[str, list[Path]]:
             for model in _entries(task.path):
                 for run in _entries(model.path):
                     if match := _RUN.fullmatch(run.name):
-                        folders.setdefault(match[1], []).append(Path(run.path))
+                        folders.setdefault(match[1], []).append(run.path)
     return folders
 
 

@@ -57,7 +57,7 @@ class Store:
         self.benchmark = check_name("benchmark", benchmark)
         self.folder = self.results / benchmark
         self.warnings: list[str] = []
-        self._folders: dict[str, list[Path]] | None = None
+        self._folders: dict[str, list[str]] | None = None
         for folder in (self.results, self.folder):
             if folder.exists() and not folder.is_dir():
                 raise HarnessError(f"{folder} is a file: results need a folder; name another one with --results")
@@ -133,7 +133,7 @@ class Store:
         task, model, seed = key
         if self._folders is None:
             self._folders = record_folders(self.results)
-        for folder in self._folders.get(fingerprint[:DIGITS], ()):
+        for folder in map(Path, self._folders.get(fingerprint[:DIGITS], ())):
             with contextlib.suppress(Damaged, OSError):
                 if folder == own:
                     continue
