@@ -14,7 +14,9 @@ import pytest
 from answered import Answered
 
 import harness
+from harness.io import write_checked
 from harness.results import ahead, reading, readings
+from harness.results.folder import replace_efficiency
 from harness.results.record import HISTORY, PREDICTIONS, Efficiency, Record
 from harness.results.store import Store
 
@@ -39,15 +41,14 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def written(results: Path, number: int = 3, **changes) -> list[Record]:
+def written(results: Path, number: int = 3) -> None:
     answered = Answered(results)
     records = [
-        answered("one", model, seed, share, history=curve(seed), **changes)
+        answered("one", model, seed, share, history=curve(seed))
         for model, share in SHARES.items()
         for seed in range(1, number + 1)
     ]
     answered.store.update_manifest({(r.task, r.model, r.seed): r.fingerprint for r in records})
-    return records
 
 
 @pytest.fixture
@@ -147,8 +148,6 @@ def test_a_file_that_is_gone_is_missed(results, name):
 
 
 def test_efficiency_measured_later_is_shown(results):
-    from harness.results.folder import replace_efficiency
-
     current(results)
     record = current(results)[0]
     assert record is not None
@@ -183,8 +182,6 @@ def test_packs_that_are_damaged_or_of_another_version_are_made_again(results, re
         kept = path.read_bytes()
         path.write_bytes(kept.replace(b'"', b"'") if content is None else content)
         if content == b"sealed":
-            from harness.io import write_checked
-
             write_checked(path, b'["one/seed1", {"other": 1}]\n{"no": "row"}')
     read.clear()
     assert made(results) == first and len(read) == 18
