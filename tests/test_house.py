@@ -14,12 +14,13 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "harness").rglob("*.py"))
 }
-BASE = {"errors", "io", "output"}
+BASE = {"errors", "io", "output", "processes"}
 SHOWN = BASE | {"format", "results", "statistics", "task", "leaderboard", "comparison"}
 MAY_IMPORT = {
     "errors": set(),
     "io": {"errors"},
     "output": set(),
+    "processes": set(),
     "enct5": set(),
     "task": BASE,
     "data": BASE | {"task"},

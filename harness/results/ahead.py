@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import harness
 from harness.errors import HarnessError
+from harness.processes import cores, with_program
 from harness.results.answers import AnswersReader
 from harness.results.packs import pack_file
 from harness.results.reading import RECORDS, Records
@@ -34,15 +34,14 @@ def read_ahead(folders: Iterable[Path]) -> None:
     for folder in folders:
         models.setdefault(pack_file(RECORDS, os.path.dirname(folder)), []).append(str(folder))
     new = [own for file, own in models.items() if not file.exists()]
-    number = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(new))
+    number = min(cores(), len(new))
     if number > 1 and sum(map(len, new)) >= MANY and os.access(next(iter(models)).parents[3], os.W_OK):
         _share_out([new[i::number] for i in range(number)])
 
 
 def _share_out(shares: Sequence[Sequence[Sequence[str]]]) -> None:
     """Give each process its models; not by multiprocessing, which would run a user's script anew."""
-    path = filter(None, [str(Path(harness.__file__).parents[1]), os.environ.get("PYTHONPATH")])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    environment = with_program(os.environ)
     quiet, processes = subprocess.DEVNULL, list[subprocess.Popen[bytes]]()
     try:
         for share in shares:

@@ -65,10 +65,3 @@ def loads_of(context: Context, runs: Iterable[Run]) -> dict[Run, Load]:
 def free_memory() -> float:
     """Bytes that new processes may take."""
     return float(psutil.virtual_memory().available)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    process = psutil.Process()
-    allowed = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
-    return len(allowed) if allowed else psutil.cpu_count() or 1

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.processes import cores
 from harness.runner.board import LiveBoard
 from harness.runner.keeping import drop_worse_seeds
 from harness.runner.plan import Run
@@ -22,7 +23,7 @@ from harness.runner.status import Status, Statuses, record_of
 from harness.training.device import Machine
 from harness.workers.cluster import OnCluster, longest_first
 from harness.workers.job import Assignment, Job, OnRay, OnSlurm
-from harness.workers.load import Load, cores, free_memory, loads_of
+from harness.workers.load import Load, free_memory, loads_of
 from harness.workers.process import Events, Nursery, WorkerProcess
 
 WORTH_SECONDS = 30.0

@@ -14,10 +14,9 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any, Protocol
 
-import harness
+from harness.processes import with_program
 from harness.runner.plan import Run
 from harness.runner.progress import Display
 from harness.workers.job import FORKS, Assignment, Job
@@ -44,9 +43,7 @@ class Process(Protocol):
 
 def environment(gpu: int | None = None) -> dict[str, str]:
     """That of a worker, which does its runs on a GPU or on the CPU."""
-    values = {key: value for key, value in os.environ.items() if key not in LAUNCHER}
-    root = str(Path(harness.__file__).parents[1])
-    values["PYTHONPATH"] = os.pathsep.join(filter(None, [root, values.get("PYTHONPATH")]))
+    values = with_program({key: value for key, value in os.environ.items() if key not in LAUNCHER})
     if gpu is not None:
         visible = values.get("CUDA_VISIBLE_DEVICES", "").split(",")
         values["CUDA_VISIBLE_DEVICES"] = visible[gpu] if gpu < len(visible) and visible[gpu] else str(gpu)

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.processes import cores
 from harness.runner.plan import Run
 from harness.runner.resources import Context
 from harness.workers.cluster import Ending, Request, own_path
 from harness.workers.job import OnRay
-from harness.workers.load import Load, cores
+from harness.workers.load import Load
 from harness.workers.worker import do_one
 
 RETRIES = 3

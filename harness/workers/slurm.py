@@ -23,12 +23,13 @@ from torch.cuda import device_count
 
 from harness.errors import HarnessError
 from harness.io import disk_errors
+from harness.processes import cores
 from harness.runner.plan import Run
 from harness.runner.resources import Context
 from harness.runner.signals import Terminated
 from harness.workers.cluster import Ending, Request, own_path
 from harness.workers.job import OnSlurm
-from harness.workers.load import Load, cores
+from harness.workers.load import Load
 from harness.workers.worker import do_one
 
 EXECUTORS = ("slurm", "local", "debug")
